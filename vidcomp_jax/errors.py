@@ -1,0 +1,9 @@
+"""The one exception a user's mistake raises, so that a command can print it as one line."""
+
+
+class InputError(ValueError):
+    """A file, option, array or checkpoint from outside is not what the work needs.
+
+    The message is one line that names the file or option, what was found, and what would be right.
+    Commands print it and exit non-zero; every other exception is a bug and keeps its traceback.
+    """
