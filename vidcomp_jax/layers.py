@@ -4,12 +4,61 @@ Every block follows the PyTorch modules that the official checkpoints were train
 batch statistics with an unbiased running variance, bilinear or nearest resampling without anti-aliasing.
 """
 
+import dataclasses
+import functools
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.devices import inside_device_axis, mean_over_devices, AXIS
+from vidcomp_jax.devices import AXIS, inside_device_axis, mean_over_devices
+from vidcomp_jax.errors import InputError
+
+
+def conv(
+    in_features: int,
+    out_features: int,
+    size: int,
+    *,
+    padding: int,
+    rngs: nnx.Rngs,
+    conv_type: type = nnx.Conv,
+) -> nnx.Conv:
+    """A convolution with a square kernel, explicit padding on all sides, and PyTorch's initial weights.
+
+    PyTorch draws kernel and bias uniformly from +-1/sqrt(fan_in).
+    """
+    bound = 1 / math.sqrt(in_features * size * size)
+    return conv_type(
+        in_features,
+        out_features,
+        (size, size),
+        padding=((padding, padding), (padding, padding)),
+        kernel_init=functools.partial(_uniform, bound=bound),
+        bias_init=functools.partial(_uniform, bound=bound),
+        rngs=rngs,
+    )
+
+
+def _uniform(key, shape, dtype=jnp.float32, out_sharding=None, *, bound: float):
+    return jax.random.uniform(key, shape, dtype, -bound, bound, out_sharding=out_sharding)
+
+
+def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Mean of 2x2 pixels; an odd last row or column is left out."""
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2]
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Repeat every pixel 2x2 times."""
+    b, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
 class BatchNorm(nnx.Module):
@@ -22,6 +71,7 @@ class BatchNorm(nnx.Module):
     Attributes:
         scale, bias: learned, shape [features].
         mean, var: running statistics, shape [features].
+        num_batches: how many batches moved them. Kept for PyTorch, which stores it.
     """
 
     def __init__(self, features: int, *, epsilon: float = 1e-5, momentum: float = 0.9):
@@ -29,6 +79,7 @@ class BatchNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(features))
         self.mean = nnx.BatchStat(jnp.zeros(features))
         self.var = nnx.BatchStat(jnp.ones(features))
+        self.num_batches = nnx.BatchStat(jnp.zeros((), jnp.int32))
         self.epsilon = epsilon
         self.momentum = momentum
         self.use_running_average = False
@@ -47,11 +98,175 @@ class BatchNorm(nnx.Module):
             mean = mean_over_devices(x.mean(axes))
             var = mean_over_devices(jnp.square(x - mean).mean(axes))
             count = x.size // x.shape[-1] * (jax.lax.axis_size(AXIS) if inside_device_axis() else 1)
-            unbiased = var * (count / max(count - 1, 1))
             self._move(self.mean, mean)
-            self._move(self.var, unbiased)
+            self._move(self.var, var * (count / max(count - 1, 1)))
+            self.num_batches[...] = self.num_batches[...] + 1
         scale = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
         return x * scale + (self.bias[...] - mean * scale)
 
     def _move(self, running: nnx.BatchStat, batch: Float[Array, " c"]):
         running[...] = self.momentum * running[...] + (1 - self.momentum) * jax.lax.stop_gradient(batch)
+
+
+class AntiAliasDownsample(nnx.Module):
+    """Gaussian blur, then every n-th pixel: the shrinking in front of the motion networks and in the pyramids.
+
+    The blur has sigma (1/scale - 1)/2 and zero padding. Both steps are one matrix product along each axis.
+
+    Args:
+        scale: 1 (nothing happens), 1/2, 1/4, ...
+        num_channels: channels of the images; only their number, nothing is learned.
+    """
+
+    def __init__(self, scale: float, num_channels: int):
+        if not 0 < scale <= 1 or abs(1 / scale - round(1 / scale)) > 1e-6:
+            raise InputError(f"scale is {scale}; it must be 1 divided by a whole number, such as 0.25")
+        self.stride = round(1 / scale)
+        self.num_channels = num_channels
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """Shrink images; height and width are rounded up."""
+        if self.stride == 1:
+            return x
+        rows, columns = (jnp.asarray(self._matrix(size)) for size in x.shape[1:3])
+        highest = jax.lax.Precision.HIGHEST
+        x = jnp.einsum("oh,bhwc->bowc", rows, x, precision=highest)
+        return jnp.einsum("ow,bhwc->bhoc", columns, x, precision=highest)
+
+    def kernel(self) -> np.ndarray:
+        """The blur along one axis, float32, sums to 1."""
+        sigma = (self.stride - 1) / 2
+        radius = round(sigma * 4)
+        bell = np.exp(-np.square(np.arange(-radius, radius + 1)) / (2 * sigma**2))
+        return (bell / bell.sum()).astype(np.float32)
+
+    def _matrix(self, size: int) -> np.ndarray:
+        kernel = self.kernel()
+        radius = len(kernel) // 2
+        starts = np.arange(0, size, self.stride)
+        matrix = np.zeros((len(starts), size + 2 * radius), np.float32)
+        for row, start in enumerate(starts):
+            matrix[row, start : start + len(kernel)] = kernel
+        return matrix[:, radius : radius + size]
+
+
+class SameBlock(nnx.Module):
+    """Convolution, batch norm, ReLU; height and width stay."""
+
+    def __init__(self, in_features: int, out_features: int, size: int, *, rngs: nnx.Rngs):
+        self.conv = conv(in_features, out_features, size, padding=size // 2, rngs=rngs)
+        self.norm = BatchNorm(out_features)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+        """Apply the block."""
+        return nnx.relu(self.norm(self.conv(x)))
+
+
+class DownBlock(SameBlock):
+    """Convolution, batch norm, ReLU, then the mean of 2x2 pixels."""
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Apply the block."""
+        return average_pool(super().__call__(x))
+
+
+class UpBlock(SameBlock):
+    """Nearest-neighbour doubling, then convolution, batch norm, ReLU."""
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Apply the block."""
+        return super().__call__(upsample_nearest(x))
+
+
+class ResBlock(nnx.Module):
+    """Pre-activation residual block (He et al., 2016) of two 3x3 convolutions."""
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs):
+        self.conv1 = conv(features, features, 3, padding=1, rngs=rngs)
+        self.conv2 = conv(features, features, 3, padding=1, rngs=rngs)
+        self.norm1 = BatchNorm(features)
+        self.norm2 = BatchNorm(features)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Apply the block."""
+        out = self.conv1(nnx.relu(self.norm1(x)))
+        return x + self.conv2(nnx.relu(self.norm2(out)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HourglassConfig:
+    """Sizes of an hourglass."""
+
+    width: int = 64
+    """Channels at full resolution; doubled at each level down."""
+    max_width: int = 1024
+    """No level has more channels than this."""
+    num_blocks: int = 5
+    """Levels; the lowest one is 2**num_blocks times smaller."""
+
+    def __post_init__(self):
+        for name in ("width", "max_width", "num_blocks"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    def features(self, level: int) -> int:
+        """Channels at a level; level 0 has full resolution."""
+        return min(self.max_width, self.width * 2**level)
+
+
+class Encoder(nnx.Module):
+    """The way down of an hourglass."""
+
+    def __init__(self, config: HourglassConfig, in_features: int, *, rngs: nnx.Rngs):
+        widths = [in_features, *(config.features(level + 1) for level in range(config.num_blocks))]
+        self.down_blocks = nnx.List([DownBlock(a, b, 3, rngs=rngs) for a, b in itertools.pairwise(widths)])
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> list[Array]:
+        """The input and the output of every level."""
+        outputs = [x]
+        for block in self.down_blocks:
+            outputs.append(block(outputs[-1]))
+        return outputs
+
+
+class Decoder(nnx.Module):
+    """The way up of an hourglass, with a skip connection from every level."""
+
+    def __init__(self, config: HourglassConfig, *, rngs: nnx.Rngs):
+        self.up_blocks = nnx.List()
+        for level in reversed(range(config.num_blocks)):
+            skips = 1 if level == config.num_blocks - 1 else 2
+            in_features = skips * config.features(level + 1)
+            self.up_blocks.append(UpBlock(in_features, config.features(level), 3, rngs=rngs))
+
+    def __call__(self, levels: list[Array]) -> Float[Array, "b h w d"]:
+        """Features at full resolution, the hourglass's input as their last channels."""
+        out = levels[-1]
+        for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
+            out = jnp.concatenate([block(out), skip], axis=-1)
+        return out
+
+
+class Hourglass(nnx.Module):
+    """Encoder and decoder with skip connections (Newell et al., 2016); any height and width.
+
+    Sizes that do not divide by 2**num_blocks are padded on the right and at the bottom with their last pixels,
+    and the output is cut back.
+
+    Attributes:
+        out_features: channels of the output, `width + in_features`.
+    """
+
+    def __init__(self, config: HourglassConfig, in_features: int, *, rngs: nnx.Rngs):
+        self.encoder = Encoder(config, in_features, rngs=rngs)
+        self.decoder = Decoder(config, rngs=rngs)
+        self.multiple = 2**config.num_blocks
+        self.out_features = config.width + in_features
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+        """Features for every pixel."""
+        height, width = x.shape[1:3]
+        bottom, right = -height % self.multiple, -width % self.multiple
+        if bottom or right:
+            x = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
+        return self.decoder(self.encoder(x))[:, :height, :width]
