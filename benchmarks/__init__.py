@@ -1,0 +1,1 @@
+"""Side-by-side timings; the test suite runs none of them."""

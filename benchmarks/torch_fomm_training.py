@@ -1,0 +1,269 @@
+"""One training step of the First Order Motion Model in plain PyTorch, to be timed beside `vidcomp_jax`.
+
+In: source and driving frames, float32 [b, c, h, w] in [0, 1]. Out: weighted losses, after one Adam update of
+generator and detector and, where its weight is not zero, of the discriminator. Objectives of Siarohin et al.,
+"First Order Motion Model for Image Animation", NeurIPS 2019, section 3.3, weighted as released.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import spectral_norm
+
+from benchmarks.torch_fomm import FOMM, Keypoints, load_recipe, model_params
+from benchmarks.torch_layers import AntiAliasDownsample, coordinate_grid, gaussians
+
+VGG19_WIDTHS = (64, 64, "pool", 128, 128, "pool", *[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4, "pool")
+VGG19_TAPS = (1, 6, 11, 20, 29)  # the outputs of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainParams:
+    """Loss weights and scales; the defaults are the released ones."""
+
+    scales: tuple[float, ...] = (1, 0.5, 0.25, 0.125)
+    perceptual: tuple[float, ...] = (10.0,) * 5
+    generator_gan: float = 1.0
+    discriminator_gan: float = 1.0
+    feature_matching: tuple[float, ...] = (10.0,) * 4
+    equivariance_value: float = 10.0
+    equivariance_jacobian: float = 10.0
+
+
+class DiscriminatorBlock(nn.Module):
+    """4x4 convolution, instance norm except in the first block, leaky ReLU, halving except in the last."""
+
+    def __init__(self, inputs: int, outputs: int, sn: bool, norm: bool, pool: bool):
+        super().__init__()
+        conv = nn.Conv2d(inputs, outputs, 4)
+        self.conv = spectral_norm(conv) if sn else conv
+        self.norm = nn.InstanceNorm2d(outputs, affine=True) if norm else None
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, inputs, h, w] -> [b, outputs, h', w']."""
+        x = self.conv(x)
+        x = F.leaky_relu(x if self.norm is None else self.norm(x), 0.2)
+        return F.avg_pool2d(x, 2) if self.pool else x
+
+
+class Discriminator(nn.Module):
+    """Patch discriminator of one scale, which may see the keypoints as Gaussians."""
+
+    def __init__(
+        self, inputs: int, block_expansion: int, max_features: int, num_blocks: int, sn: bool, use_kp: bool
+    ):
+        super().__init__()
+        self.use_kp = use_kp
+        widths = [inputs, *(min(max_features, block_expansion * 2 ** (i + 1)) for i in range(num_blocks))]
+        self.down_blocks = nn.ModuleList(
+            DiscriminatorBlock(widths[i], widths[i + 1], sn, norm=i > 0, pool=i < num_blocks - 1)
+            for i in range(num_blocks)
+        )
+        conv = nn.Conv2d(widths[-1], 1, 1)
+        self.conv = spectral_norm(conv) if sn else conv
+
+    def forward(self, x: Tensor, position: Tensor) -> list[Tensor]:
+        """The feature maps of all blocks, then the score map [b, 1, h', w']."""
+        if self.use_kp:
+            x = torch.cat([x, gaussians(position, *x.shape[2:])], 1)
+        maps = []
+        for block in self.down_blocks:
+            x = block(x)
+            maps.append(x)
+        return [*maps, self.conv(x)]
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """One discriminator a scale."""
+
+    def __init__(
+        self,
+        num_channels: int,
+        num_kp: int,
+        scales: Sequence[float],
+        sn: bool = False,
+        use_kp: bool = False,
+        **size: int,
+    ):
+        super().__init__()
+        self.scales = scales
+        inputs = num_channels + (num_kp if use_kp else 0)
+        self.discs = nn.ModuleDict(
+            {str(scale).replace(".", "-"): Discriminator(inputs, **size, sn=sn, use_kp=use_kp) for scale in scales}
+        )
+
+    def forward(self, pyramid: dict[float, Tensor], position: Tensor) -> list[list[Tensor]]:
+        """Images at all scales, keypoint positions [b, k, 2] -> feature maps and score map of each scale."""
+        discs = zip(self.scales, self.discs.values(), strict=True)
+        return [disc(pyramid[scale], position) for scale, disc in discs]
+
+
+class ImagePyramid(nn.Module):
+    """An image at several scales."""
+
+    def __init__(self, num_channels: int, scales: Sequence[float]):
+        super().__init__()
+        self.scales = scales
+        self.downs = nn.ModuleList(AntiAliasDownsample(num_channels, scale) for scale in scales)
+
+    def forward(self, image: Tensor) -> dict[float, Tensor]:
+        """[b, c, h, w] -> the image at each scale."""
+        return {scale: down(image) for scale, down in zip(self.scales, self.downs, strict=True)}
+
+
+class VGG19(nn.Module):
+    """The convolutions of torchvision's VGG19, under its names, returning five of their ReLUs."""
+
+    def __init__(self):
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in VGG19_WIDTHS:
+            if width == "pool":
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+                channels = width
+        self.features = nn.Sequential(*layers)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """[b, 1 or 3, h, w] in [0, 1] -> five feature maps."""
+        x = (image - self.mean) / self.std
+        maps = []
+        for index, layer in enumerate(self.features[: VGG19_TAPS[-1] + 1]):
+            x = layer(x)
+            if index in VGG19_TAPS:
+                maps.append(x)
+        return maps
+
+
+class RandomWarp(NamedTuple):
+    """An affine and thin-plate transformation of the plane, one for each example.
+
+    Attributes:
+        theta: affine part, [b, 2, 3].
+        control: weights of the thin-plate kernels, [b, 1, n * n], on a regular grid of n x n points.
+    """
+
+    theta: Tensor
+    control: Tensor
+
+    @classmethod
+    def sample(cls, batch: int, device: torch.device) -> "RandomWarp":
+        """A warp as strong as in the released configurations."""
+        theta = 0.05 * torch.randn(batch, 2, 3, device=device) + torch.eye(2, 3, device=device)
+        return cls(theta, 0.005 * torch.randn(batch, 1, 25, device=device))
+
+    def _from_control_points(self, points: Tensor) -> Tensor:
+        n = round(self.control.shape[-1] ** 0.5)
+        return points[:, :, None] - coordinate_grid(n, n, points).view(1, 1, -1, 2)
+
+    def points(self, points: Tensor) -> Tensor:
+        """Moves points [b, n, 2]."""
+        distance = self._from_control_points(points).abs().sum(-1)
+        bend = (distance.square() * torch.log(distance + 1e-6) * self.control).sum(-1, keepdim=True)
+        return points @ self.theta[:, :, :2].mT + self.theta[:, None, :, 2] + bend
+
+    def jacobian(self, points: Tensor) -> Tensor:
+        """The derivative of `points` at points [b, n, 2]: [b, n, 2, 2]."""
+        offset = self._from_control_points(points)
+        distance = offset.abs().sum(-1)
+        slope = 2 * distance * torch.log(distance + 1e-6) + distance.square() / (distance + 1e-6)
+        bend = ((slope * self.control)[..., None] * offset.sign()).sum(2)
+        return self.theta[:, None, :, :2] + bend[:, :, None]  # the bend moves x and y alike
+
+    def frame(self, frame: Tensor, align_corners: bool) -> Tensor:
+        """Samples frames [b, c, h, w] at the moved pixel grid, reflecting at the border."""
+        b, _, h, w = frame.shape
+        grid = coordinate_grid(h, w, frame).view(1, h * w, 2).expand(b, -1, -1)
+        grid = self.points(grid).view(b, h, w, 2)
+        return F.grid_sample(frame, grid, padding_mode="reflection", align_corners=align_corners)
+
+
+class Training(nn.Module):
+    """Everything one training step touches; a module only so that it moves between devices as one."""
+
+    def __init__(self, name: str, params: TrainParams, model: FOMM, vgg: VGG19 | None = None):
+        super().__init__()
+        config = model_params(name)
+        channels, num_kp = (config["common_params"][key] for key in ("num_channels", "num_kp"))
+        self.params, self.vgg = params, vgg
+        self.detector, self.generator = model
+        self.pyramid = ImagePyramid(channels, params.scales)
+        self.discriminator = MultiScaleDiscriminator(channels, num_kp, **config["discriminator_params"])
+        load_recipe(self.discriminator, name, "discriminator")
+        self.train()
+        trained = [self.generator, self.detector, *([self.discriminator] if params.generator_gan else [])]
+        self.optimizers = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in trained]
+
+    def generator_losses(self, source: Tensor, driving: Tensor, warp: RandomWarp) -> tuple:
+        """The weighted losses of generator and detector, the prediction and the driving positions."""
+        weights = self.params
+        kp = self.detector(driving)
+        prediction = self.generator(source, self.detector(source), kp).prediction
+        real, fake = self.pyramid(driving), self.pyramid(prediction)
+        losses = {"perceptual": self.reconstruction(real, fake)}
+        if weights.generator_gan:
+            position = kp.position.detach()
+            fakes, reals = self.discriminator(fake, position), self.discriminator(real, position)
+            losses["gen_gan"] = weights.generator_gan * sum((1 - maps[-1]).square().mean() for maps in fakes)
+            losses["feature_matching"] = sum(
+                weight * F.l1_loss(a, b)
+                for fake_maps, real_maps in zip(fakes, reals, strict=True)
+                for weight, a, b in zip(weights.feature_matching, fake_maps[:-1], real_maps[:-1], strict=True)
+            )
+        losses |= self.equivariance(driving, kp, warp)
+        return losses, prediction, kp.position
+
+    def reconstruction(self, real: dict[float, Tensor], fake: dict[float, Tensor]) -> Tensor:
+        """The perceptual loss over all scales."""
+        return sum(
+            weight * F.l1_loss(a, b.detach())
+            for scale in self.params.scales
+            for weight, a, b in zip(
+                self.params.perceptual, self.vgg(fake[scale]), self.vgg(real[scale]), strict=True
+            )
+        )
+
+    def equivariance(self, driving: Tensor, kp: Keypoints, warp: RandomWarp) -> dict[str, Tensor]:
+        """How far the keypoints of a warped frame are from the warped keypoints (equations 5 and 6)."""
+        warped_kp = self.detector(warp.frame(driving, self.generator.align_corners))
+        value = F.l1_loss(kp.position, warp.points(warped_kp.position))
+        losses = {"equivariance_value": self.params.equivariance_value * value}
+        if kp.jacobian is not None:
+            product = torch.inverse(kp.jacobian) @ warp.jacobian(warped_kp.position) @ warped_kp.jacobian
+            error = (torch.eye(2, device=product.device) - product).abs().mean()
+            losses["equivariance_jacobian"] = self.params.equivariance_jacobian * error
+        return losses
+
+    def discriminator_loss(self, driving: Tensor, prediction: Tensor, position: Tensor) -> Tensor:
+        """Least squares: real patches to one, rendered patches to zero."""
+        prediction, position = prediction.detach(), position.detach()
+        fakes = self.discriminator(self.pyramid(prediction), position)
+        reals = self.discriminator(self.pyramid(driving), position)
+        pairs = zip(reals, fakes, strict=True)
+        loss = sum(((1 - real[-1]).square() + fake[-1].square()).mean() for real, fake in pairs)
+        return self.params.discriminator_gan * loss
+
+    def step(self, source: Tensor, driving: Tensor, warp: RandomWarp) -> dict[str, Tensor]:
+        """One update of every network from [b, c, h, w] frames; the losses before it, detached."""
+        losses, prediction, position = self.generator_losses(source, driving, warp)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        sum(losses.values()).backward()
+        for optimizer in self.optimizers[:2]:
+            optimizer.step()
+        if self.params.generator_gan:
+            self.optimizers[2].zero_grad()
+            losses["disc_gan"] = self.discriminator_loss(driving, prediction, position)
+            losses["disc_gan"].backward()
+            self.optimizers[2].step()
+        return {key: value.detach() for key, value in losses.items()}
