@@ -1,0 +1,26 @@
+"""Video data: readers that end in `Clips`, and batches of them.
+
+`open_clips(DataConfig(...), "train")` reads a data set; `pairs` and `windows` feed training. Importing this package
+imports no TensorFlow; making the first batch does.
+"""
+
+from vidcomp_jax.data.augment import AugmentationConfig
+from vidcomp_jax.data.batches import Pair, import_tensorflow, pairs, windows
+from vidcomp_jax.data.clips import ArrayClips, Clips, Split
+from vidcomp_jax.data.datasets import DataConfig, open_clips
+from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
+
+__all__ = [
+    "ArrayClips",
+    "AugmentationConfig",
+    "Clips",
+    "DataConfig",
+    "Pair",
+    "Split",
+    "SyntheticClips",
+    "SyntheticConfig",
+    "import_tensorflow",
+    "open_clips",
+    "pairs",
+    "windows",
+]

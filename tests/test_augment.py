@@ -1,0 +1,122 @@
+"""Augmentation: one draw for all frames, exact neutral settings, colours as the HSV definition has them."""
+
+import colorsys
+
+import numpy as np
+import pytest
+
+from vidcomp_jax.data.augment import (
+    AugmentationConfig,
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    augment,
+)
+from vidcomp_jax.errors import InputError
+
+STILL = {
+    "horizontal_flip": False,
+    "time_flip": False,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "saturation": 0.0,
+    "hue": 0.0,
+}
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+
+
+def many(frames, count=200, **settings):
+    config = AugmentationConfig(**(STILL | settings))
+    return [augment(frames, config, np.random.default_rng(seed)) for seed in range(count)]
+
+
+def test_nothing_switched_on_changes_nothing(frames):
+    np.testing.assert_array_equal(many(frames, count=1)[0], frames)
+
+
+def test_flips_happen_half_the_time_to_both_frames(frames):
+    mirrored = [np.array_equal(result, frames[:, :, ::-1]) for result in many(frames, horizontal_flip=True)]
+    reversed_ = [np.array_equal(result, frames[::-1]) for result in many(frames, time_flip=True)]
+    assert 70 < sum(mirrored) < 130
+    assert 70 < sum(reversed_) < 130
+    for result in many(frames, horizontal_flip=True, time_flip=True):
+        assert any(np.array_equal(result, frames[::t, :, ::x]) for t in (1, -1) for x in (1, -1))
+
+
+def test_two_equal_frames_stay_equal_and_in_range(frames):
+    twice = np.repeat(frames[:1], 2, 0)
+    for result in many(twice, 50, brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5):
+        np.testing.assert_array_equal(result[0], result[1])
+        assert result.min() >= 0 and result.max() <= 1
+
+
+def test_the_same_generator_state_gives_the_same_result(frames):
+    first, second = (augment(frames, AugmentationConfig(), np.random.default_rng(9)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_brightness_factors_cover_their_range(frames):
+    dark = 0.5 * frames
+    factors = [result.sum() / dark.sum() for result in many(dark, brightness=0.2)]
+    assert 0.8 <= min(factors) < 0.82 and 1.18 < max(factors) <= 1.2001
+
+
+def test_gray_frames_take_brightness_and_contrast_only(frames):
+    gray = frames[..., :1]
+    for result in many(gray, 20, saturation=0.5, hue=0.5):
+        np.testing.assert_array_equal(result, gray)
+    assert all((result != gray).any() for result in many(gray, 5, contrast=0.5))
+
+
+def test_the_order_of_the_changes_is_random(frames):
+    """Turning the hue and fading the colours do not commute, and with given factors both orders turn up."""
+    config = AugmentationConfig(**(STILL | {"saturation": 0.9, "hue": 0.5}))
+    orders = set()
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        rng.random(2)
+        saturation = np.float32(rng.uniform([1, 1, 0.1, 0.5], [1, 1, 1.9, 1.5])[2])
+        turn = np.float32(rng.uniform(-0.5, 0.5))
+        result = augment(frames, config, np.random.default_rng(seed))
+        fade_last = np.abs(result - adjust_saturation(adjust_hue(frames, turn), saturation)).max() < 1e-5
+        turn_last = np.abs(result - adjust_hue(adjust_saturation(frames, saturation), turn)).max() < 1e-5
+        assert fade_last or turn_last
+        orders.add((bool(fade_last), bool(turn_last)))
+    assert {(True, False), (False, True)} <= orders
+
+
+def test_neutral_factors_keep_the_frames(frames):
+    np.testing.assert_allclose(adjust_brightness(frames, 1.0), frames, atol=1e-6)
+    np.testing.assert_allclose(adjust_contrast(frames, 1.0), frames, atol=1e-6)
+    np.testing.assert_allclose(adjust_saturation(frames, 1.0), frames, atol=1e-6)
+    np.testing.assert_allclose(adjust_hue(frames, 0.0), frames, atol=1e-6)
+    np.testing.assert_allclose(adjust_hue(frames, 1.0), frames, atol=1e-5)
+
+
+def test_no_contrast_is_the_mean_gray_and_no_saturation_is_gray(frames):
+    gray = frames @ np.array([0.2989, 0.587, 0.114], np.float32)
+    flat = adjust_contrast(frames, 0.0)
+    np.testing.assert_allclose(flat, np.broadcast_to(gray.mean((1, 2))[:, None, None, None], flat.shape), atol=1e-6)
+    np.testing.assert_allclose(adjust_saturation(frames, 0.0), np.repeat(gray[..., None], 3, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("turn", [0.1, -0.3, 0.5])
+def test_hue_turns_as_the_standard_library_has_it(frames, turn):
+    frames[0, 0, 0] = 0.4  # gray, black and pure colours have no hue or sit on the borders of the six sectors
+    frames[0, 0, 1] = 0.0
+    frames[0, 0, 2:5] = np.eye(3)
+    turned = adjust_hue(frames, turn)
+    for before, after in zip(frames.reshape(-1, 3), turned.reshape(-1, 3), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*map(float, before))
+        np.testing.assert_allclose(after, colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value), atol=2e-6)
+
+
+@pytest.mark.parametrize(("name", "value"), [("hue", 0.6), ("brightness", -0.1), ("contrast", float("nan"))])
+def test_settings_out_of_range_are_named(name, value):
+    with pytest.raises(InputError, match=f"{name} is {value}"):
+        AugmentationConfig(**{name: value})

@@ -1,0 +1,149 @@
+"""Batches: a function of (seed, step) alone, whole over processes and epochs, and failures that keep their name."""
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vidcomp_jax.data import ArrayClips, AugmentationConfig, pairs, windows
+from vidcomp_jax.errors import InputError
+
+
+def numbered_clips(count=10, length=6, size=4, subjects=None):
+    """Clips whose pixels say which clip (first row) and which frame (second row) they are."""
+    array = np.zeros((count * length, size, size, 1), np.uint8)
+    array[:, 0] = np.repeat(np.arange(count), length)[:, None, None]
+    array[:, 1] = np.tile(np.arange(length), count)[:, None, None]
+    return ArrayClips(array, [length] * count, subjects=subjects)
+
+
+def which(frames):
+    """Clip and frame numbers of float frames made by `numbered_clips`."""
+    numbers = np.round(np.asarray(frames) * 255).astype(int)
+    return numbers[..., 0, 0, 0], numbers[..., 1, 0, 0]
+
+
+def take(iterator, count):
+    return list(itertools.islice(iterator, count))
+
+
+def test_pairs_are_two_different_frames_of_one_clip():
+    batches = take(pairs(numbered_clips(), batch_size=8, seed=0), 25)
+    source = which(np.concatenate([batch.source for batch in batches]))
+    driving = which(np.concatenate([batch.driving for batch in batches]))
+    np.testing.assert_array_equal(source[0], driving[0])
+    assert (source[1] < driving[1]).all()
+    assert len(set(zip(source[1], driving[1], strict=True))) == 15  # every pair of 6 frames occurs
+    assert batches[0].source.dtype == np.float32
+    assert batches[0].source.shape == (8, 4, 4, 1)
+
+
+def test_time_flip_gives_both_orders():
+    still = AugmentationConfig(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+    (batch,) = take(pairs(numbered_clips(), batch_size=64, seed=0, augmentation=still), 1)
+    assert 10 < (which(batch.source)[1] < which(batch.driving)[1]).sum() < 54
+
+
+def test_every_epoch_visits_every_clip_once_in_its_own_order():
+    order = np.concatenate([which(b.source)[0] for b in take(pairs(numbered_clips(), batch_size=4, seed=3), 15)])
+    epochs = order.reshape(6, 10)
+    np.testing.assert_array_equal(np.sort(epochs, 1), np.tile(np.arange(10), (6, 1)))
+    assert len({tuple(epoch) for epoch in epochs}) == 6
+
+
+def test_every_epoch_visits_every_subject_once():
+    subjects = [0, 0, 0, 0, 0, 0, 0, 1, 2, 2]
+    batches = take(pairs(numbered_clips(subjects=subjects), batch_size=3, seed=0), 60)
+    clips = np.stack([which(batch.source)[0] for batch in batches])
+    np.testing.assert_array_equal(np.sort(np.array(subjects)[clips], 1), np.tile([0, 1, 2], (60, 1)))
+    assert set(clips.ravel()) == set(range(10))
+
+
+@pytest.mark.parametrize("start", [1, 7])
+def test_resuming_continues_the_same_batches(start):
+    clips, settings = numbered_clips(), {"batch_size": 6, "seed": 5, "augmentation": AugmentationConfig()}
+    whole = take(pairs(clips, **settings), start + 3)
+    for expected, found in zip(whole[start:], take(pairs(clips, start_step=start, **settings), 3), strict=True):
+        np.testing.assert_array_equal(np.stack(expected), np.stack(found))
+    long = take(windows(clips, num_frames=3, batch_size=6, seed=5), start + 2)
+    again = take(windows(clips, num_frames=3, batch_size=6, seed=5, start_step=start), 2)
+    np.testing.assert_array_equal(long[start:], again)
+
+
+def test_the_seed_changes_the_batches():
+    first, second = (take(pairs(numbered_clips(), batch_size=8, seed=seed), 1)[0].source for seed in (0, 1))
+    assert (first != second).any()
+
+
+def test_shares_of_the_processes_make_up_the_batch():
+    clips, settings = numbered_clips(), {"batch_size": 6, "seed": 1, "augmentation": AugmentationConfig()}
+    whole = take(pairs(clips, **settings), 4)
+    shares = [take(pairs(clips, process_index=i, process_count=3, **settings), 4) for i in range(3)]
+    for step, batch in enumerate(whole):
+        np.testing.assert_array_equal(batch.source, np.concatenate([share[step].source for share in shares]))
+        np.testing.assert_array_equal(batch.driving, np.concatenate([share[step].driving for share in shares]))
+
+
+def test_windows_are_consecutive_and_pass_over_short_clips():
+    array = numbered_clips()
+    lengths = [2, 4, 6] + [6] * 8
+    clips = ArrayClips(np.concatenate([array.frames(i, range(n)) for i, n in enumerate(lengths[:10])]), lengths[:10])
+    batches = np.concatenate(take(windows(clips, num_frames=4, batch_size=9, seed=0), 10))
+    names, frames = which(batches)
+    assert batches.shape == (90, 4, 4, 4, 1)
+    np.testing.assert_array_equal(np.diff(frames, axis=1), 1)
+    assert set(names.ravel()) == set(range(1, 10))
+    assert set(frames[:, 0]) == {0, 1, 2}
+
+
+class Broken:
+    """Clips of which one cannot be read."""
+
+    names, fps, frame_shape = ("good", "bad"), 25.0, (4, 4, 1)
+    lengths, subjects = np.array([5, 5]), np.arange(2)
+
+    def frames(self, clip, indices):
+        if clip == 1:
+            raise InputError("bad.avi: cannot be decoded")
+        return np.zeros((len(indices), 4, 4, 1), np.uint8)
+
+
+def test_a_failure_while_reading_keeps_its_type_and_message():
+    with pytest.raises(InputError, match=r"^bad.avi: cannot be decoded$"):
+        take(pairs(Broken(), batch_size=4, seed=0), 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 6, "seed": 0, "process_count": 4}, "batch_size is 6"),
+        ({"batch_size": 0, "seed": 0}, "batch_size is 0"),
+        ({"batch_size": 4, "seed": -1}, "seed is -1"),
+        ({"batch_size": 4, "seed": 0, "process_count": 2, "process_index": 2}, "process_index is 2"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        pairs(numbered_clips(), **settings)
+
+
+def test_clips_that_are_too_short_are_named():
+    with pytest.raises(InputError, match="clip00000: one frame"):
+        pairs(numbered_clips(length=1), batch_size=2, seed=0)
+    with pytest.raises(InputError, match=r"num_frames is 7.*6 frames"):
+        windows(numbered_clips(), num_frames=7, batch_size=2, seed=0)
+
+
+def test_importing_the_data_package_imports_no_tensorflow():
+    code = "import sys, vidcomp_jax.data; print('tensorflow' in sys.modules or 'jax' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"
+
+
+def test_array_clips_refuse_frames_of_the_next_clip():
+    clips = numbered_clips()
+    with pytest.raises(IndexError, match="frames 2 to 6 asked of a clip of 6"):
+        clips.frames(0, [2, 6])
+    assert clips.frames(3, [5, 0])[:, 1, 0, 0].tolist() == [5, 0]

@@ -1,0 +1,192 @@
+"""Batches from clips with tf.data: training pairs, and windows of consecutive frames.
+
+The batch of step i is a function of (seed, i) alone. Example number g of a run (g = step * batch_size + row) belongs
+to epoch g // n, and every epoch has its own permutation of the n subjects, so a run resumed at step i computes its
+place instead of replaying, and reading in parallel changes nothing. Each process of a multi-host run makes its own
+rows of the batch.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from vidcomp_jax.data.augment import AugmentationConfig, augment
+from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.errors import InputError
+
+_ORDER, _EXAMPLE = 0, 1
+"""Domains of the random streams: nothing is drawn twice from the same numbers."""
+
+
+class Pair(NamedTuple):
+    """A training pair: two different frames of one clip.
+
+    Attributes:
+        source: float32 in [0, 1]; the earlier frame, unless augmentation flipped the time.
+        driving: float32 in [0, 1], same shape.
+    """
+
+    source: Float32[np.ndarray, "b h w c"]
+    driving: Float32[np.ndarray, "b h w c"]
+
+
+def pairs(
+    clips: Clips,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    augmentation: AugmentationConfig | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Pair]:
+    """Endless training pairs, from step `start_step` on.
+
+    Args:
+        clips: where the frames come from.
+        batch_size: size of the whole batch, over all processes.
+        seed: of the order, the frames and the augmentation.
+        augmentation: None takes the frames as they are.
+        process_index, process_count: this process makes rows [index * b, (index + 1) * b) of every batch, with
+            b = batch_size / process_count.
+
+    Raises:
+        InputError: a clip has a single frame, the batch does not divide over the processes, or a file that frames
+            are read from on demand is unreadable.
+    """
+    order = _Order(clips, np.arange(len(clips.names)), seed)
+    shortest = int(clips.lengths.argmin())
+    if clips.lengths[shortest] < 2:
+        raise InputError(f"{clips.names[shortest]}: one frame, but a training pair needs two different ones")
+
+    def example(number: int) -> Float[np.ndarray, "2 h w c"]:
+        clip, rng = order.draw(number)
+        first, second = rng.integers(clips.lengths[clip] - np.arange(2))
+        frames = _as_float(clips.frames(clip, sorted((int(first), int(second + (second >= first))))))
+        return frames if augmentation is None else augment(frames, augmentation, rng)
+
+    rows = _share(batch_size, process_index, process_count)
+    shape = (len(rows), 2, *clips.frame_shape)
+    return (Pair(batch[:, 0], batch[:, 1]) for batch in _stream(example, batch_size, rows, start_step, shape))
+
+
+def windows(
+    clips: Clips,
+    *,
+    num_frames: int,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Float32[np.ndarray, "b t h w c"]]:
+    """Endless batches of `num_frames` consecutive frames in [0, 1], each from a random place of a clip.
+
+    Clips shorter than `num_frames` are passed over. Arguments and errors are those of `pairs`; no clip being long
+    enough is an InputError too.
+    """
+    long_enough = np.flatnonzero(clips.lengths >= num_frames)
+    if num_frames < 1 or not len(long_enough):
+        raise InputError(
+            f"num_frames is {num_frames}, the longest of {len(clips.names)} clips has {clips.lengths.max()} frames; "
+            "ask for between 1 and that many"
+        )
+    order = _Order(clips, long_enough, seed)
+
+    def example(number: int) -> Float[np.ndarray, "t h w c"]:
+        clip, rng = order.draw(number)
+        start = rng.integers(clips.lengths[clip] - num_frames + 1)
+        return _as_float(clips.frames(clip, np.arange(start, start + num_frames)))
+
+    rows = _share(batch_size, process_index, process_count)
+    return _stream(example, batch_size, rows, start_step, (len(rows), num_frames, *clips.frame_shape))
+
+
+def import_tensorflow() -> ModuleType:
+    """TensorFlow, quiet and kept off the GPUs, whose memory belongs to JAX. The only place that imports it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
+class _Order:
+    """Which clip an example shows: every epoch visits every subject once, in an order of its own."""
+
+    def __init__(self, clips: Clips, usable: np.ndarray, seed: int):
+        if seed < 0:
+            raise InputError(f"seed is {seed}; it must not be negative")
+        subjects = np.asarray(clips.subjects)[usable]
+        by_subject = np.argsort(subjects, kind="stable")
+        starts = np.flatnonzero(np.diff(subjects[by_subject], prepend=-1))
+        self._groups = np.split(usable[by_subject], starts[1:])
+        self._seed = seed
+        self._permutation = functools.lru_cache(maxsize=4)(self._permute)
+
+    def draw(self, number: int) -> tuple[int, np.random.Generator]:
+        """The clip of example `number`, and the example's own random generator."""
+        epoch, place = divmod(number, len(self._groups))
+        rng = np.random.default_rng([self._seed, _EXAMPLE, number])
+        group = self._groups[self._permutation(epoch)[place]]
+        return int(group[rng.integers(len(group))]), rng
+
+    def _permute(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self._groups))
+
+
+def _as_float(frames: np.ndarray) -> np.ndarray:
+    return frames.astype(np.float32) / np.float32(255)
+
+
+def _share(batch_size: int, process_index: int, process_count: int) -> range:
+    """Rows of the batch that belong to this process."""
+    if batch_size < 1 or batch_size % process_count:
+        raise InputError(
+            f"batch_size is {batch_size}, which does not divide over {process_count} processes; choose a multiple"
+        )
+    if not 0 <= process_index < process_count:
+        raise InputError(f"process_index is {process_index}; with {process_count} processes it is 0 to below that")
+    rows = batch_size // process_count
+    return range(process_index * rows, (process_index + 1) * rows)
+
+
+def _stream(
+    example: Callable[[int], np.ndarray], batch_size: int, rows: range, start_step: int, shape: tuple[int, ...]
+) -> Iterator[np.ndarray]:
+    """Batches of `example(step * batch_size + row)`, made ahead of time on a few threads, handed out in order."""
+    tf = import_tensorflow()
+    failures: list[Exception] = []
+
+    def batch(step: np.integer) -> np.ndarray:
+        try:
+            return np.stack([example(int(step) * batch_size + row) for row in rows])
+        except Exception as error:  # TensorFlow would hand on its text only
+            failures.append(error)
+            raise
+
+    def load(step):
+        return tf.ensure_shape(tf.numpy_function(batch, [step], tf.float32, stateful=False), shape)
+
+    threads = min(os.cpu_count() or 1, 8)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = threads
+    dataset = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
+    dataset = dataset.map(load, num_parallel_calls=threads).prefetch(2).with_options(options)
+
+    def iterate():
+        try:
+            yield from dataset.as_numpy_iterator()
+        except tf.errors.OpError:
+            if failures:
+                raise failures[0] from None
+            raise
+
+    return iterate()

@@ -1,0 +1,87 @@
+"""Clips: video in memory order, any frames of any clip at any time.
+
+Every reader of this package ends in an object with the attributes of `Clips`; batches, motion extraction and
+evaluation ask nothing else of a data set.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+Split = Literal["train", "test"]
+"""The two parts of every data set."""
+
+Index = int | np.integer
+Indices = Sequence[int] | np.ndarray
+
+
+@runtime_checkable
+class Clips(Protocol):
+    """A set of clips with random access to their frames; safe to read from several threads.
+
+    Attributes:
+        names: one name a clip, unique.
+        lengths: number of frames of every clip, int [n].
+        subjects: whom a clip shows, int [n] from 0 without gaps. One epoch visits every subject once, with one of
+            its clips drawn at random; `arange(n)` visits every clip.
+        fps: frames a second.
+        frame_shape: height, width and channels (1 or 3) of every frame.
+    """
+
+    names: Sequence[str]
+    lengths: np.ndarray
+    subjects: np.ndarray
+    fps: float
+    frame_shape: tuple[int, int, int]
+
+    def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
+        """Frames `indices` (0-based, any order) of clip number `clip`."""
+        ...
+
+
+class ArrayClips:
+    """Clips laid end to end in one array, which may be a memory-mapped file.
+
+    Attributes are those of `Clips`, and `left_out`: what the reader did not use, name -> reason.
+    """
+
+    def __init__(
+        self,
+        array: UInt8[np.ndarray, "frames h w c"],
+        lengths: Sequence[int] | Int[np.ndarray, " n"],
+        *,
+        fps: float = 25.0,
+        names: Sequence[str] | None = None,
+        subjects: Sequence[int] | Int[np.ndarray, " n"] | None = None,
+        left_out: Mapping[str, str] | None = None,
+    ):
+        self.lengths = np.asarray(lengths, np.int64)
+        if self.lengths.sum() != len(array):
+            raise ValueError(f"lengths add up to {self.lengths.sum()} frames, the array holds {len(array)}")
+        self.names = list(names) if names is not None else [f"clip{i:05d}" for i in range(len(self.lengths))]
+        self.subjects = np.arange(len(self.lengths)) if subjects is None else np.asarray(subjects, np.int64)
+        self.fps = float(fps)
+        self.frame_shape = tuple(int(n) for n in array.shape[1:])
+        self.left_out = dict(left_out or {})
+        self._array = array
+        self._starts = np.cumsum(self.lengths) - self.lengths
+
+    @classmethod
+    def from_array(cls, clips: UInt8[np.ndarray, "n t h w c"], *, fps: float = 25.0) -> "ArrayClips":
+        """Clips of equal length, such as generated ones."""
+        count, length, *shape = clips.shape
+        return cls(clips.reshape(count * length, *shape), [length] * count, fps=fps)
+
+    def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
+        """Frames `indices` of clip number `clip`; see `Clips.frames`."""
+        return self._array[self._starts[clip] + checked(indices, self.lengths[clip])]
+
+
+def checked(indices: Indices, length: Index) -> Int[np.ndarray, " t"]:
+    """`indices` as an array, all within a clip of `length` frames (`IndexError` otherwise)."""
+    indices = np.asarray(indices, np.int64)
+    if indices.size and (indices.min() < 0 or indices.max() >= length):
+        raise IndexError(f"frames {indices.min()} to {indices.max()} asked of a clip of {length} frames")
+    return indices

@@ -1,0 +1,70 @@
+"""Data sets by name: a `DataConfig` in, `Clips` of one split out."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from vidcomp_jax.data.clips import Clips, Split
+from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
+from vidcomp_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which clips to read, and what their frames look like."""
+
+    name: Literal["kth", "bair", "folder", "synthetic"] = "synthetic"
+    """Data set; folder reads your own videos, synthetic needs no files."""
+    data_dir: Path | None = None
+    """Folder of the data set as downloaded."""
+    size: int = 64
+    """Height and width of the frames in pixels; a multiple of 4."""
+    num_channels: Literal[1, 3] = 1
+    """1 for gray, 3 for RGB."""
+    cache_dir: Path | None = None
+    """Where decoded clips are kept; by default $XDG_CACHE_HOME/vidcomp_jax or ~/.cache/vidcomp_jax."""
+    synthetic: SyntheticConfig = SyntheticConfig()
+    """Used by name=synthetic."""
+
+    def __post_init__(self):
+        if self.size < 4 or self.size % 4:
+            raise InputError(f"size is {self.size}; it must be a positive multiple of 4, such as 64, 128 or 256")
+        if self.num_channels not in (1, 3):
+            raise InputError(f"num_channels is {self.num_channels}; it must be 1 (gray) or 3 (RGB)")
+        if self.name not in _READERS:
+            raise InputError(f"data set name is {self.name!r}; it must be one of {', '.join(_READERS)}")
+
+    @property
+    def cache_folder(self) -> Path:
+        """`cache_dir`, or its default."""
+        if self.cache_dir is not None:
+            return self.cache_dir
+        home = os.environ.get("XDG_CACHE_HOME")
+        return (Path(home) if home else Path.home() / ".cache") / "vidcomp_jax"
+
+
+def open_clips(config: DataConfig, split: Split) -> Clips:
+    """The clips of one split of a data set; files are decoded on first use and cached.
+
+    Raises:
+        InputError: the folder or its files are not what the data set needs.
+    """
+    return _READERS[config.name](config, split)
+
+
+def _synthetic(config: DataConfig, split: Split) -> Clips:
+    return SyntheticClips(config.synthetic, split, size=config.size, num_channels=config.num_channels)
+
+
+def _no_reader(config: DataConfig, split: Split) -> Clips:
+    raise InputError(f"data set {config.name} cannot be read yet; choose kth, folder or synthetic")
+
+
+_READERS: dict[str, Callable[[DataConfig, Split], Clips]] = {
+    "kth": _no_reader,
+    "bair": _no_reader,
+    "folder": _no_reader,
+    "synthetic": _synthetic,
+}
