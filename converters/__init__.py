@@ -1,0 +1,1 @@
+"""PyTorch weights into Flax models, and back."""

@@ -105,12 +105,17 @@ class DenseMotion(nnx.Module):
         return self.from_small(self.down(source), source_keypoints, driving)
 
     def from_small(
-        self, small: Float[Array, "b h w c"], source_keypoints: Keypoints, driving: Keypoints
+        self, small: Float[Array, "n h w c"], source_keypoints: Keypoints, driving: Keypoints
     ) -> Motion:
-        """The same for a source frame already shrunk by `down`."""
-        b, height, width, _ = small.shape
+        """The same for source frames already shrunk by `down`.
+
+        There may be fewer frames than keypoints: each frame then serves as many keypoints in a row.
+        """
+        frames, height, width, channels = small.shape
+        b = driving.position.shape[0]
         motions = sparse_motions(source_keypoints, driving, height, width)
-        deformed = warp(small, motions, align_corners=self.align_corners)
+        grids = motions.reshape(frames, -1, height, width, 2)
+        deformed = warp(small, grids, align_corners=self.align_corners).reshape(*motions.shape[:-1], channels)
 
         variance = self.config.heatmap_variance
         heatmaps = gaussian_heatmaps(driving.position, height, width, variance)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.geometry import gaussian_heatmaps
 from vidcomp_jax.keypoints import Keypoints
-from vidcomp_jax.layers import AntiAliasDownsample, average_pool, conv
+from vidcomp_jax.layers import average_pool, conv, image_pyramid
 
 
 class Scores(NamedTuple):
@@ -88,11 +88,10 @@ class SpectralNormConv(nnx.Conv):
         self.v = nnx.BatchStat(_unit(jax.random.normal(rngs.params(), (features_in * h * w,))))
         self.use_running_average = False
 
-    def set_view(self, use_running_average: bool | None = None, **kwargs) -> dict:
+    def set_view(self, use_running_average: bool | None = None):
         """Let `nnx.view` and `model.eval()` stop the power iteration together with batch statistics."""
         if use_running_average is not None:
             self.use_running_average = use_running_average
-        return kwargs
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Convolve with the normalised kernel."""
@@ -122,9 +121,7 @@ def _unit(vector: Array) -> Array:
 class DiscriminatorBlock(nnx.Module):
     """4x4 convolution without padding, instance norm, leaky ReLU, and halving."""
 
-    def __init__(
-        self, in_features: int, out_features: int, *, norm: bool, pool: bool, conv_type: type, rngs: nnx.Rngs
-    ):
+    def __init__(self, in_features: int, out_features: int, *, norm: bool, pool: bool, conv_type: type, rngs):
         self.conv = conv(in_features, out_features, 4, padding=0, rngs=rngs, conv_type=conv_type)
         self.has_norm = norm
         if norm:
@@ -145,16 +142,12 @@ class Discriminator(nnx.Module):
 
     def __init__(self, config: DiscriminatorConfig, in_features: int, *, rngs: nnx.Rngs):
         conv_type = SpectralNormConv if config.spectral_norm else nnx.Conv
-        widths = [
-            in_features,
-            *(min(config.max_width, config.width * 2 ** (i + 1)) for i in range(config.num_blocks)),
-        ]
+        widths = [min(config.max_width, config.width * 2**i) for i in range(config.num_blocks + 1)]
+        widths[0] = in_features
         self.down_blocks = nnx.List()
         for i in range(config.num_blocks):
             norm, pool = i > 0, i < config.num_blocks - 1
-            block = DiscriminatorBlock(
-                widths[i], widths[i + 1], norm=norm, pool=pool, conv_type=conv_type, rngs=rngs
-            )
+            block = DiscriminatorBlock(widths[i], widths[i + 1], norm=norm, pool=pool, conv_type=conv_type, rngs=rngs)
             self.down_blocks.append(block)
         self.conv = conv(widths[-1], 1, 1, padding=0, rngs=rngs, conv_type=conv_type)
 
@@ -180,15 +173,8 @@ class MultiScaleDiscriminator(nnx.Module):
     def __init__(self, config: DiscriminatorConfig, *, num_channels: int, num_keypoints: int, rngs: nnx.Rngs):
         self.config = config
         in_features = num_channels + num_keypoints * config.use_keypoints
-        names = [f"{scale:g}".replace(".", "-") for scale in config.scales]
-        # Names as in PyTorch's module tree, "1" and "0-5".
-        self.discs = nnx.Dict({name: Discriminator(config, in_features, rngs=rngs) for name in names})
-        self.downs = nnx.Dict(
-            {
-                name: AntiAliasDownsample(scale, num_channels)
-                for name, scale in zip(names, config.scales, strict=True)
-            }
-        )
+        self.names = tuple(f"{scale:g}".replace(".", "-") for scale in config.scales)  # as PyTorch has them: 1, 0-5
+        self.discs = nnx.Dict({name: Discriminator(config, in_features, rngs=rngs) for name in self.names})
 
     def __call__(self, frames: Float[Array, "b h w c"], driving: Keypoints) -> tuple[Scores, ...]:
         """Scores of frames in [0, 1] for every scale, in the order of `config.scales`.
@@ -196,9 +182,7 @@ class MultiScaleDiscriminator(nnx.Module):
         The driving keypoints are looked at with `config.use_keypoints` only.
         """
         outputs = []
-        for scale in self.config.scales:
-            name = f"{scale:g}".replace(".", "-")
-            x = self.downs[name](frames)
+        for name, x in zip(self.names, image_pyramid(frames, self.config.scales), strict=True):
             if self.config.use_keypoints:
                 heatmaps = gaussian_heatmaps(driving.position, *x.shape[1:3], self.config.heatmap_variance)
                 x = jnp.concatenate([x, heatmaps], axis=-1)

@@ -76,14 +76,18 @@ class OcclusionAwareGenerator(nnx.Module):
             out = block(out)
         return out
 
-    def decode(self, features: Float[Array, "b h2 w2 d"], motion: Motion) -> Float[Array, "b h w c"]:
-        """Frames in [0, 1] from source features and a motion of any resolution."""
+    def decode(self, features: Float[Array, "n h2 w2 d"], motion: Motion) -> Float[Array, "b h w c"]:
+        """Frames in [0, 1] from source features and motions of any resolution.
+
+        There may be fewer sources than motions: each source then serves as many motions in a row.
+        """
         height, width = features.shape[1:3]
+        grids = resize_bilinear(motion.deformation, height, width)
         out = warp(
             features,
-            resize_bilinear(motion.deformation, height, width),
+            grids.reshape(features.shape[0], -1, height, width, 2),
             align_corners=self.align_corners,
-        )
+        ).reshape(*grids.shape[:-1], -1)
         out = out * resize_bilinear(motion.occlusion_map, height, width)
         for block in self.bottleneck:
             out = block(out)
@@ -91,10 +95,12 @@ class OcclusionAwareGenerator(nnx.Module):
             out = block(out)
         return jax.nn.sigmoid(self.final(out))
 
-    def deform(self, source: Float[Array, "b h w c"], motion: Motion) -> Float[Array, "b h w c"]:
-        """The source frame itself, warped: what the deformation alone explains."""
-        grid = resize_bilinear(motion.deformation, *source.shape[1:3])
-        return warp(source, grid, align_corners=self.align_corners)
+    def deform(self, source: Float[Array, "n h w c"], motion: Motion) -> Float[Array, "b h w c"]:
+        """The source frames themselves, warped: what the deformation alone explains."""
+        n, height, width, _ = source.shape
+        grids = resize_bilinear(motion.deformation, height, width)
+        deformed = warp(source, grids.reshape(n, -1, height, width, 2), align_corners=self.align_corners)
+        return deformed.reshape(*grids.shape[:-1], -1)
 
     def __call__(self, source: Float[Array, "b h w c"], motion: Motion) -> Float[Array, "b h w c"]:
         """Frames in [0, 1]: `decode(encode(source), motion)`."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -26,8 +27,8 @@ class Keypoints(NamedTuple):
             for models without Jacobians (zero-order motion).
     """
 
-    position: Float[Array, "*b k 2"]
-    jacobian: Float[Array, "*b k 2 2"]
+    position: Float[Array | np.ndarray, "*b k 2"]
+    jacobian: Float[Array | np.ndarray, "*b k 2 2"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

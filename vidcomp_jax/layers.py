@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -148,6 +149,11 @@ class AntiAliasDownsample(nnx.Module):
         for row, start in enumerate(starts):
             matrix[row, start : start + len(kernel)] = kernel
         return matrix[:, radius : radius + size]
+
+
+def image_pyramid(frames: Float[Array, "b h w c"], scales: Sequence[float]) -> list[Float[Array, "b _ _ c"]]:
+    """The frames at several sizes, each shrunk from the original by `AntiAliasDownsample`."""
+    return [AntiAliasDownsample(scale, frames.shape[-1])(frames) for scale in scales]
 
 
 class SameBlock(nnx.Module):

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.layers import AntiAliasDownsample, conv
+from vidcomp_jax.layers import conv, image_pyramid
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -58,10 +58,6 @@ class VGG19(nnx.Module):
         return outputs
 
 
-def _pyramid(frames: Array, scales: Sequence[float]) -> list[Array]:
-    return [AntiAliasDownsample(scale, frames.shape[-1])(frames) for scale in scales]
-
-
 def perceptual_loss(
     vgg: VGG19,
     prediction: Float[Array, "b h w c"],
@@ -81,7 +77,7 @@ def perceptual_loss(
             "leave that scale out with --fomm.loss.scales"
         )
     total = jnp.zeros(())
-    for x, y in zip(_pyramid(prediction, scales), _pyramid(target, scales), strict=True):
+    for x, y in zip(image_pyramid(prediction, scales), image_pyramid(target, scales), strict=True):
         for weight, a, b in zip(weights, vgg(x), vgg(y), strict=True):
             total += weight * jnp.mean(jnp.abs(a - jax.lax.stop_gradient(b)))
     return total
@@ -95,7 +91,7 @@ def pyramid_loss(
 ) -> Float[Array, ""]:
     """Mean absolute difference plus gradient difference, averaged over scales."""
     total = jnp.zeros(())
-    for x, y in zip(_pyramid(prediction, scales), _pyramid(target, scales), strict=True):
+    for x, y in zip(image_pyramid(prediction, scales), image_pyramid(target, scales), strict=True):
         total += jnp.mean(jnp.abs(x - y))
         for axis in (1, 2):
             total += jnp.mean(jnp.abs(jnp.abs(jnp.diff(x, axis=axis)) - jnp.abs(jnp.diff(y, axis=axis))))

@@ -1,0 +1,44 @@
+"""The expected numbers of the official PyTorch code, and models filled with the recipe weights they belong to."""
+
+import functools
+import importlib.util
+import json
+import pathlib
+
+import numpy as np
+from flax import nnx
+
+from converters.fomm_state import fomm_config, load_fomm_state
+from vidcomp_jax.fomm import FirstOrderMotionModel
+
+FOLDER = pathlib.Path(__file__).parent / "data" / "golden"
+TINY = ("tiny-gray", "tiny-rgb-sn", "tiny-rgb-kp-multiscale", "tiny-zero-order")
+
+_spec = importlib.util.spec_from_file_location("make_checkpoint", FOLDER / "make_checkpoint.py")
+make_checkpoint = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(make_checkpoint)
+recipe_state = make_checkpoint.recipe_state
+
+
+@functools.cache
+def layouts() -> dict:
+    return json.loads((FOLDER / "fomm_layouts.json").read_text())
+
+
+def arrays(name: str) -> dict[str, np.ndarray]:
+    with np.load(FOLDER / f"{name}.npz") as file:
+        return dict(file)
+
+
+def images(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) / 255
+
+
+def fomm(name: str, **changes) -> FirstOrderMotionModel:
+    """The model of a configuration with its recipe weights, loaded through the converters' walker."""
+    import dataclasses
+
+    config = dataclasses.replace(fomm_config(layouts()[name]["model_params"]), **changes)
+    model = nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
+    load_fomm_state(model, recipe_state(name))
+    return model
