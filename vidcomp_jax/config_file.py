@@ -1,0 +1,134 @@
+"""Configs as JSON: a frozen dataclass in, `config.json` out, and back; a work folder keeps to one config."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any, TypeVar
+
+import msgspec
+
+from vidcomp_jax.errors import InputError
+
+CONFIG_FILE = "config.json"
+MAY_CHANGE = {"may_change": True}
+"""Metadata of a dataclass field that a resumed run may set differently:
+`log_every: int = dataclasses.field(default=50, metadata=MAY_CHANGE)`."""
+
+Config = TypeVar("Config")
+
+
+def save_config(path: pathlib.Path, config: Any) -> None:
+    """Write the dataclass `config` to the JSON file `path`, replacing it whole."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(config, enc_hook=_encode), indent=2) + b"\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_config(path: pathlib.Path, config_type: type[Config]) -> Config:
+    """Read a dataclass back from the JSON file `path`.
+
+    Raises:
+        InputError: if the file is missing, is no JSON, or has a missing, unknown or impossible entry.
+    """
+    path = pathlib.Path(path)
+    stored = _read(path)
+    try:
+        config = msgspec.convert(stored, config_type, strict=True, dec_hook=_decode)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except msgspec.ValidationError as error:
+        cause = f"{error.__cause__}" if isinstance(error.__cause__, InputError) else f"{error}"
+        raise InputError(f"{path}: not a {config_type.__name__}: {cause}") from error
+    there, expected = _flat(stored), _flat(_plain(config))
+    problems = [f"unknown entry {name}" for name in there if name not in expected]
+    problems += [f"missing entry {name}" for name in expected if name not in there]
+    if problems:
+        raise InputError(f"{path}: not a {config_type.__name__}: {', '.join(problems)}")
+    return config
+
+
+def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
+    """Write `workdir/config.json`, or see that the one there has the same settings.
+
+    Fields marked with `MAY_CHANGE` may differ; the file is then brought up to date.
+
+    Raises:
+        InputError: if `workdir` holds a run with other settings; it names each field and both values.
+    """
+    workdir = pathlib.Path(workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"{workdir}: is a file; a work folder was expected")
+    path = workdir / CONFIG_FILE
+    if path.exists():
+        there, here = _flat(_read(path)), _flat(_plain(config))
+        free = _may_change(config)
+        differences = [
+            f"{name} is {_shown(there, name)} there, {_shown(here, name)} now"
+            for name in {**there, **here}
+            if there.get(name, dataclasses.MISSING) != here.get(name, dataclasses.MISSING)
+            and not any(name == field or name.startswith(f"{field}.") for field in free)
+        ]
+        if differences:
+            raise InputError(
+                f"{workdir}: holds a run with other settings: {'; '.join(differences)}. "
+                "Give these values to go on with it, or another folder to start anew"
+            )
+    save_config(path, config)
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; the config of a run or model was expected")
+    try:
+        stored = msgspec.json.decode(path.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"{path}: holds a {type(stored).__name__}; an object of settings was expected")
+    return stored
+
+
+def _plain(config: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(config, enc_hook=_encode))  # tuples become lists, as when read back
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, pathlib.PurePath):
+        return str(value)
+    raise NotImplementedError(f"a config holds a {type(value).__name__}, which JSON does not")
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if isinstance(value, str) and issubclass(kind, pathlib.PurePath):
+        return kind(value)
+    raise NotImplementedError(f"a config asks for a {kind.__name__}, which JSON does not hold")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _shown(flat: dict[str, Any], name: str) -> str:
+    return repr(flat[name]) if name in flat else "absent"
+
+
+def _may_change(config: Any, prefix: str = "") -> list[str]:
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.metadata.get("may_change"):
+            names.append(prefix + field.name)
+        elif dataclasses.is_dataclass(value):
+            names += _may_change(value, f"{prefix}{field.name}.")
+    return names

@@ -1,0 +1,43 @@
+"""Double buffering: while the devices work on one batch, the next two are read and copied to them."""
+
+import collections
+import concurrent.futures
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_AHEAD = 2
+_END = object()
+
+
+class Prefetch:
+    """Iterates over `place(batch)` for the batches of an iterator, working ahead in one thread.
+
+    A context manager: leaving it ends the thread once the batch under way is read. What the iterator raises is
+    raised where its batch would have come.
+    """
+
+    def __init__(self, batches: Iterator[Any], place: Callable[[Any], Any]):
+        self._batches = batches
+        self._place = place
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._ahead = collections.deque(self._pool.submit(self._read) for _ in range(_AHEAD))
+
+    def __enter__(self) -> "Prefetch":
+        return self
+
+    def __exit__(self, error_type, error, traceback):
+        self._pool.shutdown(cancel_futures=True)
+
+    def __iter__(self) -> "Prefetch":
+        return self
+
+    def __next__(self) -> Any:
+        batch = self._ahead.popleft().result()
+        if batch is _END:
+            raise StopIteration
+        self._ahead.append(self._pool.submit(self._read))
+        return batch
+
+    def _read(self) -> Any:
+        batch = next(self._batches, _END)
+        return _END if batch is _END else self._place(batch)

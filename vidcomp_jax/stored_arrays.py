@@ -1,0 +1,109 @@
+"""Arrays by their dotted names on disk: a tree in, an Orbax folder with a checksum out, and strictly back."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import zlib
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore
+
+from vidcomp_jax.errors import InputError
+
+CHECKSUM = "crc32"
+_LISTED = 12
+
+Tree = TypeVar("Tree")
+
+
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """Map the dotted path of each array of `tree` to a copy of it on the host."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    # A copy, because on CPU the host's view shares memory with the array, and training donates that.
+    return {name: np.array(value) for name, (_, value) in zip(names, leaves, strict=True)}
+
+
+def fit_arrays(arrays: dict[str, np.ndarray], tree: Tree, source: pathlib.Path) -> Tree:
+    """Put `arrays` into the structure of `tree`.
+
+    Raises:
+        InputError: if a name is missing or left over, or a shape or type differs; it lists all differences.
+    """
+    wanted, structure = jax.tree_util.tree_flatten_with_path(tree)
+    wanted = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in wanted}
+    differences = [f"{name} is missing" for name in wanted if name not in arrays]
+    differences += [f"{name} is not part of the model" for name in arrays if name not in wanted]
+    for name, leaf in wanted.items():
+        if name in arrays and (arrays[name].shape, arrays[name].dtype) != (leaf.shape, leaf.dtype):
+            found = f"{arrays[name].dtype}{list(arrays[name].shape)}"
+            differences.append(f"{name} is {found} there, {leaf.dtype}{list(leaf.shape)} in the model")
+    if differences:
+        more = f"; and {len(differences) - _LISTED} more" if len(differences) > _LISTED else ""
+        raise InputError(f"{source}: does not fit the model: {'; '.join(differences[:_LISTED])}{more}")
+    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
+
+
+def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """Read the arrays of one checkpoint or weights folder.
+
+    Raises:
+        InputError: if it is missing, incomplete or damaged.
+    """
+    folder = pathlib.Path(folder).absolute()
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; a checkpoint or a folder of weights was expected")
+    try:
+        # Orbax reads all arrays at once, and at the first failure the other reads each print a traceback.
+        # Reading one after the other before makes a damaged file one error.
+        store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{folder}/"}).result()
+        for key in store.list().result():
+            store.read(key).result()
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            stored = reader.restore(folder)
+        arrays = {name: np.asarray(value) for name, value in stored.items()}
+        damaged = int(arrays.pop(CHECKSUM)) != _checksum(arrays)
+    except Exception as error:  # a damaged file can fail in any of four libraries, each with its own exceptions
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{folder}: cannot be read ({reason}); it is damaged or incomplete. "
+            "Delete it to use the checkpoint before, or copy it again"
+        ) from error
+    if damaged:
+        raise InputError(f"{folder}: its checksum does not match; the files were damaged. Copy it again or delete it")
+    return arrays
+
+
+def with_checksum(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Add the checksum that `read_arrays` looks for."""
+    return {**arrays, CHECKSUM: np.asarray(_checksum(arrays), np.int64)}
+
+
+@contextlib.contextmanager
+def full_disk_named(path: pathlib.Path) -> Iterator[None]:
+    """Turn the several errors of a full disk into one `InputError` that names `path`."""
+    try:
+        yield
+    except Exception as error:
+        causes = [error]
+        while causes[-1].__cause__ or causes[-1].__context__:
+            causes.append(causes[-1].__cause__ or causes[-1].__context__)
+        full = {errno.ENOSPC, errno.EDQUOT}
+        if any(getattr(cause, "errno", None) in full or os.strerror(errno.ENOSPC) in str(cause) for cause in causes):
+            raise InputError(
+                f"{path}: no space left on the disk; what was complete there is intact. "
+                "Free some space and run the same command again"
+            ) from error
+        raise
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> int:
+    checksum = 0
+    for name in sorted(arrays):
+        checksum = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), zlib.crc32(name.encode(), checksum))
+    return checksum
