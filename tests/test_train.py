@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import NamedTuple
 
 import jax
@@ -17,9 +19,11 @@ import optax
 import pytest
 from flax import nnx
 
-from vidcomp_jax import train
+from vidcomp_jax import checkpoint, interrupt, train, train_step
+from vidcomp_jax.devices import mean_over_devices
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.layers import BatchNorm
+from vidcomp_jax.train import TrainConfig
 
 
 class Points(NamedTuple):
@@ -99,3 +103,213 @@ def test_two_devices_equal_one(tmp_path):
         np.testing.assert_allclose(one[name], two[name], atol=1e-6, err_msg=name)
     for a, b in zip(lines_of(tmp_path / "1"), lines_of(tmp_path / "2"), strict=True):
         assert a == pytest.approx(b, abs=1e-6)
+
+
+def test_random_draws_belong_to_examples():
+    """Example j of step i draws the same whether one device or two share the batch."""
+
+    def draws(graphdef, state, constants, batch, keys):
+        drawn = jax.vmap(jax.random.uniform)(keys)
+        return state, {"first": drawn[0], "all": drawn.sum() * jax.lax.axis_size(train_step.AXIS)}
+
+    seen = []
+    for count in (1, 2):
+        devices = jax.devices()[:count]
+        graphdef, constants, state = train.init_state(Toy(), optax.sgd(0.1), devices)
+        step = train_step.map_over_devices(graphdef, draws, devices)
+        key = train_step.replicate(jax.random.key(3), devices)
+        for i in range(2):
+            state, metrics = step(state, constants, train_step.shard(batch_of(i), 8, devices), key)
+            seen.append(float(metrics["all"]))
+    expected = [
+        sum(
+            float(jax.random.uniform(jax.random.fold_in(jax.random.fold_in(jax.random.key(3), i), j))) for j in range(8)
+        )
+        for i in range(2)
+    ]
+    assert seen == pytest.approx(expected * 2, rel=1e-6)
+
+
+def test_one_compilation(tmp_path, caplog):
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        run(tmp_path, config=config(checkpoint_every=2))
+    # The step is the one compiled function that takes a batch.
+    compiled = [r for r in caplog.messages if r.startswith("Compiling") and "float32[2,4,3]" in r]
+    assert len(compiled) == 1
+
+
+def test_constants_stay_and_model_trains(whole):
+    result, workdir = whole
+    assert result.step == 6 and not result.interrupted and result.exit_code == 0
+    before, after = weights_of(Toy()), weights_of(result.model)
+    np.testing.assert_array_equal(after["['scale']"], before["['scale']"])
+    assert (after["['layers'][0]['kernel']"] != before["['layers'][0]['kernel']"]).all()
+    assert lines_of(workdir)[-1] == {"step": 6, **result.metrics}
+
+
+def test_resumed_run_equals_uninterrupted_bit_for_bit(whole, tmp_path):
+    run(tmp_path, config=config(num_steps=3))
+    assert len(lines_of(tmp_path)) == 3
+    resumed = run(tmp_path, model=Toy(seed=5))  # the initial weights play no part any more
+    assert lines_of(tmp_path) == lines_of(whole[1])
+    expected = weights_of(whole[0].model)
+    for name, value in weights_of(resumed.model).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    again = run(tmp_path)
+    assert again.step == 6 and again.metrics == {}
+
+
+def test_sigterm_saves_and_the_run_goes_on(whole, tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_train; test_train.run_until_terminated(sys.argv[2])"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script, str(pathlib.Path(__file__).parent), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert process.returncode == 143, process.stderr
+    stopped = lines_of(tmp_path)[-1]["step"]
+    assert 1 <= stopped < 6
+    assert f"stopped by SIGTERM after step {stopped}" in process.stderr
+    assert "run the same command again" in process.stderr
+    run(tmp_path)
+    assert lines_of(tmp_path) == lines_of(whole[1])
+
+
+def run_until_terminated(workdir: str):
+    """For a process of its own: a run that is sent SIGTERM while it trains."""
+
+    def with_signal(start_step, process, processes):
+        for i, batch in enumerate(batches(start_step, process, processes)):
+            if i == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.5)  # the steps before this batch are done, and the signal is seen, before it is read
+            yield batch
+
+    raise SystemExit(run(pathlib.Path(workdir), batches=with_signal).exit_code)
+
+
+def test_second_ctrl_c_aborts():
+    before = signal.getsignal(signal.SIGINT)
+    with interrupt.StopSignal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_not_finite_stops_and_keeps_last_checkpoint(tmp_path):
+    def poisoned(start_step, process, processes):
+        for i, batch in enumerate(batches(start_step, process, processes), start_step):
+            yield batch._replace(targets=batch.targets * (np.nan if i == 3 else 1))
+
+    with pytest.raises(
+        train.TrainingError, match=r"^step 4: (?=.*loss is nan)(?=.*error is nan)(?=.*grad_norm is nan)"
+    ):
+        run(tmp_path, batches=poisoned, config=config(checkpoint_every=1, log_every=10))
+    assert checkpoint.latest_step(tmp_path / "checkpoints") == 3
+    assert all(
+        np.isfinite(value).all() for value in weights_of(run(tmp_path, config=config(log_every=10)).model).values()
+    )
+
+
+def test_own_step_with_two_optimisers(tmp_path):
+    """A step of one's own: two updates a batch, each of half of the parameters."""
+    optimisers = {"0": optax.sgd(0.1), "1": optax.adam(0.01)}
+    tx = optax.GradientTransformation(
+        lambda params: {name: o.init(params["layers"][int(name)]) for name, o in optimisers.items()}, None
+    )
+
+    def step(graphdef, state, constants, batch, keys):
+        params, opt_state = state.params, dict(state.opt_state)
+        for name, optimiser in optimisers.items():
+
+            def loss_fn(part, params=params, name=name):
+                layers = {**params["layers"], int(name): part}
+                model = nnx.merge(graphdef, {**params, "layers": layers}, state.batch_stats, constants)
+                loss, _ = objective(model, batch, keys)
+                return loss
+
+            loss, grads = jax.value_and_grad(loss_fn)(params["layers"][int(name)])
+            updates, opt_state[name] = optimiser.update(mean_over_devices(grads), opt_state[name])
+            part = optax.apply_updates(params["layers"][int(name)], updates)
+            params = {**params, "layers": {**params["layers"], int(name): part}}
+        return state._replace(params=params, opt_state=opt_state), {"loss": loss}
+
+    result = run(tmp_path, tx=tx, objective=None, step=step, config=config(num_steps=2))
+    before, after = weights_of(Toy()), weights_of(result.model)
+    assert (after["['layers'][1]['kernel']"] != before["['layers'][1]['kernel']"]).all()
+    resumed = run(tmp_path, tx=tx, objective=None, step=step, config=config(num_steps=3))
+    assert resumed.step == 3
+
+
+def test_evaluation_panels_and_best(tmp_path):
+    seen = []
+
+    def evaluate(model):
+        assert model.norm.use_running_average
+        seen.append(np.array(model.layers[0].kernel[...]))
+        return {"score": [0.5, 0.1, 0.9][len(seen) - 1], "other": 1.0}
+
+    panel = np.full((4, 6, 1), 128, np.uint8)
+    run(
+        tmp_path,
+        evaluate=evaluate,
+        panels=lambda model: {"gray": panel},
+        best="score",
+        config=config(evaluate_every=2, panel_every=4, keep_last=1, log_every=6),
+    )
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["4", "6"]
+    assert sorted(path.name for path in (tmp_path / "panels").iterdir()) == ["gray-00000004.png", "gray-00000006.png"]
+    assert [line["evaluation/score"] for line in lines_of(tmp_path) if "evaluation/score" in line] == [0.5, 0.1, 0.9]
+    model = Toy(seed=9)
+    checkpoint.load_weights(model, tmp_path, which="best")
+    np.testing.assert_array_equal(model.layers[0].kernel[...], seen[1])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    width: int = 3
+    train: TrainConfig = dataclasses.field(default_factory=config)
+
+
+def test_other_settings_in_the_same_folder(tmp_path):
+    run(tmp_path, config=config(num_steps=1), run_config=RunConfig(train=config(num_steps=1)))
+    changed = config(num_steps=2, log_every=2, seed=4)
+    with pytest.raises(InputError, match=r"width is 3 there, 5 now; train.seed is 0 there, 4 now") as caught:
+        run(tmp_path, config=changed, run_config=RunConfig(width=5, train=changed))
+    assert "num_steps" not in str(caught.value) and "log_every" not in str(caught.value)
+    longer = config(num_steps=2)
+    assert run(tmp_path, config=longer, run_config=RunConfig(train=longer)).step == 2
+    assert checkpoint.load_config(tmp_path / "config.json", RunConfig).train.num_steps == 2
+    with pytest.raises(InputError, match=r"num_steps: 1, but .* holds a run of 2 steps"):
+        run(tmp_path, config=config(num_steps=1), run_config=RunConfig(train=config(num_steps=1)))
+
+
+def test_bad_input(tmp_path):
+    with pytest.raises(InputError, match=r"batch_size: 7 examples do not divide over 2 devices"):
+        run(tmp_path / "a", config=config(batch_size=7))
+    with pytest.raises(InputError, match=r"log_every: 0; at least 1"):
+        config(log_every=0)
+    with pytest.raises(InputError, match="the data ended before step 3"):
+        run(tmp_path / "b", batches=lambda *_: iter([batch_of(0), batch_of(1)]))
+    with pytest.raises(InputError, match="is a file; a work folder was expected"):
+        (tmp_path / "c").write_text("")
+        run(tmp_path / "c")
+    with pytest.raises(InputError, match="give the number of processes"):
+        train.initialize_distributed("localhost:1234")
+    with pytest.raises(ValueError, match=r"a batch of \[4\] examples; this process's share is 8"):
+        run(tmp_path / "d", batches=lambda *_: iter([batch_of(0, 4)]))
+
+
+def test_errors_of_the_data_are_raised(tmp_path):
+    def broken(*_):
+        yield batch_of(0)
+        raise InputError("clip.avi: cannot be decoded")
+
+    with pytest.raises(InputError, match=r"clip\.avi"):
+        run(tmp_path, batches=broken)
+    assert threading.active_count() == 1 or not any("prefetch" in t.name for t in threading.enumerate())

@@ -19,11 +19,11 @@ from flax import nnx
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.interrupt import StopSignal
+from vidcomp_jax.layers import Constant
 from vidcomp_jax.prefetch import Prefetch
 from vidcomp_jax.run_folder import Pace, RunFolder, TrainConfig, due_after
 from vidcomp_jax.train_step import (
     Batch,
-    Constant,
     DeviceStep,
     Objective,
     TrainingError,

@@ -137,8 +137,9 @@ def map_over_devices(graphdef: nnx.GraphDef, step: DeviceStep, devices: Sequence
         examples = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, state.step), examples)
         new, metrics = step(graphdef, state, constants, batch, keys)
-        batch_stats, metrics = mean_over_devices((new.batch_stats, metrics))
-        return new._replace(step=state.step + 1, batch_stats=batch_stats), metrics
+        # A mean makes floats of integers; counters move in step on all devices anyway.
+        batch_stats = jax.tree.map(lambda x: x if x.dtype.kind in "iub" else mean_over_devices(x), new.batch_stats)
+        return new._replace(step=state.step + 1, batch_stats=batch_stats), mean_over_devices(metrics)
 
     return jax.pmap(
         mapped, AXIS, in_axes=(None, None, 0, None), out_axes=(None, None), donate_argnums=0, devices=devices
