@@ -1,0 +1,102 @@
+"""Still images and sizes with Pillow: files to and from uint8, and the one resize of this package's data."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vidcomp_jax.errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+"""Endings of the still images that folders are searched for."""
+
+Frames = UInt8[np.ndarray, "t h w c"]
+Picture = UInt8[np.ndarray, "h w c"] | Float[np.ndarray, "h w c"]
+
+
+def resize(frames: Frames, size: int) -> UInt8[np.ndarray, "t size size c"]:
+    """Frames of any shape to `size` x `size` pixels, the same way in all of this package's data.
+
+    Bilinear; when shrinking, the triangle filter is as wide as the step, which avoids aliasing.
+    """
+    if frames.shape[1:3] == (size, size):
+        return frames
+    resized = np.empty((len(frames), size, size, frames.shape[-1]), np.uint8)
+    for source, target in zip(frames, resized, strict=True):
+        image = Image.fromarray(source[..., 0] if source.shape[-1] == 1 else source)
+        target[:] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)).reshape(target.shape)
+    return resized
+
+
+def center_square(frames: Frames) -> UInt8[np.ndarray, "t side side c"]:
+    """The largest square in the middle of the frames."""
+    height, width = frames.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return frames[:, top : top + side, left : left + side]
+
+
+def read_image(path: Path, *, num_channels: int = 3) -> UInt8[np.ndarray, "h w c"]:
+    """A still image the right way up; transparent parts on white, 16 bits scaled to 8.
+
+    Raises:
+        InputError: the file is missing, a folder, or no image that can be decoded.
+    """
+    check_file(path)
+    try:
+        with Image.open(path) as stored:
+            image = ImageOps.exif_transpose(stored)
+            if image.mode.startswith("I"):
+                image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            pixels = np.asarray(image.convert("L" if num_channels == 1 else "RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not an image that can be read ({_one_line(error)})") from None
+    return pixels.reshape(*pixels.shape[:2], num_channels)
+
+
+def write_image(path: Path, image: Picture):
+    """Write uint8, or float in [0, 1], as PNG; the file appears under its name only when it is complete."""
+    pixels = as_bytes(image)
+    temporary = temporary_name(path)
+    try:
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_file(path: Path):
+    """Raise an `InputError` unless `path` is a file."""
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, where a file is expected")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that nobody else writes to."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: the folder {path.parent} cannot be written to")
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, where a file is to be written")
+    return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+
+
+def as_bytes(frames: np.ndarray) -> np.ndarray:
+    """Frames or an image of uint8, or of floats in [0, 1] (clipped), as uint8."""
+    if frames.shape[-1] not in (1, 3):
+        raise ValueError(f"frames of shape {frames.shape}; the last axis must be 1 (gray) or 3 (RGB)")
+    if frames.dtype == np.uint8:
+        return frames
+    return np.round(np.clip(frames, 0, 1) * 255).astype(np.uint8)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
