@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from flax import nnx
 from orbax.checkpoint import checkpoint_managers
 
 from vidcomp_jax.config_file import CONFIG_FILE, load_config, save_config
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.stored_arrays import fit_arrays, flatten, full_disk_named, read_arrays, with_checksum
+from vidcomp_jax.stored_arrays import fit_arrays, flatten, full_disk_named, quiet_orbax, read_arrays, with_checksum
 
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights"
@@ -52,6 +53,8 @@ class Checkpoints:
         self.directory.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(self.directory)
         process = jax.process_index()
+        self._quiet = quiet_orbax()
+        self._quiet.__enter__()
         policies = [
             checkpoint_managers.LatestN(keep_last),
             checkpoint_managers.BestN(get_metric_fn=_score, reverse=True, n=1),
@@ -125,6 +128,7 @@ class Checkpoints:
         finally:
             with contextlib.suppress(Exception):  # closing reports the failed write that `wait` reported
                 self._manager.close()
+            self._quiet.__exit__(None, None, None)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -153,7 +157,7 @@ def save_model(directory: pathlib.Path, model: nnx.Module, config: Any) -> None:
         with full_disk_named(directory):
             partial.mkdir()
             save_config(partial / CONFIG_FILE, config)
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
+            with quiet_orbax(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
                 writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))
             partial.rename(directory)
     finally:
@@ -166,6 +170,7 @@ def load_model(
     build: Callable[[Config], Model],
     *,
     which: Which = "latest",
+    prefix: str = "",
 ) -> tuple[Model, Config]:
     """Build the model a folder's `config.json` describes and load its weights.
 
@@ -173,14 +178,14 @@ def load_model(
         directory: a model folder, or the folder of a training run.
         config_type: the dataclass stored in `config.json`.
         build: makes the model, with any weights, from its config.
-        which: of a training run, which checkpoint.
+        which, prefix: as `load_weights` takes them.
 
     Raises:
         InputError: if the folder, the config or the weights are missing, damaged or do not fit.
     """
     config = load_config(pathlib.Path(directory) / CONFIG_FILE, config_type)
     model = build(config)
-    load_weights(model, directory, which=which)
+    load_weights(model, directory, which=which, prefix=prefix)
     return model, config
 
 
@@ -210,7 +215,7 @@ def load_weights(model: nnx.Module, directory: pathlib.Path, *, which: Which = "
         for stored, plain in kinds.items():
             if name.startswith(stored):
                 arrays[plain + name.removeprefix(stored)] = value
-    weights = fit_arrays(arrays, _weights(model), folder)
+    weights = jax.tree.map(jnp.asarray, fit_arrays(arrays, _weights(model), folder))
     nnx.update(model, weights["params"], weights["batch_stats"])
 
 

@@ -23,7 +23,7 @@ def save_config(path: pathlib.Path, config: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(config, enc_hook=_encode), indent=2) + b"\n")
+        partial.write_bytes(msgspec.json.format(_json(config), indent=2) + b"\n")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -94,7 +94,12 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _plain(config: Any) -> Any:
-    return msgspec.json.decode(msgspec.json.encode(config, enc_hook=_encode))  # tuples become lists, as when read back
+    return msgspec.json.decode(_json(config))
+
+
+def _json(config: Any) -> bytes:
+    # By way of a dict: msgspec writes no field that it left at its default when it read the dataclass.
+    return msgspec.json.encode(dataclasses.asdict(config), enc_hook=_encode)
 
 
 def _encode(value: Any) -> Any:

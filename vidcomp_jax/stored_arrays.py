@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import logging
 import os
 import pathlib
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -64,7 +66,7 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{folder}/"}).result()
         for key in store.list().result():
             store.read(key).result()
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        with quiet_orbax(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
             stored = reader.restore(folder)
         arrays = {name: np.asarray(value) for name, value in stored.items()}
         damaged = int(arrays.pop(CHECKSUM)) != _checksum(arrays)
@@ -90,16 +92,46 @@ def full_disk_named(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        causes = [error]
-        while causes[-1].__cause__ or causes[-1].__context__:
-            causes.append(causes[-1].__cause__ or causes[-1].__context__)
-        full = {errno.ENOSPC, errno.EDQUOT}
-        if any(getattr(cause, "errno", None) in full or os.strerror(errno.ENOSPC) in str(cause) for cause in causes):
-            raise InputError(
-                f"{path}: no space left on the disk; what was complete there is intact. "
-                "Free some space and run the same command again"
-            ) from error
-        raise
+        reason = _full_disk(error)
+        if reason is None:
+            raise
+        raise InputError(
+            f"{path}: cannot be written to: {reason.lower()}; what was complete there is intact. "
+            "Make room and run the same command again"
+        ) from error
+
+
+@contextlib.contextmanager
+def quiet_orbax() -> Iterator[None]:
+    """Keep Orbax and TensorStore from printing the errors that they also raise: one failed write is ten tracebacks."""
+    log, hook = logging.getLogger("absl"), sys.unraisablehook
+
+    def without_late_writes(unraisable):
+        # Of several writes that fail, the first ends the event loop, and the others then find it closed.
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    log.addFilter(_not_of_orbax)
+    sys.unraisablehook = without_late_writes
+    try:
+        yield
+    finally:
+        log.removeFilter(_not_of_orbax)
+        sys.unraisablehook = hook
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
+def _full_disk(error: BaseException | None) -> str | None:
+    """The system's words for a full disk if `error` or a cause of it is one. TensorStore passes on the words alone."""
+    while error is not None:
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
+                return os.strerror(code)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> int:
