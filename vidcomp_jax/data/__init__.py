@@ -8,6 +8,8 @@ from vidcomp_jax.data.augment import AugmentationConfig
 from vidcomp_jax.data.batches import Pair, import_tensorflow, pairs, windows
 from vidcomp_jax.data.clips import ArrayClips, Clips, Split
 from vidcomp_jax.data.datasets import DataConfig, open_clips
+from vidcomp_jax.data.folder import FolderConfig
+from vidcomp_jax.data.kth import KthConfig
 from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
 
 __all__ = [
@@ -15,6 +17,8 @@ __all__ = [
     "AugmentationConfig",
     "Clips",
     "DataConfig",
+    "FolderConfig",
+    "KthConfig",
     "Pair",
     "Split",
     "SyntheticClips",

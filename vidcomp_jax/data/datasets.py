@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from vidcomp_jax.data.clips import Clips, Split
+from vidcomp_jax.data.folder import FolderConfig, open_folder
+from vidcomp_jax.data.kth import KthConfig, open_kth
 from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
 from vidcomp_jax.errors import InputError
 
@@ -25,6 +27,10 @@ class DataConfig:
     """1 for gray, 3 for RGB."""
     cache_dir: Path | None = None
     """Where decoded clips are kept; by default $XDG_CACHE_HOME/vidcomp_jax or ~/.cache/vidcomp_jax."""
+    kth: KthConfig = KthConfig()
+    """Used by name=kth."""
+    folder: FolderConfig = FolderConfig()
+    """Used by name=folder."""
     synthetic: SyntheticConfig = SyntheticConfig()
     """Used by name=synthetic."""
 
@@ -54,17 +60,39 @@ def open_clips(config: DataConfig, split: Split) -> Clips:
     return _READERS[config.name](config, split)
 
 
+def _kth(config: DataConfig, split: Split) -> Clips:
+    return open_kth(_data_dir(config), split, config=config.kth, **_frames(config))
+
+
+def _folder(config: DataConfig, split: Split) -> Clips:
+    return open_folder(_data_dir(config), split, config=config.folder, **_frames(config))
+
+
 def _synthetic(config: DataConfig, split: Split) -> Clips:
     return SyntheticClips(config.synthetic, split, size=config.size, num_channels=config.num_channels)
 
 
-def _no_reader(config: DataConfig, split: Split) -> Clips:
-    raise InputError(f"data set {config.name} cannot be read yet; choose kth, folder or synthetic")
+def _bair(config: DataConfig, split: Split) -> Clips:
+    raise InputError("data set bair cannot be read yet; choose kth, folder or synthetic")
 
 
 _READERS: dict[str, Callable[[DataConfig, Split], Clips]] = {
-    "kth": _no_reader,
-    "bair": _no_reader,
-    "folder": _no_reader,
+    "kth": _kth,
+    "bair": _bair,
+    "folder": _folder,
     "synthetic": _synthetic,
 }
+
+
+def _frames(config: DataConfig) -> dict:
+    return {"size": config.size, "num_channels": config.num_channels, "cache_dir": config.cache_folder}
+
+
+def _data_dir(config: DataConfig) -> Path:
+    """The folder of a data set that needs one."""
+    if config.data_dir is None:
+        raise InputError(f"data set {config.name} needs data_dir, the folder its videos are in")
+    if not config.data_dir.is_dir():
+        found = "is a file" if config.data_dir.exists() else "does not exist"
+        raise InputError(f"data_dir {config.data_dir} {found}; it must be the folder of the {config.name} data set")
+    return config.data_dir

@@ -1,0 +1,261 @@
+"""Your own videos in a folder: video files, folders of frames, or strips of frames in, clips of one split out.
+
+`data_dir` holds `train/` and `test/`, or everything together, which is then split at random by subject. A subject is
+what stands before the first `#` of a name (`id10283#xyz#0001.mp4`), or the whole name.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vidcomp_jax.data.cache import (
+    Clip,
+    Outcomes,
+    Source,
+    TooShort,
+    cached_clips,
+    fingerprint,
+    in_parallel,
+    numbered,
+    report_left_out,
+)
+from vidcomp_jax.data.clips import Clips, Index, Indices, Split, checked
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.image_io import IMAGE_SUFFIXES, center_square, read_image, resize
+from vidcomp_jax.video_io import VIDEO_SUFFIXES, iterate_frames, probe, read_frames
+
+_CHUNK = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FolderConfig:
+    """How a folder of videos is read."""
+
+    id_sampling: bool = False
+    """Visit every subject (the name before the first #) once an epoch, with one of its clips, instead of every clip."""
+    test_fraction: float = 0.2
+    """Share of the subjects that is held out when there are no train/ and test/ folders."""
+    seed: int = 0
+    """Seed of the random split."""
+    fit: Literal["crop", "stretch"] = "crop"
+    """How frames become square: crop takes the middle, stretch changes the proportions."""
+    image_fps: float = 25.0
+    """Frames a second of clips made of still images, which do not say."""
+    cache: bool = True
+    """Decode everything once and keep it on disk; False decodes the frames of every batch anew (slow, no disk)."""
+
+    def __post_init__(self):
+        if not 0 < self.test_fraction < 1:
+            raise InputError(f"folder test_fraction is {self.test_fraction}; it must be between 0 and 1")
+        if self.seed < 0:
+            raise InputError(f"folder seed is {self.seed}; it must not be negative")
+        if self.fit not in ("crop", "stretch"):
+            raise InputError(f"folder fit is {self.fit!r}; it must be crop or stretch")
+        if not self.image_fps > 0:
+            raise InputError(f"folder image_fps is {self.image_fps}; it must be positive")
+
+
+def open_folder(
+    data_dir: Path, split: Split, *, size: int, num_channels: int, cache_dir: Path, config: FolderConfig
+) -> Clips:
+    """One clip a video, named by its path below the split's folder.
+
+    Raises:
+        InputError: there are no videos, too few to split, or more than a tenth is unreadable.
+    """
+    sources = split_sources(data_dir, split, config)
+    reader = _Reader(size, num_channels, config)
+    label = f"folder-{re.sub(r'[^A-Za-z0-9_-]', '_', data_dir.resolve().name)}-{size}-{split}"
+    settings = {"size": size, "num_channels": num_channels, "fit": config.fit, "image_fps": config.image_fps}
+    if config.cache:
+        clips = cached_clips(
+            sources,
+            reader.decode,
+            settings=settings,
+            frame_shape=reader.frame_shape,
+            cache_dir=cache_dir,
+            label=label,
+        )
+    else:
+        clips = StreamedClips(sources, reader, cache_dir / f"{label}-{fingerprint(sources, settings)}.json", label)
+    if not config.id_sampling:
+        clips.subjects = np.arange(len(clips.names))
+    return clips
+
+
+def split_sources(data_dir: Path, split: Split, config: FolderConfig) -> list[Source]:
+    """The videos of one split, in order of their names; no subject of a random split is in both."""
+    folders = [data_dir / name for name in ("train", "test")]
+    if any(folder.is_dir() for folder in folders):
+        if not (data_dir / split).is_dir():
+            raise InputError(f"{data_dir}: has {'test' if split == 'train' else 'train'}/ but no {split}/")
+        return find_sources(data_dir / split)
+    sources = find_sources(data_dir)
+    subjects = sorted({subject(source) for source in sources})
+    if len(subjects) < 2:
+        raise InputError(f"{data_dir}: a single subject ({subjects[0]}); a split in train and test needs at least two")
+    order = np.random.default_rng([config.seed]).permutation(len(subjects))
+    num_test = min(max(round(config.test_fraction * len(subjects)), 1), len(subjects) - 1)
+    test = {subjects[i] for i in order[:num_test]}
+    return [source for source in sources if (subject(source) in test) == (split == "test")]
+
+
+def find_sources(folder: Path) -> list[Source]:
+    """Videos below `folder`: video files at any depth, folders of images, and images (strips) in `folder` itself."""
+    found = sorted(_search(folder, folder), key=lambda source: _natural(source.name))
+    if not found:
+        endings = " ".join(VIDEO_SUFFIXES)
+        raise InputError(f"{folder}: no videos here ({endings}), no folders of frames and no strips of frames (.png)")
+    return found
+
+
+def subject(source: Source) -> str:
+    """Whom a video shows: its name up to the first #."""
+    return source.name.partition("#")[0]
+
+
+def _search(folder: Path, root: Path) -> Iterator[Source]:
+    images = []
+    for path in folder.iterdir():
+        suffix = path.suffix.lower()
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _search(path, root)
+        elif suffix in VIDEO_SUFFIXES:
+            yield Source(path.relative_to(root).as_posix(), path, (path,))
+        elif suffix in IMAGE_SUFFIXES:
+            images.append(path)
+    if folder == root:
+        yield from (Source(path.name, path, (path,)) for path in images)
+    elif images:
+        files = tuple(sorted(images, key=lambda path: _natural(path.name)))
+        yield Source(folder.relative_to(root).as_posix(), folder, files)
+
+
+def _natural(name: str) -> list[str | int]:
+    """Sorts 2 before 10; text and numbers alternate, so they never meet in a comparison."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
+
+
+class _Reader:
+    """Reads a source's frames, whatever its form, at the size asked for."""
+
+    def __init__(self, size: int, num_channels: int, config: FolderConfig):
+        self.frame_shape = (size, size, num_channels)
+        self._size, self._num_channels, self._config = size, num_channels, config
+
+    def decode(self, source: Source) -> list[Clip]:
+        """The source as one clip."""
+        if source.path.is_dir():
+            chunks = (self._images(files) for files in _batched(source.files))
+        elif source.path.suffix.lower() in IMAGE_SUFFIXES:
+            chunks = iter([self._strip(source.path)])
+        else:
+            chunks = iterate_frames(source.path, num_channels=self._num_channels, chunk=_CHUNK)
+        frames = np.concatenate([self._fitted(chunk) for chunk in chunks])
+        return [Clip(source.name, subject(source), _long_enough(source, len(frames), frames), self.fps(source))]
+
+    def frames(self, source: Source, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
+        """Some frames of the source, decoded now."""
+        if source.path.is_dir():
+            chunk = self._images([source.files[i] for i in indices])
+        elif source.path.suffix.lower() in IMAGE_SUFFIXES:
+            chunk = self._strip(source.path)[np.asarray(indices)]
+        else:
+            chunk = read_frames(source.path, num_channels=self._num_channels, indices=[int(i) for i in indices])
+        return self._fitted(chunk)
+
+    def measure(self, source: Source) -> tuple[int, float]:
+        """Number of frames and rate, without decoding a video."""
+        if source.path.is_dir():
+            count = len(source.files)
+        elif source.path.suffix.lower() in IMAGE_SUFFIXES:
+            count = len(self._strip(source.path))
+        else:
+            count = probe(source.path).num_frames
+        return _long_enough(source, count, count), self.fps(source)
+
+    def fps(self, source: Source) -> float:
+        """Rate of a video file, or the one stated for images."""
+        return probe(source.path).fps if source.path.suffix.lower() in VIDEO_SUFFIXES else self._config.image_fps
+
+    def _fitted(self, frames: np.ndarray) -> np.ndarray:
+        return resize(center_square(frames) if self._config.fit == "crop" else frames, self._size)
+
+    def _images(self, files) -> np.ndarray:
+        images = [read_image(file, num_channels=self._num_channels) for file in files]
+        for file, image in zip(files, images, strict=True):
+            if image.shape != images[0].shape:
+                sizes = [f"{shape[1]}x{shape[0]}" for shape in (image.shape, images[0].shape)]
+                raise InputError(f"{file}: {sizes[0]} pixels, but {files[0].name} beside it has {sizes[1]}")
+        return np.stack(images)
+
+    def _strip(self, path: Path) -> np.ndarray:
+        """Square frames that stand side by side in one image."""
+        image = read_image(path, num_channels=self._num_channels)
+        height, width, channels = image.shape
+        if width % height:
+            raise InputError(
+                f"{path}: {width}x{height} pixels; a strip of square frames is a multiple of its height wide"
+            )
+        return np.moveaxis(image.reshape(height, width // height, height, channels), 1, 0)
+
+
+class StreamedClips:
+    """Clips decoded whenever they are asked for; attributes are those of `Clips`, and `left_out`.
+
+    Frame counts are looked up once and kept in the small file `index_path`.
+    """
+
+    def __init__(self, sources: list[Source], reader: _Reader, index_path: Path, label: str):
+        if not index_path.exists():
+            _write_index(index_path, sources, reader, label)
+        index = json.loads(index_path.read_text())
+        self.left_out: dict[str, str] = index["left_out"]
+        self._sources = [source for source in sources if source.name not in self.left_out]
+        self._reader = reader
+        self.names = [source.name for source in self._sources]
+        self.lengths = np.array(index["lengths"])
+        self.subjects = np.array(numbered([subject(source) for source in self._sources]))
+        self.fps = float(index["fps"])
+        self.frame_shape = reader.frame_shape
+        report_left_out(label, self.left_out, len(sources))
+
+    def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
+        """Frames `indices` of clip number `clip`; see `Clips.frames`."""
+        return self._reader.frames(self._sources[clip], checked(indices, self.lengths[clip]))
+
+
+def _write_index(path: Path, sources: list[Source], reader: _Reader, label: str):
+    outcomes = Outcomes(label, len(sources))
+    measured = []
+    for source, result in in_parallel(reader.measure, sources, f"measuring {label}"):
+        if isinstance(result, InputError):
+            outcomes.leave_out(source, result)
+        else:
+            measured.append(result)
+    outcomes.check_any_left(len(measured))
+    lengths, rates = zip(*measured, strict=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    index = {"lengths": lengths, "fps": max(rates, key=rates.count), "left_out": outcomes.left_out}
+    temporary.write_text(json.dumps(index))
+    os.replace(temporary, path)
+
+
+def _long_enough(source: Source, count: int, result):
+    if count < 2:
+        raise TooShort(f"{source.path}: one frame, a clip needs at least 2")
+    return result
+
+
+def _batched(files: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
+    return (files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK))
