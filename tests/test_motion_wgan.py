@@ -1,0 +1,66 @@
+"""The motion GAN against golden values, its step on two devices against one, and what it promises about ends."""
+
+import json
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from converters.walker import dump_state, load_state
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
+from vidcomp_jax.motion.wgan_training import Updates, critic_loss, rmsprop
+
+VALUES = np.load(golden.FOLDER / "motion-wgan.npz")
+LOSSES = json.loads((golden.FOLDER / "motion-wgan.json").read_text())["losses"]
+
+
+def recipe_gan(constraint="gradient-penalty") -> MotionGAN:
+    gan = MotionGAN(WGANConfig(constraint=constraint), 10, rngs=nnx.Rngs(0))
+    for name, state in golden.recipe_state("wgan").items():
+        load_state(getattr(gan, name), state)
+    return gan
+
+
+def test_weights_survive_the_way_there_and_back():
+    gan = recipe_gan()
+    for name, state in golden.recipe_state("wgan").items():
+        dumped = dump_state(getattr(gan, name))
+        assert {k: v.shape for k, v in dumped.items()} == {k: v.shape for k, v in state.items()}
+        assert all(np.array_equal(dumped[key], state[key]) for key in state)
+
+
+def test_networks_give_the_golden_outputs():
+    gan, real = recipe_gan(), jnp.asarray(VALUES["real"][0])
+    fake = gan.generator(real[:, 0], real[:, -1], jnp.asarray(VALUES["noise"][0, 0]))
+    np.testing.assert_allclose(fake, VALUES["generator_output"], atol=1e-5)
+    np.testing.assert_allclose(gan.critic(real), VALUES["critic_output"], atol=1e-5)
+    _, metrics = critic_loss(gan.critic, real, fake, jnp.asarray(VALUES["alpha"][0]))
+    np.testing.assert_allclose(metrics["penalty"], VALUES["gradient_penalty"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("constraint", ["gradient-penalty", "weight-clipping"])
+def test_six_training_iterations_follow_the_golden_ones(constraint):
+    gan, tx = recipe_gan(constraint), rmsprop(1e-4)
+    graphdef, *state = nnx.split(gan, nnx.Param, nnx.BatchStat)
+    params, batch_stats = map(nnx.to_pure_dict, state)
+    updates = Updates(graphdef, gan.config, tx)
+    critic_update, generator_update = jax.jit(updates.critic), jax.jit(updates.generator)
+    opt_state = tx.init(params)
+    name = constraint.replace("-", "_")
+    for i, expected in enumerate(LOSSES[name]):
+        real, noise, alpha = (jnp.asarray(VALUES[part][i]) for part in ("real", "noise", "alpha"))
+        params, opt_state, metrics = critic_update(params, batch_stats, opt_state, real, noise[0], alpha)
+        np.testing.assert_allclose(-metrics["wasserstein"], expected["wasserstein_critic"], rtol=1e-3, atol=1e-4)
+        if "gradient_penalty" in expected:
+            np.testing.assert_allclose(metrics["penalty"], expected["gradient_penalty"], rtol=1e-3)
+        if "generator" in expected:
+            params, opt_state, metrics = generator_update(params, batch_stats, opt_state, real, noise[1])
+            np.testing.assert_allclose(metrics["generator_loss"], expected["generator"], rtol=1e-3)
+    trained = nnx.merge(graphdef, params, batch_stats)
+    real, noise = VALUES["real"][0], VALUES["noise"][0, 0]
+    out = trained.generator(jnp.asarray(real[:, 0]), jnp.asarray(real[:, -1]), jnp.asarray(noise))
+    np.testing.assert_allclose(out, VALUES[f"{name}/final_generator_output"], atol=1e-3)

@@ -1,0 +1,43 @@
+"""Linear interpolation, the baseline: the first and the last frame's keypoints in, those of all frames out."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vidcomp_jax.keypoints import Keypoints
+
+
+class LinearMotion:
+    """The baseline in the form of a motion model (`vidcomp_jax.motion.MotionModel`)."""
+
+    stochastic = False
+    num_keypoints = None
+
+    def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Array) -> Keypoints:
+        """See `interpolate`; `keys` are not used."""
+        return interpolate(first, last, num_frames)
+
+
+def interpolate(first: Keypoints, last: Keypoints, num_frames: int) -> Keypoints:
+    """Move every position and every Jacobian entry from `first` to `last` at constant speed.
+
+    Args:
+        first: keypoints [b, k, 2] and [b, k, 2, 2] of the first frame.
+        last: those of the last frame.
+        num_frames: at least 2, both ends included.
+
+    Returns:
+        Keypoints [b, num_frames, k, ...]; the ends are exactly the given ones.
+    """
+    return Keypoints(*(_between(x, y, num_frames) for x, y in zip(first, last, strict=True)))
+
+
+def _between(first: Float[Array, "b *k"], last: Float[Array, "b *k"], num_frames: int) -> Float[Array, "b t *k"]:
+    time = jnp.linspace(0, 1, num_frames).reshape(-1, *[1] * (first.ndim - 1))
+    return keep_ends((1 - time) * first[:, None] + time * last[:, None], first, last)
+
+
+def keep_ends(
+    sequence: Float[Array, "b t *k"], first: Float[Array, "b *k"], last: Float[Array, "b *k"]
+) -> Float[Array, "b t *k"]:
+    """`sequence` with its first and last entries replaced."""
+    return sequence.at[:, 0].set(first).at[:, -1].set(last)

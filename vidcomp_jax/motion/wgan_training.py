@@ -1,0 +1,152 @@
+"""The game of the motion GAN: windows of motion vectors in, the training step of generator and critic out.
+
+Wasserstein GAN with weight clipping (Arjovsky et al., ICML 2017, algorithm 1) or gradient penalty (Gulrajani et al.,
+NeurIPS 2017, algorithm 1). One step makes several rounds of some critic updates and one generator update, all of
+them on the device.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vidcomp_jax.devices import mean_over_devices
+from vidcomp_jax.motion.wgan import MotionCritic, WGANConfig
+from vidcomp_jax.train_step import DeviceStep, TrainState
+
+
+def critic_loss(
+    critic: MotionCritic,
+    real: Float[Array, "b t v"],
+    fake: Float[Array, "b t v"],
+    alpha: Float[Array, "b t 1"] | None,
+    penalty_weight: float = 10.0,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The critic's loss: mean score of fake minus real motion, and the penalty if `alpha` is given.
+
+    Args:
+        critic: scores.
+        real: motion vectors from the data.
+        fake: generated ones.
+        alpha: in [0, 1]; where between `fake` (0) and `real` (1) the gradient is penalised. The published
+            networks draw it for every frame.
+        penalty_weight: of the squared deviation of the gradient's norm, taken over a whole clip, from 1.
+
+    Returns:
+        The loss and its parts: `wasserstein`, the estimated distance (real minus fake), and `penalty`.
+    """
+    scores = critic(jnp.concatenate([real, fake]))
+    distance = scores[: len(real)].mean() - scores[len(real) :].mean()
+    if alpha is None:
+        return -distance, {"wasserstein": distance}
+    between = alpha * real + (1 - alpha) * fake
+    gradient = jax.grad(lambda x: critic(x).sum())(between)
+    norm = jnp.sqrt(jnp.square(gradient).sum((1, 2)))
+    penalty = penalty_weight * jnp.square(norm - 1).mean()
+    return penalty - distance, {"wasserstein": distance, "penalty": penalty}
+
+
+def rmsprop(learning_rate: float) -> optax.GradientTransformation:
+    """PyTorch's RMSprop for each network of a dict by itself; gradients of some of the networks are enough."""
+    rule = optax.rmsprop(learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
+
+    def init(params):
+        return {name: rule.init(part) for name, part in params.items()}
+
+    def update(grads, state, params=None):
+        results = {name: rule.update(part, state[name]) for name, part in grads.items()}
+        return {name: r[0] for name, r in results.items()}, {**state, **{name: r[1] for name, r in results.items()}}
+
+    return optax.GradientTransformation(init, update)
+
+
+class Updates:
+    """The two updates of the game on one device's share of a batch; gradients are averaged over the devices.
+
+    Args:
+        graphdef: structure of a `MotionGAN`, split into `nnx.Param` and `nnx.BatchStat` (and nothing else).
+        config: the network's.
+        tx: made by `rmsprop`.
+    """
+
+    def __init__(self, graphdef: nnx.GraphDef, config: WGANConfig, tx: optax.GradientTransformation):
+        self._graphdef, self._config, self._tx = graphdef, config, tx
+
+    def critic(self, params, batch_stats, opt_state, real, noise, alpha):
+        """One critic update. Returns `(params, opt_state, metrics)`; with weight clipping `alpha` is not used."""
+        clipped = self._config.constraint == "weight-clipping"
+        gan = nnx.merge(self._graphdef, params, batch_stats)
+        fake = gan.generator(real[:, 0], real[:, -1], noise)
+
+        def loss_fn(critic):
+            gan = nnx.merge(self._graphdef, {**params, "critic": critic}, batch_stats)
+            return critic_loss(gan.critic, real, fake, None if clipped else alpha, self._config.penalty_weight)
+
+        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(params["critic"])
+        params, opt_state = self._apply({"critic": grads}, params, opt_state)
+        if clipped:
+            bound = self._config.clip
+            params = {**params, "critic": jax.tree.map(lambda w: jnp.clip(w, -bound, bound), params["critic"])}
+        return params, opt_state, {"critic_loss": loss, **metrics}
+
+    def generator(self, params, batch_stats, opt_state, real, noise):
+        """One generator update, with the ends of `real`. Returns `(params, opt_state, metrics)`."""
+
+        def loss_fn(generator):
+            gan = nnx.merge(self._graphdef, {**params, "generator": generator}, batch_stats)
+            return -gan.critic(gan.generator(real[:, 0], real[:, -1], noise)).mean()
+
+        loss, grads = jax.value_and_grad(loss_fn)(params["generator"])
+        params, opt_state = self._apply({"generator": grads}, params, opt_state)
+        return params, opt_state, {"generator_loss": loss}
+
+    def _apply(self, grads, params, opt_state):
+        updates, opt_state = self._tx.update(mean_over_devices(grads), opt_state)
+        changed = {name: optax.apply_updates(params[name], part) for name, part in updates.items()}
+        return {**params, **changed}, opt_state
+
+
+def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> DeviceStep:
+    """The step that `train.fit` repeats: `rounds_per_step` rounds of critic updates and one generator update.
+
+    Its batch is one array [b, windows_per_step(config), t, v] of motion vectors, one window for each update. The
+    generator is updated on the ends of windows of its own, which the critic has not seen in this round.
+    """
+    rounds, per_round = config.rounds_per_step, config.num_critic_updates + 1
+
+    def step(graphdef, state, constants, batch, keys):
+        updates = Updates(graphdef, config, tx)
+        b, n, t, v = batch.shape
+        windows = batch.swapaxes(0, 1).reshape(rounds, per_round, b, t, v)
+
+        def draws(index):
+            both = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, index)))(keys)
+            noise = jax.vmap(lambda key: jax.random.normal(key, (t, config.noise)))(both[:, 0])
+            return noise, jax.vmap(lambda key: jax.random.uniform(key, (t, 1)))(both[:, 1])
+
+        def critic_update(carry, inputs):
+            index, real = inputs
+            *carry, metrics = updates.critic(carry[0], state.batch_stats, carry[1], real, *draws(index))
+            return tuple(carry), metrics
+
+        def play_round(carry, inputs):
+            indices, real = inputs
+            carry, critic_metrics = jax.lax.scan(critic_update, carry, (indices[:-1], real[:-1]))
+            noise, _ = draws(indices[-1])
+            *carry, metrics = updates.generator(carry[0], state.batch_stats, carry[1], real[-1], noise)
+            return tuple(carry), {**jax.tree.map(lambda x: x[-1], critic_metrics), **metrics}
+
+        indices = jnp.arange(n).reshape(rounds, per_round)
+        (params, opt_state), metrics = jax.lax.scan(
+            play_round, (state.params, state.opt_state), (indices, windows)
+        )
+        metrics = jax.tree.map(lambda x: x.mean(0), metrics)
+        return TrainState(state.step, params, state.batch_stats, opt_state), metrics
+
+    return step
+
+
+def windows_per_step(config: WGANConfig) -> int:
+    """Windows of each example that one training step uses up."""
+    return config.rounds_per_step * (config.num_critic_updates + 1)
