@@ -1,0 +1,23 @@
+"""What happens between two sets of keypoints: one interface, and the models that have it."""
+
+from typing import Protocol
+
+from jaxtyping import Array, Key
+
+from vidcomp_jax.keypoints import Keypoints
+
+
+class MotionModel(Protocol):
+    """Fills in keypoints between two frames: `LinearMotion`, `AutoregressiveMotion`, `MotionGAN`.
+
+    Attributes:
+        stochastic: whether another key gives another motion.
+        num_keypoints: the number it was made for, None for any.
+    """
+
+    stochastic: bool
+    num_keypoints: int | None
+
+    def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]) -> Keypoints:
+        """Keypoints [b, num_frames, k, ...] between [b, k, ...] and [b, k, ...], both of which are kept exactly."""
+        ...

@@ -1,0 +1,60 @@
+"""The next-frame model against golden values: one prediction, both roll-outs and where they meet."""
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from converters.walker import load_state
+from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion, next_frame_objective
+
+VALUES = golden.arrays("motion-autoregressive")
+MOTION = jnp.asarray(VALUES["motion"])
+
+
+def recipe_motion() -> AutoregressiveMotion:
+    motion = AutoregressiveMotion(AutoregressiveConfig(), 10, rngs=nnx.Rngs(0))
+    load_state(motion.model, golden.recipe_state("autoregressive")["model"])
+    return motion
+
+
+def test_prediction_after_fifteen_frames():
+    out = recipe_motion().model(MOTION[:, :15])
+    np.testing.assert_allclose(out[:, -1:], VALUES["next_after_15"], atol=1e-5)
+
+
+def test_roll_outs_and_meeting_frame():
+    joined = recipe_motion().join(MOTION[:, 0], MOTION[:, -1], 16)
+    np.testing.assert_allclose(joined.forward, VALUES["forward"], atol=1e-4)
+    np.testing.assert_allclose(joined.backward, VALUES["backward"], atol=1e-4)
+    np.testing.assert_allclose(joined.distance, VALUES["frame_mse"], atol=1e-4)
+    np.testing.assert_array_equal(joined.meeting_frame, VALUES["meeting_frame"])
+    for clip, meeting in enumerate(VALUES["meeting_frame"]):
+        np.testing.assert_allclose(joined.vectors[clip, :meeting], VALUES["forward"][clip, :meeting], atol=1e-4)
+        np.testing.assert_allclose(joined.vectors[clip, meeting:], VALUES["backward"][clip, meeting:], atol=1e-4)
+
+
+def test_ends_are_kept_exactly():
+    motion, (key,) = recipe_motion(), jax.random.split(jax.random.key(0), 1)
+    first, last = (
+        Keypoints(jax.random.normal(k, (3, 10, 2)), jax.random.normal(k, (3, 10, 2, 2)))
+        for k in jax.random.split(key)
+    )
+    for num_frames in (2, 3, 16):
+        out = motion.generate(first, last, num_frames, jax.random.split(key, 3))
+        assert out.position.shape == (3, num_frames, 10, 2)
+        for part, a, b in zip(out, first, last, strict=True):
+            np.testing.assert_array_equal(part[:, 0], a)
+            np.testing.assert_array_equal(part[:, -1], b)
+
+
+def test_objective_is_the_error_of_both_directions_of_time():
+    motion, batch = recipe_motion(), MOTION[:2, :5]
+    loss, metrics = next_frame_objective(motion, batch, jax.random.split(jax.random.key(0), 2))
+    errors = [np.square(motion.model(x[:, :-1]) - x[:, 1:]).mean() for x in (batch, batch[:, ::-1])]
+    np.testing.assert_allclose(loss, np.mean(errors), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["standing_still_mse"], np.square(np.diff(np.asarray(batch), axis=1)).mean(), rtol=1e-5
+    )
