@@ -29,14 +29,17 @@ def save_config(path: pathlib.Path, config: Any) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load_config(path: pathlib.Path, config_type: type[Config]) -> Config:
-    """Read a dataclass back from the JSON file `path`.
+def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -> Config:
+    """Read a dataclass back from the JSON file `path`, or from its entry `part`.
 
     Raises:
         InputError: if the file is missing, is no JSON, or has a missing, unknown or impossible entry.
     """
     path = pathlib.Path(path)
     stored = _read(path)
+    if part and part not in stored:
+        raise InputError(f"{path}: has no entry {part}; found {', '.join(stored) or 'nothing'}")
+    stored = stored[part] if part else stored
     try:
         config = msgspec.convert(stored, config_type, strict=True, dec_hook=_decode)
     except InputError as error:

@@ -10,9 +10,13 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from vidcomp_jax.errors import InputError
+
+AnyArray = Array | np.ndarray
+"""What the functions here take: arrays of JAX or NumPy."""
 
 MIN_DETERMINANT = 1e-4
 """Smallest absolute determinant `inverse_2x2` divides by. Jacobians of trained models stay above 1e-2."""
@@ -24,7 +28,7 @@ def coordinate_grid(height: int, width: int) -> Float[Array, "h w 2"]:
     return jnp.stack(jnp.meshgrid(x, y), axis=-1)
 
 
-def inverse_2x2(matrix: Float[Array, "*b 2 2"]) -> Float[Array, "*b 2 2"]:
+def inverse_2x2(matrix: Float[AnyArray, "*b 2 2"]) -> Float[Array, "*b 2 2"]:
     """Inverse in closed form; a determinant closer to zero than `MIN_DETERMINANT` is replaced by that, sign kept.
 
     A keypoint whose Jacobian collapses during training then gives a large but finite gradient instead of NaN.
@@ -37,7 +41,7 @@ def inverse_2x2(matrix: Float[Array, "*b 2 2"]) -> Float[Array, "*b 2 2"]:
     return adjugate / determinant[..., None, None]
 
 
-def multiply_2x2(a: Float[Array, "*#b 2 2"], b: Float[Array, "*#b 2 2"]) -> Float[Array, "*b 2 2"]:
+def multiply_2x2(a: Float[AnyArray, "*#b 2 2"], b: Float[AnyArray, "*#b 2 2"]) -> Float[Array, "*b 2 2"]:
     """Matrix product of stacks of 2x2 matrices, in float32 on every device.
 
     Written out because matrix units round float32 inputs to fewer bits, which keypoints do not survive.
@@ -45,13 +49,13 @@ def multiply_2x2(a: Float[Array, "*#b 2 2"], b: Float[Array, "*#b 2 2"]) -> Floa
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
 
 
-def transform_points(matrix: Float[Array, "*#b 2 2"], points: Float[Array, "*#b 2"]) -> Float[Array, "*b 2"]:
+def transform_points(matrix: Float[AnyArray, "*#b 2 2"], points: Float[AnyArray, "*#b 2"]) -> Float[Array, "*b 2"]:
     """Matrix times column vector for stacks of 2x2 matrices and points, in float32 on every device."""
     return jnp.sum(matrix * points[..., None, :], axis=-1)
 
 
 def gaussian_heatmaps(
-    position: Float[Array, "*b k 2"], height: int, width: int, variance: float = 0.01
+    position: Float[AnyArray, "*b k 2"], height: int, width: int, variance: float = 0.01
 ) -> Float[Array, "*b h w k"]:
     """Unnormalised Gaussians, 1 at each keypoint's position; `variance` in squared coordinate units."""
     x = jnp.linspace(-1.0, 1.0, width) - position[..., 0:1]
@@ -60,7 +64,7 @@ def gaussian_heatmaps(
     return y[..., :, None, :] * x[..., None, :, :]
 
 
-def resize_bilinear(x: Float[Array, "*b h w c"], height: int, width: int) -> Float[Array, "*b h2 w2 c"]:
+def resize_bilinear(x: Float[AnyArray, "*b h w c"], height: int, width: int) -> Float[Array, "*b h2 w2 c"]:
     """Bilinear resize with half-pixel centres and no anti-aliasing (`torch.nn.functional.interpolate`)."""
     if x.shape[-3:-1] == (height, width):
         return x
@@ -69,8 +73,8 @@ def resize_bilinear(x: Float[Array, "*b h w c"], height: int, width: int) -> Flo
 
 
 def warp(
-    image: Float[Array, "b h w c"],
-    grid: Float[Array, "b *n 2"],
+    image: Float[AnyArray, "b h w c"],
+    grid: Float[AnyArray, "b *n 2"],
     *,
     align_corners: bool = True,
     padding: Literal["zeros", "reflection"] = "zeros",
@@ -92,8 +96,9 @@ def warp(
     left, top = jnp.floor(x), jnp.floor(y)
     pixels = image.reshape(image.shape[0], height * width, image.shape[3])
 
-    def corner(column, row):
-        weight = (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row))
+    right, below = x - left, y - top  # shares of the right and of the lower pixels
+
+    def corner(column, row, weight):
         inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
         # Clipped before the conversion: a far-away float does not fit an integer.
         column = jnp.clip(column, 0, width - 1).astype(jnp.int32)
@@ -101,7 +106,12 @@ def warp(
         values = jax.vmap(lambda flat, index: flat[index])(pixels, row * width + column)
         return jnp.where(inside, weight, 0.0)[..., None] * values
 
-    return corner(left, top) + corner(left + 1, top) + corner(left, top + 1) + corner(left + 1, top + 1)
+    return (
+        corner(left, top, (1 - right) * (1 - below))
+        + corner(left + 1, top, right * (1 - below))
+        + corner(left, top + 1, (1 - right) * below)
+        + corner(left + 1, top + 1, right * below)
+    )
 
 
 def _to_pixels(coordinate: Array, size: int, align_corners: bool, padding: str) -> Array:
@@ -145,8 +155,8 @@ class RandomWarp(NamedTuple):
         control: one parameter for each of the p x p control points of `coordinate_grid(p, p)`.
     """
 
-    affine: Float[Array, "b 2 3"]
-    control: Float[Array, "b p2"]
+    affine: Float[AnyArray, "b 2 3"]
+    control: Float[AnyArray, "b p2"]
 
     @staticmethod
     def draw(keys: Key[Array, " b"], config: RandomWarpConfig) -> "RandomWarp":
@@ -160,21 +170,21 @@ class RandomWarp(NamedTuple):
 
         return jax.vmap(one)(keys)
 
-    def __call__(self, points: Float[Array, "b n 2"]) -> Float[Array, "b n 2"]:
+    def __call__(self, points: Float[AnyArray, "b n 2"]) -> Float[Array, "b n 2"]:
         """Map points; a frame warped with `warp_frame` shows at `p` what the original shows at `self(p)`."""
         distance, _ = self._distances(points)
         bend = jnp.square(distance) * jnp.log(distance + 1e-6)
         offset = jnp.sum(bend * self.control[:, None], axis=-1, keepdims=True)
         return transform_points(self.affine[:, None, :, :2], points) + self.affine[:, None, :, 2] + offset
 
-    def jacobian(self, points: Float[Array, "b n 2"]) -> Float[Array, "b n 2 2"]:
+    def jacobian(self, points: Float[AnyArray, "b n 2"]) -> Float[Array, "b n 2 2"]:
         """Jacobian of the map at points, in closed form: rows are outputs, columns inputs."""
         distance, sign = self._distances(points)
         slope = 2 * distance * jnp.log(distance + 1e-6) + jnp.square(distance) / (distance + 1e-6)
         gradient = jnp.sum((slope * self.control[:, None])[..., None] * sign, axis=-2)
         return self.affine[:, None, :, :2] + gradient[..., None, :]
 
-    def warp_frame(self, frame: Float[Array, "b h w c"], *, align_corners: bool = True) -> Float[Array, "b h w c"]:
+    def warp_frame(self, frame: Float[AnyArray, "b h w c"], *, align_corners: bool = True) -> Float[Array, "b h w c"]:
         """The frame seen through the map, mirrored at its borders."""
         b, height, width, _ = frame.shape
         points = jnp.broadcast_to(coordinate_grid(height, width).reshape(1, -1, 2), (b, height * width, 2))

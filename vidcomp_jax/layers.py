@@ -20,6 +20,21 @@ from vidcomp_jax.devices import AXIS, inside_device_axis, mean_over_devices
 from vidcomp_jax.errors import InputError
 
 
+class Constant(nnx.Variable):
+    """Frozen weights of a module: not trained, not checkpointed, yet an argument of the compiled training step.
+
+    An array that the step merely closed over would be folded into the program, which takes XLA minutes.
+    """
+
+
+def freeze(module: nnx.Module) -> None:
+    """Turn all parameters of a module into constants, in place."""
+    for _, part in nnx.iter_modules(module):
+        for name, value in list(vars(part).items()):
+            if isinstance(value, nnx.Param):
+                setattr(part, name, Constant(value[...]))
+
+
 def conv(
     in_features: int,
     out_features: int,

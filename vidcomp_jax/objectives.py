@@ -5,7 +5,6 @@ Perceptual pyramid, LSGAN, feature matching, and equivariance of positions and J
 """
 
 import dataclasses
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +19,6 @@ from vidcomp_jax.keypoints import Keypoints
 from vidcomp_jax.perceptual import VGG19, perceptual_loss, pyramid_loss
 
 Metrics = dict[str, Float[Array, ""]]
-
-
-class Pair(NamedTuple):
-    """Two frames of one clip, in [0, 1]."""
-
-    source: Float[Array, "b h w c"]
-    driving: Float[Array, "b h w c"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,15 +72,21 @@ class TrainingNetworks(nnx.Module):
         self.vgg = vgg
 
 
-def fomm_objective(networks: TrainingNetworks, pair: Any, keys: Key[Array, " b"]) -> tuple[Float[Array, ""], Metrics]:
-    """Loss and weighted terms of a batch of pairs, with one random warp drawn from each key."""
-    warp = RandomWarp.draw(keys, networks.loss.warp)
-    total, metrics, _ = fomm_losses(networks, Pair(*pair), warp)
+def fomm_objective(
+    networks: TrainingNetworks,
+    pair: tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]],
+    keys: Key[Array, " b"],
+) -> tuple[Float[Array, ""], Metrics]:
+    """Loss and weighted terms of a batch of (source, driving) frames, with one random warp drawn from each key."""
+    source, driving = pair
+    total, metrics, _ = fomm_losses(networks, source, driving, RandomWarp.draw(keys, networks.loss.warp))
     return total, metrics
 
 
-def fomm_losses(networks: TrainingNetworks, pair: Pair, warp: RandomWarp) -> tuple[Float[Array, ""], Metrics, Rendered]:
-    """Loss, weighted terms and predictions under given warps.
+def fomm_losses(
+    networks: TrainingNetworks, source: Float[Array, "b h w c"], driving: Float[Array, "b h w c"], warp: RandomWarp
+) -> tuple[Float[Array, ""], Metrics, Rendered]:
+    """Loss, weighted terms and predictions under given warps; frames in [0, 1].
 
     The loss adds up the generator's and the discriminator's terms. Each network's gradient of it is that of its own
     objective alone, as in the released alternating updates, which read the same weights.
@@ -97,21 +95,21 @@ def fomm_losses(networks: TrainingNetworks, pair: Pair, warp: RandomWarp) -> tup
         The loss; its terms by name, weighted, with the plain `l1` of the prediction beside them; what was rendered.
     """
     model, weights = networks.model, networks.loss
-    _, driving_keypoints, rendered = model.reconstruct(pair.source, pair.driving)
+    _, keypoints, rendered = model.reconstruct(source, driving)
 
     terms: Metrics = {}
     if networks.vgg is None:
-        loss = pyramid_loss(rendered.prediction, pair.driving, scales=weights.scales)
+        loss = pyramid_loss(rendered.prediction, driving, scales=weights.scales)
         terms["pyramid"] = weights.pyramid * loss
     else:
         terms["perceptual"] = perceptual_loss(
-            networks.vgg, rendered.prediction, pair.driving, scales=weights.scales, weights=weights.perceptual
+            networks.vgg, rendered.prediction, driving, scales=weights.scales, weights=weights.perceptual
         )
-    terms |= _equivariance(model, pair.driving, driving_keypoints, warp, weights)
+    terms |= _equivariance(model, driving, keypoints, warp, weights)
     if weights.generator_gan:
-        terms |= _adversarial(model.discriminator, rendered.prediction, pair.driving, driving_keypoints, weights)
+        terms |= _adversarial(model.discriminator, rendered.prediction, driving, keypoints, weights)
     total = sum(terms.values(), start=jnp.zeros(()))
-    l1 = jax.lax.stop_gradient(jnp.mean(jnp.abs(rendered.prediction - pair.driving)))
+    l1 = jax.lax.stop_gradient(jnp.mean(jnp.abs(rendered.prediction - driving)))
     return total, terms | {"l1": l1}, rendered
 
 
@@ -168,5 +166,6 @@ def _feature_matching(
 
 
 def _with_frozen_weights(module: MultiScaleDiscriminator) -> MultiScaleDiscriminator:
-    graphdef, params, rest = nnx.split(module, nnx.Param, ...)
+    graphdef, *states = nnx.split(module, nnx.Param, ...)
+    params, rest = map(nnx.to_pure_dict, states)
     return nnx.merge(graphdef, jax.tree.map(jax.lax.stop_gradient, params), rest)

@@ -4,22 +4,26 @@ With VGG19 weights, the multi-scale perceptual loss (Johnson et al., 2016) as re
 Model; without them, a multi-scale L1 and gradient difference loss (Mathieu et al., 2016, equation 6).
 """
 
-from collections.abc import Sequence
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.layers import conv, image_pyramid
+from vidcomp_jax.layers import conv, freeze, image_pyramid
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Position in torchvision's `features`, channels in, channels out. "M" is a 2x2 maximum.
+# Channels of the convolutions in torchvision's `features`; "M" is a 2x2 maximum.
 _VGG19 = [64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512, "M"]
-_TAPS = ("features.0", "features.5", "features.10", "features.19", "features.28")
+_TAPS = (0, 5, 10, 19, 28)
 
 
 class VGG19(nnx.Module):
@@ -50,7 +54,7 @@ class VGG19(nnx.Module):
                 position += 1
                 continue
             x = nnx.relu(self.features[str(position)](x))
-            if f"features.{position}" in _TAPS:
+            if position in _TAPS:
                 outputs.append(x)
                 if len(outputs) == len(_TAPS):
                     break
@@ -96,3 +100,48 @@ def pyramid_loss(
         for axis in (1, 2):
             total += jnp.mean(jnp.abs(jnp.abs(jnp.diff(x, axis=axis)) - jnp.abs(jnp.diff(y, axis=axis))))
     return total / len(scales)
+
+
+def save_vgg19(path: Path | str, vgg: VGG19) -> None:
+    """Write the weights to one file, NumPy's `.npz` whatever its name."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **{key: np.asarray(leaf[...]) for key, leaf in _vgg19_leaves(vgg)})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_vgg19(path: Path | str) -> VGG19:
+    """VGG19 with the weights of a file that `save_vgg19` wrote, frozen.
+
+    Raises:
+        InputError: the file is missing, is something else, or lacks weights.
+    """
+    vgg = nnx.eval_shape(lambda: VGG19(rngs=nnx.Rngs(0)))
+    try:
+        with np.load(path) as file:
+            stored = dict(file)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; converted VGG19 weights were expected") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        raise InputError(
+            f"{path}: no converted VGG19 weights; make them with `python -m converters.convert_vgg19 vgg19.pth "
+            "--output=FILE`"
+        ) from None
+    for key, leaf in _vgg19_leaves(vgg):
+        if key not in stored or stored[key].shape != leaf.shape:
+            found = stored[key].shape if key in stored else "nothing"
+            raise InputError(f"{path}: {key} is {found}, expected an array of shape {leaf.shape}")
+        leaf.set_value(jnp.asarray(stored[key]))
+    freeze(vgg)
+    return vgg
+
+
+def _vgg19_leaves(vgg: VGG19) -> Iterator[tuple[str, nnx.Variable]]:
+    for position in vgg.features:
+        layer = vgg.features[position]
+        yield f"features.{position}.kernel", layer.kernel
+        yield f"features.{position}.bias", layer.bias

@@ -1,0 +1,97 @@
+"""How every command starts and ends: arguments in, one line and an exit code out when something is wrong with them."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import tyro
+
+from vidcomp_jax.errors import InputError
+
+Config = TypeVar("Config")
+
+
+def run(
+    main: Callable[[Config], int | None],
+    config_type: type[Config],
+    presets: Mapping[str, Config] | None = None,
+    preset_option: str = "--dataset",
+) -> None:
+    """Parse the command line into `config_type`, call `main` with it, and exit.
+
+    An `InputError` and an `OSError` (a full disk, a folder without permission) become one line on standard error and
+    exit code 2; what `main` returns is the exit code otherwise. Any other exception is a bug and shows its traceback.
+
+    Args:
+        main: does the job.
+        config_type: frozen dataclass; every field, nested ones too, becomes an option.
+        presets: default values by name.
+        preset_option: the option that names one of them.
+    """
+    _keep_compiled_programs()
+    try:
+        sys.exit(main(parse(config_type, sys.argv[1:], presets, preset_option)))
+    except InputError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse(
+    config_type: type[Config],
+    arguments: list[str],
+    presets: Mapping[str, Config] | None = None,
+    preset_option: str = "--dataset",
+) -> Config:
+    """The config that `arguments` describe; raises `InputError` in place of tyro's own messages."""
+    default: Any = None
+    if presets is not None:
+        name = _value_of(arguments, preset_option)
+        if name is not None and name not in presets:
+            raise InputError(f"{preset_option}={name}: unknown; choose from {', '.join(presets)}")
+        default = presets[name if name is not None else next(iter(presets))]
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(config_type, args=arguments, default=default)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise InputError(_one_line(message.getvalue())) from None
+
+
+def _value_of(arguments: list[str], option: str) -> str | None:
+    for i, argument in enumerate(arguments):
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}=")
+        if argument == option and i + 1 < len(arguments):
+            return arguments[i + 1]
+    return None
+
+
+def _one_line(box: str) -> str:
+    """Tyro's framed message as one line, without its pointer to the help text."""
+    lines = [line.strip("│╭╰╮╯ ").rstrip() for line in box.splitlines()]
+    words = [line.strip("─ ") for line in lines if line.strip("─ ")]
+    return " ".join(line for line in words[1:] if not line.startswith("For full helptext")) or "wrong arguments"
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _keep_compiled_programs() -> None:
+    """Let a second run of the same shapes start without compiling, unless the user chose a place or none at all."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    jax.config.update("jax_compilation_cache_dir", os.path.join(home, "vidcomp_jax", "jax"))

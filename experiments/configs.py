@@ -1,0 +1,219 @@
+"""Data set name -> configuration of training: the released ones, and one that two CPU cores can train in minutes.
+
+Steps of the released configurations are epochs x repeats x training videos / batch size, with the data sets as
+published: KTH 383 videos, BAIR 43,264, VoxCeleb 1,200 people, TaiChi 252 videos, Fashion 500, MGif 900, Nemo 744.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import optax
+import tyro
+
+from vidcomp_jax.config_file import MAY_CHANGE
+from vidcomp_jax.data import AugmentationConfig, DataConfig, FolderConfig, SyntheticConfig
+from vidcomp_jax.dense_motion import DenseMotionConfig
+from vidcomp_jax.discriminator import DiscriminatorConfig
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import FOMMConfig
+from vidcomp_jax.generator import GeneratorConfig
+from vidcomp_jax.keypoints import KeypointDetectorConfig
+from vidcomp_jax.objectives import FOMMLossConfig
+from vidcomp_jax.train import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamConfig:
+    """Adam for one network."""
+
+    learning_rate: float = 2e-4
+    """Before the first milestone."""
+    milestones: tuple[int, ...] = ()
+    """Steps after which the learning rate is divided by ten."""
+    cosine_steps: int = 0
+    """If not 0, the learning rate falls to a hundredth over this many steps, along a cosine."""
+
+    def build(self) -> optax.GradientTransformation:
+        """The optimiser, with the betas of the released training code."""
+        if self.cosine_steps:
+            schedule = optax.cosine_decay_schedule(self.learning_rate, self.cosine_steps, alpha=0.01)
+        else:
+            schedule = optax.piecewise_constant_schedule(self.learning_rate, dict.fromkeys(self.milestones, 0.1))
+        return optax.adam(schedule, b1=0.5, b2=0.999, eps=1e-8)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adam for each network; dense motion belongs to the generator."""
+
+    generator: AdamConfig = AdamConfig()
+    """Generator and dense motion."""
+    detector: AdamConfig = AdamConfig()
+    """Keypoint detector."""
+    discriminator: AdamConfig = AdamConfig()
+    """Discriminator."""
+
+    @staticmethod
+    def same(**options) -> "OptimizerConfig":
+        """The same options for all three."""
+        adam = AdamConfig(**options)
+        return OptimizerConfig(generator=adam, detector=adam, discriminator=adam)
+
+    def build(self) -> optax.GradientTransformation:
+        """The optimiser of `TrainingNetworks`."""
+        networks = {name: getattr(self, name).build() for name in ("generator", "detector", "discriminator")}
+        owners = {"dense_motion": "generator"}
+        return optax.multi_transform(
+            networks, lambda params: {"model": {part: owners.get(part, part) for part in params["model"]}}
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainFOMMConfig:
+    """Train the First Order Motion Model; the same command again goes on where the last one stopped."""
+
+    dataset: str = "kth"
+    """Which configuration to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    workdir: Path = dataclasses.field(default=Path("runs/fomm"), metadata=MAY_CHANGE)
+    """Folder of the run: config, checkpoints, logs and panels."""
+    init_from: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
+    """Model folder or run whose weights to start from; read when the run begins, not when it goes on."""
+    perceptual_weights: Path | None = None
+    """Converted VGG19 weights; without them a multi-scale L1 and gradient difference loss is used."""
+    coordinator: str = dataclasses.field(default="", metadata=MAY_CHANGE)
+    """With several hosts: address and port of the first, host:port; found from the cluster's environment if empty."""
+    num_processes: int = dataclasses.field(default=0, metadata=MAY_CHANGE)
+    """With --coordinator: how many processes there are."""
+    process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
+    """With --coordinator: which of them this is, from 0."""
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
+    """How long to train, and what to report."""
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    """What to train on."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """Random changes to the training pairs."""
+    fomm: FOMMConfig = FOMMConfig()
+    """Sizes of the networks."""
+    loss: FOMMLossConfig = FOMMLossConfig()
+    """Weights of the objectives."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Learning rates."""
+
+    def __post_init__(self):
+        if self.data.num_channels != self.fomm.num_channels:
+            raise InputError(
+                f"num_channels is {self.data.num_channels}, fomm.num_channels is {self.fomm.num_channels}; "
+                "they must be equal: set both"
+            )
+
+
+def _schedule(epochs_times_videos: int, batch_size: int, milestones: tuple[float, float] = (0.6, 0.9)):
+    """Steps, batch size and milestones of a released configuration."""
+    steps = epochs_times_videos // batch_size
+    train = TrainConfig(num_steps=steps, batch_size=batch_size, log_every=100, panel_every=2000, evaluate_every=2000)
+    return {
+        "train": train,
+        "optimizer": OptimizerConfig.same(milestones=tuple(round(m * steps) for m in milestones)),
+    }
+
+
+_PLAIN = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+_RGB_256 = DataConfig(name="folder", size=256, num_channels=3)
+_SPECTRAL = FOMMConfig(discriminator=DiscriminatorConfig(spectral_norm=True))
+_PEOPLE = dataclasses.replace(_RGB_256, folder=FolderConfig(id_sampling=True))
+
+
+def _released() -> dict[str, TrainFOMMConfig]:
+    no_gan, half = FOMMLossConfig(generator_gan=0.0), 0.5
+    return {
+        "kth": TrainFOMMConfig(
+            dataset="kth",
+            data=DataConfig(name="kth", size=128, num_channels=1),
+            fomm=FOMMConfig(
+                num_channels=1,
+                detector=KeypointDetectorConfig(scale=half),
+                dense_motion=DenseMotionConfig(scale=half),
+            ),
+            loss=no_gan,
+            **_schedule(100 * 30 * 383, 50),
+        ),
+        "bair": TrainFOMMConfig(
+            dataset="bair",
+            data=DataConfig(name="bair", size=256, num_channels=3),
+            fomm=_SPECTRAL,
+            **_schedule(20 * 43264, 36),
+        ),
+        "vox": TrainFOMMConfig(
+            dataset="vox", data=_PEOPLE, fomm=_SPECTRAL, loss=no_gan, **_schedule(100 * 75 * 1200, 40)
+        ),
+        "taichi": TrainFOMMConfig(dataset="taichi", data=_PEOPLE, loss=no_gan, **_schedule(100 * 150 * 252, 30)),
+        "fashion": TrainFOMMConfig(
+            dataset="fashion",
+            data=_RGB_256,
+            augmentation=AugmentationConfig(**_PLAIN | {"hue": 0.1}),
+            **_schedule(100 * 50 * 500, 27),
+        ),
+        "mgif": TrainFOMMConfig(
+            dataset="mgif",
+            data=_RGB_256,
+            augmentation=AugmentationConfig(**_PLAIN | {"hue": 0.5}),
+            fomm=dataclasses.replace(_SPECTRAL, detector=KeypointDetectorConfig(single_jacobian=True)),
+            **_schedule(100 * 25 * 900, 36),
+        ),
+        "nemo": TrainFOMMConfig(
+            dataset="nemo",
+            data=_RGB_256,
+            augmentation=AugmentationConfig(**_PLAIN),
+            fomm=_SPECTRAL,
+            **_schedule(100 * 8 * 744, 36),
+        ),
+        "folder": TrainFOMMConfig(dataset="folder", data=_RGB_256, loss=no_gan, **_schedule(100 * 75 * 500, 20)),
+    }
+
+
+def small_fomm(num_channels: int = 1, width: int = 16, num_keypoints: int = 8) -> FOMMConfig:
+    """Networks for 64-pixel clips: motion and keypoints at 32 pixels, a sixteenth of the released width."""
+    hourglass = {"width": width, "max_width": 8 * width, "num_blocks": 4, "scale": 0.5}
+    return FOMMConfig(
+        num_channels=num_channels,
+        num_keypoints=num_keypoints,
+        detector=KeypointDetectorConfig(**hourglass),
+        dense_motion=DenseMotionConfig(**hourglass),
+        generator=GeneratorConfig(width=width, max_width=8 * width, num_bottleneck_blocks=2),
+        discriminator=DiscriminatorConfig(width=width, max_width=8 * width, num_blocks=3),
+    )
+
+
+def synthetic(num_steps: int = 1400) -> TrainFOMMConfig:
+    """Synthetic gray clips of 64 pixels, which two CPU cores train on in minutes."""
+    return TrainFOMMConfig(
+        dataset="synthetic",
+        data=DataConfig(name="synthetic", synthetic=SyntheticConfig()),
+        augmentation=AugmentationConfig(**_PLAIN),
+        fomm=small_fomm(),
+        loss=FOMMLossConfig(scales=(1.0, 0.5, 0.25), generator_gan=0.0, feature_matching=(10.0, 10.0, 10.0)),
+        optimizer=OptimizerConfig.same(learning_rate=6e-4, cosine_steps=num_steps),
+        train=TrainConfig(num_steps=num_steps, batch_size=8, panel_every=500, evaluate_every=0, checkpoint_every=500),
+    )
+
+
+def tiny(**changes) -> TrainFOMMConfig:
+    """A run of seconds for tests: 32-pixel frames, a few channels."""
+    config = dataclasses.replace(
+        synthetic(20),
+        data=DataConfig(name="synthetic", size=32, synthetic=SyntheticConfig(num_train=8, num_test=4, length=4)),
+        fomm=dataclasses.replace(
+            small_fomm(width=4, num_keypoints=3),
+            detector=KeypointDetectorConfig(width=4, max_width=8, num_blocks=2, scale=0.5),
+            dense_motion=DenseMotionConfig(width=4, max_width=8, num_blocks=2, scale=0.5),
+        ),
+        train=TrainConfig(
+            num_steps=20, batch_size=4, log_every=1, panel_every=0, evaluate_every=0, checkpoint_every=10
+        ),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+CONFIGS: dict[str, TrainFOMMConfig] = _released() | {"synthetic": synthetic()}
+"""What `--dataset` of `experiments.train_fomm` starts from."""

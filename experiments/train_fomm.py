@@ -1,0 +1,69 @@
+"""Train the First Order Motion Model: `python -m experiments.train_fomm --dataset=kth --data-dir=DIR --workdir=RUN`.
+
+Trains on all visible devices, writes checkpoints, logs and panels into the work folder, and goes on from there when
+the same command is given again. `--dataset` chooses a released configuration; every field of it is an option.
+"""
+
+import functools
+
+from flax import nnx
+
+from experiments.commands import run
+from experiments.configs import CONFIGS, TrainFOMMConfig
+from vidcomp_jax.data import open_clips, pairs
+from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.model_files import load_fomm_weights
+from vidcomp_jax.objectives import TrainingNetworks, fomm_objective
+from vidcomp_jax.perceptual import load_vgg19
+from vidcomp_jax.reconstruction import reconstruction_error, reconstruction_panel
+from vidcomp_jax.train import fit, initialize_distributed
+
+
+def main(config: TrainFOMMConfig) -> int:
+    """Train, and return the exit code."""
+    initialize_distributed(config.coordinator, config.num_processes, config.process_id)
+    train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
+
+    model = FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(config.train.seed))
+    if config.init_from is not None:
+        load_fomm_weights(model, config.init_from)
+    vgg = None
+    if config.perceptual_weights is not None:
+        vgg = load_vgg19(config.perceptual_weights)
+    else:
+        print(
+            "no VGG19 weights given: reconstruction is judged by multi-scale L1 and gradient difference; convert "
+            "torchvision's with `python -m converters.convert_vgg19 vgg19.pth --output=FILE` and give them with "
+            "--perceptual-weights=FILE",
+            flush=True,
+        )
+
+    result = fit(
+        TrainingNetworks(model, config.loss, vgg),
+        tx=config.optimizer.build(),
+        objective=fomm_objective,
+        batches=functools.partial(_batches, config, train_clips),
+        config=config.train,
+        workdir=config.workdir,
+        run_config=config,
+        panels=lambda networks: reconstruction_panel(networks.model, test_clips),
+        evaluate=lambda networks: {"l1": reconstruction_error(networks.model, test_clips)},
+        best="l1",
+    )
+    return result.exit_code
+
+
+def _batches(config: TrainFOMMConfig, clips, start_step: int, process_index: int, process_count: int):
+    return pairs(
+        clips,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        start_step=start_step,
+        augmentation=config.augmentation,
+        process_index=process_index,
+        process_count=process_count,
+    )
+
+
+if __name__ == "__main__":
+    run(main, TrainFOMMConfig, CONFIGS)

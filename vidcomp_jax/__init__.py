@@ -1,0 +1,43 @@
+"""The frames between two frames, in JAX: the First Order Motion Model, motion over its keypoints, 3D convolutions.
+
+Importing this package touches no device, no file and no flag, and never imports TensorFlow.
+"""
+
+from vidcomp_jax.dense_motion import DenseMotion, DenseMotionConfig, Motion
+from vidcomp_jax.devices import AXIS
+from vidcomp_jax.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import (
+    EncodedSource,
+    FirstOrderMotionModel,
+    FOMMConfig,
+    Rendered,
+    movement_scale,
+    transfer_motion,
+)
+from vidcomp_jax.generator import GeneratorConfig, OcclusionAwareGenerator
+from vidcomp_jax.keypoints import KeypointDetector, KeypointDetectorConfig, Keypoints
+from vidcomp_jax.model_files import load_fomm, save_fomm
+
+__all__ = [
+    "AXIS",
+    "DenseMotion",
+    "DenseMotionConfig",
+    "DiscriminatorConfig",
+    "EncodedSource",
+    "FOMMConfig",
+    "FirstOrderMotionModel",
+    "GeneratorConfig",
+    "InputError",
+    "KeypointDetector",
+    "KeypointDetectorConfig",
+    "Keypoints",
+    "Motion",
+    "MultiScaleDiscriminator",
+    "OcclusionAwareGenerator",
+    "Rendered",
+    "load_fomm",
+    "movement_scale",
+    "save_fomm",
+    "transfer_motion",
+]
