@@ -6,8 +6,12 @@ place instead of replaying, and reading in parallel changes nothing. Each proces
 rows of the batch.
 """
 
+import atexit
+import contextlib
 import functools
 import os
+import sys
+import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import NamedTuple
@@ -21,6 +25,7 @@ from vidcomp_jax.errors import InputError
 
 _ORDER, _EXAMPLE = 0, 1
 """Domains of the random streams: nothing is drawn twice from the same numbers."""
+_streams: weakref.WeakSet[Iterator[np.ndarray]] = weakref.WeakSet()
 
 
 class Pair(NamedTuple):
@@ -110,10 +115,25 @@ def windows(
 def import_tensorflow() -> ModuleType:
     """TensorFlow, quiet and kept off the GPUs, whose memory belongs to JAX. The only place that imports it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
+    with contextlib.nullcontext() if "tensorflow" in sys.modules else _silence():
+        import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")
+        with contextlib.suppress(RuntimeError):  # a program that has put TensorFlow to use itself decides itself
+            tf.config.set_visible_devices([], "GPU")
     return tf
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what native code writes to standard error: TensorFlow greets there whatever its log level is set to."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class _Order:
@@ -189,4 +209,14 @@ def _stream(
                 raise failures[0] from None
             raise
 
-    return iterate()
+    stream = iterate()
+    _streams.add(stream)
+    return stream
+
+
+@atexit.register
+def _close_streams():
+    """Stop reading ahead before Python shuts down: a batch in the making would wait for it forever, and it for that."""
+    for stream in list(_streams):
+        with contextlib.suppress(ValueError):  # in use by another thread
+            stream.close()
