@@ -225,7 +225,7 @@ def _open(folder: Path, frame_shape: tuple[int, int, int]) -> ArrayClips:
     try:
         index = json.loads((folder / "index.json").read_text())
         count = sum(index["lengths"])
-        array = np.memmap(folder / "frames.bin", np.uint8, "r")
+        array = np.asarray(np.memmap(folder / "frames.bin", np.uint8, "r"))
         return ArrayClips(array.reshape(count, *frame_shape), **index)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
