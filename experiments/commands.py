@@ -76,10 +76,12 @@ def _value_of(arguments: list[str], option: str) -> str | None:
 
 
 def _one_line(box: str) -> str:
-    """Tyro's framed message as one line, without its pointer to the help text."""
-    lines = [line.strip("│╭╰╮╯ ").rstrip() for line in box.splitlines()]
-    words = [line.strip("─ ") for line in lines if line.strip("─ ")]
-    return " ".join(line for line in words[1:] if not line.startswith("For full helptext")) or "wrong arguments"
+    """Tyro's framed message as one line: what is wrong, and the option that was perhaps meant."""
+    lines = [line.strip("│╭╰╮╯ ") for line in box.splitlines()]
+    end = next((i for i, line in enumerate(lines[1:], 1) if line.startswith("──")), len(lines))
+    message = " ".join(lines[1:end]) or "wrong arguments"
+    meant = [line.split()[0] for line in lines[end:] if line.startswith("--")]
+    return f"{message}; perhaps {meant[0]} was meant" if "nrecognized" in message and meant else message
 
 
 def _fail(message: str) -> None:

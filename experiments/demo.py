@@ -1,0 +1,110 @@
+"""The whole job on data made on the spot: `make demo`.
+
+Trains a small First Order Motion Model on synthetic clips, reconstructs held-out clips from their first frame, writes
+them as MP4, GIF and an image panel, and says where they are and how good they are. A second run finds the model
+trained and only reconstructs.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from experiments import train_fomm
+from experiments.commands import run
+from experiments.configs import synthetic
+from vidcomp_jax.data import SyntheticClips, open_clips
+from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.metrics import JointError, joint_error, l1
+from vidcomp_jax.model_files import load_fomm
+from vidcomp_jax.reconstruction import reconstruct, reconstruction_panel, reconstructions
+from vidcomp_jax.report import panel
+from vidcomp_jax.video_io import VideoWriter, write_image
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """Train a small model on synthetic clips and show what it can do."""
+
+    output: Path = Path("demo")
+    """Folder of the results."""
+    num_steps: int = 1000
+    """Steps to train for; the defaults need a few minutes on two CPU cores."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What the demo measures on held-out clips.
+
+    Attributes:
+        model: L1 of the reconstructed frames, in [0, 1].
+        source: L1 of repeating the first frame.
+        mean: L1 of the constant mean image of the training clips.
+        joints: distances of joints, in pixels.
+    """
+
+    model: float
+    source: float
+    mean: float
+    joints: JointError
+
+
+def main(config: DemoConfig) -> int:
+    """Train, reconstruct, report."""
+    training = dataclasses.replace(synthetic(config.num_steps), workdir=config.output / "run")
+    stopped = train_fomm.main(training)
+    if stopped:
+        return stopped
+    model = load_fomm(training.workdir)
+    train, test = (open_clips(training.data, split) for split in ("train", "test"))
+    files = write_results(config.output, model, test)
+    score = measure(model, train, test)
+    print(f"\nHeld-out clips, reconstructed from their first frame (L1, {len(test.names)} clips):")
+    print(f"  this model              {score.model:.4f}")
+    print(f"  repeating the frame     {score.source:.4f}")
+    print(f"  the mean image          {score.mean:.4f}")
+    print("Joints of the figure, by a linear fit to the unsupervised keypoints (pixels of 64):")
+    print(f"  this model              {score.joints.fitted:.2f}")
+    print(f"  a fixed point           {score.joints.fixed:.2f}")
+    print("Look at:")
+    for file in files:
+        print(f"  {file}")
+    return 0
+
+
+def measure(model: FirstOrderMotionModel, train: SyntheticClips, test: SyntheticClips, num_fit: int = 100) -> Score:
+    """Reconstruct all of `test`; fit the joints on the first `num_fit` clips of `train`."""
+    mean = np.mean([train.frames(i, range(train.lengths[i])).mean(0) for i in range(num_fit)], axis=0) / 255
+    errors, keypoints, joints = [], [], []
+    for clip, found in enumerate(reconstructions(model, test)):
+        truth = found.truth
+        errors.append((found.l1, l1(truth[:1], truth), l1(mean, truth)))
+        keypoints.append(found.keypoints.position)
+        joints.append(test.joints(clip))
+    fit_keypoints = [found.keypoints.position for found in reconstructions(model, train, num_fit)]
+    fit_joints = [train.joints(clip) for clip in range(num_fit)]
+    distances = joint_error(*map(np.concatenate, (fit_keypoints, fit_joints, keypoints, joints)))
+    pixels = (test.frame_shape[1] - 1) / 2
+    return Score(*map(float, np.mean(errors, axis=0)), JointError(*(d * pixels for d in distances)))
+
+
+def write_results(folder: Path, model: FirstOrderMotionModel, clips: SyntheticClips, num_clips: int = 6) -> list[Path]:
+    """Write a video, a GIF and a panel of the first clips; return their paths."""
+    columns = []
+    for clip in range(num_clips):
+        found = reconstruct(model, clips.frames(clip, range(clips.lengths[clip])).astype(np.float32) / 255)
+        columns.append((found.truth, found.rendered.deformed_source, found.rendered.prediction))
+    # One picture a moment: truth, warped source and prediction below each other, one column a clip.
+    pictures = [panel([[clip[row][t] for clip in columns] for row in range(3)]) for t in range(len(columns[0][0]))]
+    pictures = [np.kron(picture, np.ones((2, 2, 1), np.uint8)) for picture in pictures]
+    files = [folder / "reconstruction.mp4", folder / "reconstruction.gif", folder / "panel.png"]
+    for file in files[:2]:
+        with VideoWriter(file, fps=8) as video:
+            for picture in pictures:
+                video.write(picture[None])
+    write_image(files[2], reconstruction_panel(model, clips))
+    return files
+
+
+if __name__ == "__main__":
+    run(main, DemoConfig)
