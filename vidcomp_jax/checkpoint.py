@@ -22,7 +22,16 @@ from orbax.checkpoint import checkpoint_managers
 
 from vidcomp_jax.config_file import CONFIG_FILE, load_config, save_config
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.stored_arrays import fit_arrays, flatten, full_disk_named, quiet_orbax, read_arrays, with_checksum
+from vidcomp_jax.stored_arrays import (
+    fit_arrays,
+    flatten,
+    full_disk_named,
+    quiet_orbax,
+    read_arrays,
+    this_process_alone,
+    this_process_options,
+    with_checksum,
+)
 
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights"
@@ -52,7 +61,6 @@ class Checkpoints:
         self.directory = pathlib.Path(directory).absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(self.directory)
-        process = jax.process_index()
         self._quiet = quiet_orbax()
         self._quiet.__enter__()
         policies = [
@@ -67,9 +75,7 @@ class Checkpoints:
                 best_mode="min",
                 create=False,
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-                multiprocessing_options=ocp.options.MultiprocessingOptions(
-                    primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"host{process}"
-                ),
+                multiprocessing_options=this_process_options(),
             ),
         )
 
@@ -157,7 +163,7 @@ def save_model(directory: pathlib.Path, model: nnx.Module, config: Any) -> None:
         with full_disk_named(directory):
             partial.mkdir()
             save_config(partial / CONFIG_FILE, config)
-            with quiet_orbax(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
+            with quiet_orbax(), this_process_alone() as writer:
                 writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))
             partial.rename(directory)
     finally:

@@ -21,7 +21,7 @@ def draw_keypoints(
     image: Float[np.ndarray, "h w c"],
     positions: Float[np.ndarray, "k 2"],
     *,
-    radius: float | None = None,
+    radius: float = 0.0,
 ) -> Float[np.ndarray, "h w 3"]:
     """Draw one coloured disc a keypoint, with anti-aliased edge.
 
@@ -29,13 +29,13 @@ def draw_keypoints(
         image: gray or RGB, in [0, 1].
         positions: (x, y) in [-1, 1], with -1 and 1 on the centres of the corner pixels. A keypoint outside of
             the frame, or not finite, is not drawn.
-        radius: of the discs in pixels; a 32nd of the longer side, at least 1.5, by default.
+        radius: of the discs in pixels; 0 takes a 32nd of the longer side, at least 1.5.
 
     Returns:
         RGB in [0, 1].
     """
     height, width, _ = image.shape
-    radius = max(1.5, max(height, width) / 32) if radius is None else radius
+    radius = radius or max(1.5, max(height, width) / 32)
     picture = np.clip(to_rgb(image), 0, 1).astype(np.float32)
     rows, columns = np.mgrid[:height, :width]
     for (x, y), color in zip(positions, keypoint_colors(len(positions)), strict=True):

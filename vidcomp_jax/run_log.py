@@ -1,5 +1,6 @@
 """The log of a training run: numbers in, JSON lines, TensorBoard events, image files and progress lines out."""
 
+import io
 import json
 import math
 import os
@@ -36,7 +37,7 @@ class RunLog:
         stream: where progress is printed, standard error by default.
     """
 
-    def __init__(self, workdir: pathlib.Path, step: int, num_steps: int, stream: TextIO | None = None):
+    def __init__(self, workdir: pathlib.Path, step: int, num_steps: int, stream: io.TextIOBase | None = None):
         self.workdir = pathlib.Path(workdir)
         self.num_steps = num_steps
         self._stream = stream or sys.stderr

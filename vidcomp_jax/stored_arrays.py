@@ -66,7 +66,7 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{folder}/"}).result()
         for key in store.list().result():
             store.read(key).result()
-        with quiet_orbax(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        with quiet_orbax(), this_process_alone() as reader:
             stored = reader.restore(folder)
         arrays = {name: np.asarray(value) for name, value in stored.items()}
         damaged = int(arrays.pop(CHECKSUM)) != _checksum(arrays)
@@ -79,6 +79,22 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
     if damaged:
         raise InputError(f"{folder}: its checksum does not match; the files were damaged. Copy it again or delete it")
     return arrays
+
+
+def this_process_options() -> ocp.options.MultiprocessingOptions:
+    """Options that keep Orbax from waiting for the other processes of a run on several hosts."""
+    process = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
+    )
+
+
+def this_process_alone() -> ocp.Checkpointer:
+    """A reader and writer of folders for this process, whatever the others do."""
+    options = this_process_options()
+    return ocp.Checkpointer(
+        ocp.StandardCheckpointHandler(multiprocessing_options=options), multiprocessing_options=options
+    )
 
 
 def with_checksum(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

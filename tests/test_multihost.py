@@ -1,0 +1,107 @@
+"""Two real processes with one device each equal one process with two devices."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import test_train
+
+from vidcomp_jax.errors import InputError
+
+TESTS = pathlib.Path(__file__).parent
+
+
+def train_as_process(coordinator: str, process: str, workdir: str, num_steps: str, mode: str):
+    """What each of the two processes runs; see `start`."""
+    from vidcomp_jax import train, train_step
+
+    train.initialize_distributed(coordinator, 2, int(process))
+    import jax
+
+    assert (jax.process_count(), jax.local_device_count(), len(jax.devices())) == (2, 1, 2)
+
+    def batches(*arguments):
+        for step, batch in enumerate(test_train.batches(*arguments)):
+            if mode == "signal" and process == "1" and step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    def no_clips():
+        raise InputError("no clips")
+
+    result = test_train.run(
+        pathlib.Path(workdir),
+        batches=batches,
+        devices=None,
+        evaluate=lambda model: {"mean": float(model.layers[0].kernel[...].mean())},
+        config=test_train.config(num_steps=int(num_steps), evaluate_every=2),
+    )
+    try:
+        train_step.from_process_0(no_clips, 0)
+    except InputError as error:
+        failure = str(error)
+    weights = {name: value.tolist() for name, value in test_train.weights_of(result.model).items()}
+    print(json.dumps({"step": result.step, "weights": weights, "failure": failure}), flush=True)
+    raise SystemExit(result.exit_code)
+
+
+def start(workdir: pathlib.Path, num_steps: int, mode: str = "plain") -> list[tuple[int, str, str]]:
+    """Run both processes to their ends; return the exit code, output and errors of each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import test_multihost; test_multihost.train_as_process(*sys.argv[2:])"
+    )
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(TESTS), coordinator, str(i), str(workdir), str(num_steps), mode],
+            cwd=TESTS.parent,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=60) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
+
+
+def test_two_processes_equal_two_devices(tmp_path):
+    ended = start(tmp_path / "two", 10_000, "signal")
+    assert [code for code, _, _ in ended] == [143, 143], [errors for _, _, errors in ended]
+    stopped = {result["step"] for result in map(result_of, ended)}
+    assert len(stopped) == 1  # the signal reached one process, and both heeded it at the same step
+    num_steps = stopped.pop() + 3
+    assert "stopped by SIGTERM" in ended[0][2] and "stopped by" not in ended[1][2]
+
+    ended = start(tmp_path / "two", num_steps)
+    assert [code for code, _, _ in ended] == [0, 0], [errors for _, _, errors in ended]
+    assert f"step {num_steps}/{num_steps}" in ended[0][2] and f"{num_steps}/" not in ended[1][2]
+    expected = test_train.run(tmp_path / "one", config=test_train.config(num_steps=num_steps))
+    for result in map(result_of, ended):
+        assert result["step"] == num_steps
+        for name, value in test_train.weights_of(expected.model).items():
+            np.testing.assert_allclose(result["weights"][name], value, atol=1e-5, err_msg=name)
+    one, two = (test_train.lines_of(tmp_path / name) for name in ("one", "two"))
+    for a, b in zip(one, [line for line in two if "loss" in line], strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+    assert result_of(ended[0])["failure"] == "no clips"
+    assert result_of(ended[1])["failure"] == "process 0 failed; its output says why"
+
+
+def result_of(ended: tuple[int, str, str]) -> dict:
+    return json.loads(ended[1].splitlines()[-1])
