@@ -1,0 +1,302 @@
+"""The networks and the objective of 3D-convolution in-betweening."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, draw_noise, objective, optimizer
+from vidcomp_jax.inbetween.convolution import Conv3d, UpConv3d, fold_time, native
+from vidcomp_jax.inbetween.networks import FusionStage, LatentVideo, fuse
+from vidcomp_jax.inbetween.objectives import Game, gradient_difference, pausing, play, who_runs
+from vidcomp_jax.train_step import init_state, make_train_step, shard
+
+TINY = InbetweenConfig(num_frames=8, frame_size=16, width=4, num_stages=1, noise_size=8, discriminator_width=2)
+LOSS = InbetweenLossConfig()
+
+
+def rngs():
+    """Seeds by XLA's own generator, which compiles several times faster than the default one."""
+    return nnx.Rngs(jax.random.key(0, impl="rbg"))
+
+
+@pytest.fixture(scope="module")
+def initial():
+    return nnx.split(Inbetween(TINY, rngs=rngs()))
+
+
+@pytest.fixture
+def model(initial):
+    definition, state = initial
+    return nnx.merge(definition, jax.tree.map(jnp.copy, state))
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """A bright square on gray that moves across in eight frames, from left to right or from right to left."""
+    frames = np.full((4, 8, 16, 16, 1), 0.2, np.float32)
+    for clip in range(4):
+        for t in range(8):
+            left = t + 1 if clip % 2 else 8 - t
+            frames[clip, t, 3 + 2 * clip : 8 + 2 * clip, left : left + 6] = 0.9
+    return frames
+
+
+def keys(count):
+    return jax.random.split(jax.random.key(1), count)
+
+
+def count(module):
+    return sum(value.size for value in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def test_full_configuration_has_the_published_shapes_and_sizes():
+    config = InbetweenConfig()
+    model = nnx.eval_shape(lambda: Inbetween(config, rngs=rngs()))
+    generator = model.generator
+    frame, noise = jax.ShapeDtypeStruct((2, 64, 64, 1), jnp.float32), jax.ShapeDtypeStruct((2, 128), jnp.float32)
+
+    def shapes(definition, state, first, last, noise):
+        generator = nnx.merge(definition, state)
+        start, end = generator.encoder(first), generator.encoder(last)
+        latent = generator.latent(start, end, noise)
+        return start, latent, generator(first, last, noise)
+
+    out = jax.eval_shape(shapes, *nnx.split(generator), frame, frame, noise)
+    assert [x.shape for x in out] == [(2, 8, 8, 64), (2, 16, 8, 8, 64), (2, 16, 64, 64, 1)]
+    assert [stage.num_frames for stage in generator.latent.stages] == [4] * 8 + [8] * 8 + [16] * 8
+    assert count(generator.encoder) == 1_580_864
+    assert count(generator.latent) == 8_050_176
+    assert count(generator.decoder) == 4_736_641
+    assert count(model.video_discriminator) == 11_148_097
+    assert count(model.image_discriminator) == 3_713_165
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3, 3), 1), ((4, 4, 4), 2)])
+def test_both_ways_to_convolve_video_agree(kernel, stride):
+    x = jax.random.normal(jax.random.key(0), (2, 5, 6, 8, 3))
+    weights = jax.random.normal(jax.random.key(1), (*kernel, 3, 4))
+    padding = ((1, 2), (1, 1), (1, 1)) if stride == 2 else ((1, 1),) * 3
+
+    def loss(convolve):
+        return lambda x, weights: jnp.sin(convolve(x, weights, stride=stride, padding=padding)).sum()
+
+    outputs = [f(x, weights, stride=stride, padding=padding) for f in (fold_time, native)]
+    assert outputs[0].shape == (2, 5, 6 // stride, 8 // stride, 4)
+    np.testing.assert_allclose(*outputs, atol=2e-5)
+    for ours, expected in zip(*(jax.grad(loss(f), (0, 1))(x, weights) for f in (fold_time, native)), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=5e-4)
+
+
+def test_convolution_keeps_or_halves_the_size():
+    x = jnp.zeros((1, 4, 8, 8, 2))
+    assert Conv3d(2, 3, (4, 4, 4), stride=2, rngs=rngs())(x).shape == (1, 4, 4, 4, 3)
+    assert Conv3d(2, 3, (3, 3, 3), rngs=rngs())(x).shape == (1, 4, 8, 8, 3)
+
+
+def test_up_convolution_is_a_transposed_convolution():
+    up = UpConv3d(3, 2, rngs=rngs())
+    x = jax.random.normal(jax.random.key(0), (2, 4, 5, 6, 3))
+    layout = ("NDHWC", "DHWIO", "NDHWC")
+    # A transposed convolution inserts zeros between the pixels, pads, and convolves with the mirrored kernel.
+    expected = jax.lax.conv_general_dilated(
+        x,
+        up.kernel[...][:, ::-1, ::-1],
+        (1, 1, 1),
+        [(1, 1), (2, 2), (2, 2)],
+        lhs_dilation=(1, 2, 2),
+        dimension_numbers=layout,
+    )
+    np.testing.assert_allclose(up(x), expected, atol=1e-5)
+    assert up(x).shape == (2, 4, 10, 12, 2)
+
+
+def set_gates(stage: FusionStage, start: float, end: float):
+    """Fix the gates of a stage at sigmoid(start) and sigmoid(end), with nothing added."""
+    third = stage.mix.bias.shape[0] // 3
+    stage.mix.kernel[...] = jnp.zeros_like(stage.mix.kernel[...])
+    stage.mix.bias[...] = jnp.concatenate([jnp.full(third, start), jnp.full(third, end), jnp.zeros(third)])
+
+
+def test_open_start_gate_makes_the_latent_video_the_start_frames():
+    latent = LatentVideo(TINY, rngs=rngs())
+    start, end = jax.random.uniform(jax.random.key(0), (2, 3, 2, 2, 4))
+    noise = jax.random.normal(jax.random.key(1), (3, 8))
+    for stage in latent.stages:
+        set_gates(stage, 200.0, -200.0)  # 1 and 0 in float32
+    expected = jnp.broadcast_to(start[:, None], (3, 8, 2, 2, 4))
+    np.testing.assert_array_equal(latent(start, end, noise), expected)
+    for stage in latent.stages:
+        set_gates(stage, -200.0, 200.0)
+    np.testing.assert_array_equal(latent(start, end, noise)[:, 3], end)
+
+
+def test_fusion_keeps_what_the_gates_leave():
+    start, end, previous = jnp.full((1, 1, 1, 1), 2.0), jnp.full((1, 1, 1, 1), 4.0), jnp.full((1, 2, 1, 1, 1), 8.0)
+    start_gate, end_gate = jnp.array([[[0.25], [0.75]]]), jnp.array([[[0.25], [0.5]]])
+    additive = jnp.array([[[0.0], [1.0]]])
+    fused = fuse(start, end, previous, start_gate, end_gate, additive)
+    np.testing.assert_allclose(fused.ravel(), [0.5 + 1 + 4, 1.5 + 2 + 0 + 1])
+
+
+def test_noise_makes_clips_differ_and_leaves_the_ends(model, clips):
+    first, last = (jnp.asarray(clips[:1, t].repeat(2, 0)) for t in (0, -1))
+    generator = nnx.view(model.generator, use_running_average=True)
+    noise = draw_noise(keys(2), TINY.noise_size)
+    made = generator(first, last, noise)
+    np.testing.assert_array_equal(made[:, 0], first)
+    np.testing.assert_array_equal(made[:, -1], last)
+    assert abs(made[0, 1:-1] - made[1, 1:-1]).mean() > 1e-3
+    np.testing.assert_allclose(generator(first, last, noise[:1].repeat(2, 0))[1], made[0], atol=1e-6)
+    assert made.min() >= 0 and made.max() <= 1
+
+
+def test_each_loss_reaches_its_own_network_only(model, clips):
+    made = jnp.asarray(clips[::-1])
+
+    def losses(state, made, definition, term):
+        return getattr(play(nnx.merge(definition, state), jnp.asarray(clips), made), term)
+
+    definition, state = nnx.split(model.video_discriminator)
+    state["head"]["kernel"] = state["head"]["kernel"].replace(jnp.ones_like(state["head"]["kernel"][...]) * 0.01)
+    for term, trains_discriminator in (("real", True), ("fake", True), ("generator", False)):
+        own, others = jax.grad(functools.partial(losses, definition=definition, term=term), (0, 1))(
+            nnx.to_pure_dict(state), made
+        )
+        assert bool(optax.tree.norm(own) > 0) == trains_discriminator
+        assert bool(optax.tree.norm(others) > 0) != trains_discriminator
+
+
+@pytest.mark.parametrize(
+    ("video", "image", "expected"),
+    [
+        ((0.6, 0.6), (0.6, 0.6), (1, 1, 1)),  # a fair game
+        ((0.2, 0.6), (0.6, 0.6), (1, 0, 1)),  # the video discriminator is ahead and waits
+        ((0.6, 0.6), (0.6, 0.8), (0, 1, 1)),  # the image discriminator is behind: the generator waits
+        ((0.2, 0.6), (0.8, 0.6), (0, 0, 1)),
+        ((0.2, 0.8), (0.1, 0.1), (1, 1, 1)),  # all would wait
+    ],
+)
+def test_margin_decides_who_moves(video, image, expected):
+    games = [Game(jnp.float32(real), jnp.float32(fake), jnp.float32(0)) for real, fake in (video, image)]
+    assert tuple(map(int, who_runs(*games, 0.3))) == expected
+
+
+def test_paused_network_keeps_its_weights_and_moments():
+    parameters = {name: {"w": jnp.ones(2)} for name in ("generator", "video_discriminator", "image_discriminator")}
+    tx = optimizer(LOSS)
+    gradients = jax.tree.map(jnp.ones_like, parameters)
+    _, state = tx.update(gradients, tx.init(parameters), parameters)
+    updates, after = tx.update(gradients | {"video_discriminator": {"w": jnp.zeros(2)}}, state, parameters)
+    np.testing.assert_array_equal(updates["video_discriminator"]["w"], 0)
+    assert (updates["generator"]["w"] != 0).all()
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), state.inner_states, after.inner_states)
+    assert all(jax.tree.leaves(same["video_discriminator"]))
+    assert not any(jax.tree.leaves(same["generator"]))
+    # An unpaused Adam would have gone on moving by its first moment.
+    moved, _ = optax.adam(1e-4).update(jnp.zeros(2), optax.adam(1e-4).update(jnp.ones(2), optax.adam(1e-4).init(0))[1])
+    assert (moved != 0).all()
+
+
+def test_pausing_lets_non_finite_gradients_through():
+    tx = pausing(optax.sgd(1.0))
+    updates, _ = tx.update(jnp.array([jnp.nan, 0.0]), tx.init(jnp.zeros(2)))
+    assert jnp.isnan(updates[0])
+
+
+def test_gradient_difference_sees_edges_and_not_brightness():
+    ramp = jnp.arange(4.0)[None, None, None, :, None] * jnp.ones((1, 1, 3, 1, 1))
+    assert gradient_difference(ramp, ramp + 5) == 0
+    assert gradient_difference(ramp, 3 * ramp) == 2
+
+
+def take_steps(model, tx, devices, clips, num_steps, config=LOSS):
+    definition, constants, state = init_state(model, tx, devices)
+    step = make_train_step(definition, tx, functools.partial(objective, config=config), devices)
+    history = []
+    for _ in range(num_steps):
+        state, metrics = step(state, constants, shard(clips, len(clips), devices), jax.random.key(3))
+        history.append({name: float(value) for name, value in metrics.items()})
+    return jax.tree.map(np.asarray, state), history
+
+
+def test_two_devices_equal_one(model, initial, clips):
+    # A head away from zero, so that the discriminators' losses, and with them the pauses, differ from the start.
+    for discriminator in (model.video_discriminator, model.image_discriminator):
+        kernel = discriminator.head.kernel
+        kernel[...] = jax.random.normal(jax.random.key(5), kernel.shape) * 0.1
+    tx = optax.sgd(0.05)
+    definition, state = nnx.split(model)
+    copies = [nnx.merge(definition, jax.tree.map(jnp.copy, state)) for _ in range(2)]
+    one, first = take_steps(copies[0], tx, jax.devices()[:1], clips, 2)
+    two, second = take_steps(copies[1], tx, jax.devices()[:2], clips, 2)
+    for a, b in zip(first, second, strict=True):
+        assert a == pytest.approx(b, abs=2e-5, rel=1e-4)
+    assert {first[0][f"running_{name}"] for name in ("generator", "video_discriminator")} <= {0.0, 1.0}
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+    for a, b in zip(jax.tree.leaves(one.batch_stats), jax.tree.leaves(two.batch_stats), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_learns_a_batch_by_heart(model, clips):
+    config = InbetweenLossConfig(learning_rate=0.01, adversarial_weight=0.0, gradient_weight=0.1)
+    _, history = take_steps(model, optimizer(config), jax.devices()[:1], clips, 240, config)
+    blend = np.linspace(0, 1, 8, dtype=np.float32)[None, 1:-1, None, None, None]
+    blended = clips[:, :1] * (1 - blend) + clips[:, -1:] * blend
+    assert history[-1]["l1"] < 0.35 * abs(blended - clips[:, 1:-1]).mean()
+    assert all(np.isfinite(list(metrics.values())).all() for metrics in history)
+
+
+def test_recomputing_activations_changes_no_number(initial, clips):
+    results = []
+    for remat in (False, True):
+        model = nnx.merge(initial[0], jax.tree.map(jnp.copy, initial[1]))
+        model.generator.latent.remat = model.generator.decoder.remat = remat
+        definition, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+        stats = nnx.to_pure_dict(stats)
+
+        @jax.jit
+        def run(params, stats, clips, definition=definition):
+            def loss(params):
+                model = nnx.merge(definition, params, stats)
+                value, _ = objective(model, clips, keys(4), config=InbetweenLossConfig(adversarial_weight=0.0))
+                return value, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+            return jax.value_and_grad(loss, has_aux=True)(params)
+
+        results.append(run(nnx.to_pure_dict(params), stats, clips))
+    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_frames": 14}, "num_frames must be a multiple of 4.*found 14"),
+        ({"num_frames": 0}, "num_frames must be at least 1, found 0"),
+        ({"frame_size": 72}, "frame_size must be a positive multiple of 16, found 72"),
+        ({"num_channels": 2}, "num_channels must be 1 or 3, found 2"),
+    ],
+)
+def test_impossible_sizes_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        InbetweenConfig(**options)
+
+
+def test_impossible_loss_options_are_refused():
+    with pytest.raises(InputError, match=r"margin must be in \[0, 0.5\), found 0.5"):
+        InbetweenLossConfig(margin=0.5)
+    with pytest.raises(InputError, match=r"learning_rate must be positive, found 0\.0"):
+        InbetweenLossConfig(learning_rate=0.0)
+
+
+def test_frames_that_eight_does_not_divide_are_refused(model):
+    frame = jnp.zeros((1, 20, 16, 1))
+    with pytest.raises(InputError, match=r"that 8 divides, found \(20, 16\)"):
+        model.generator(frame, frame, jnp.zeros((1, 8)))

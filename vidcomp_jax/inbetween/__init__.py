@@ -1,0 +1,17 @@
+"""In-betweening by direct 3D convolutions: first and last frame in, clip out, without keypoints.
+
+Trained here (`Inbetween`, `objective`, `optimizer`) or loaded from TensorFlow Hub (`tfhub`).
+"""
+
+from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
+from vidcomp_jax.inbetween.objectives import Inbetween, InbetweenLossConfig, draw_noise, objective, optimizer
+
+__all__ = [
+    "Generator",
+    "Inbetween",
+    "InbetweenConfig",
+    "InbetweenLossConfig",
+    "draw_noise",
+    "objective",
+    "optimizer",
+]

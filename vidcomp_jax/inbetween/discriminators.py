@@ -1,0 +1,86 @@
+"""The two discriminators of 3D-convolution in-betweening: a clip in, logits out that are high for real video.
+
+Li, Roblek and Tagliasacchi (2019), section 3.4: one judges the whole clip, the other each frame that was made up.
+Layer norm spans all positions and channels of an example; the statistics of a batch would leak between real and fake.
+"""
+
+import itertools
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vidcomp_jax.inbetween.convolution import Conv3d
+from vidcomp_jax.inbetween.networks import InbetweenConfig
+
+HALVINGS = 4
+
+
+class VideoDiscriminator(nnx.Module):
+    """Four 4x4x4 convolutions that halve height and width, then one number for the clip."""
+
+    def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
+        widths = _widths(config)
+        self.convs = nnx.List(Conv3d(a, b, (4, 4, 4), stride=2, rngs=rngs) for a, b in itertools.pairwise(widths))
+        self.norms = nnx.List(_layer_norm(b, 4, rngs) for b in widths[1:])
+        positions = config.num_frames * (config.frame_size // 2**HALVINGS) ** 2
+        self.head = _head(positions * widths[-1], rngs)
+
+    def __call__(self, clips: Float[Array, "b t h w c"]) -> Float[Array, " b"]:
+        """Judge clips in [0, 1] of the configured length and size."""
+        x = clips
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = _leaky_relu(norm(conv(x)))
+        return self.head(x.reshape(x.shape[0], -1))[:, 0]
+
+
+class ResidualBlock(nnx.Module):
+    """3x3 and 4x4/2 convolutions beside an average-pooled 1x1 shortcut; halves height and width."""
+
+    def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
+        he = nnx.initializers.he_normal()
+        self.first = nnx.Conv(in_features, in_features, (3, 3), padding=1, kernel_init=he, rngs=rngs)
+        self.first_norm = _layer_norm(in_features, 3, rngs)
+        self.second = nnx.Conv(in_features, features, (4, 4), strides=2, padding=1, kernel_init=he, rngs=rngs)
+        self.second_norm = _layer_norm(features, 3, rngs)
+        self.shortcut = nnx.Conv(in_features, features, (1, 1), rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Features at half the size."""
+        y = _leaky_relu(self.first_norm(self.first(x)))
+        y = self.second_norm(self.second(y))
+        return _leaky_relu(y + self.shortcut(nnx.avg_pool(x, (2, 2), strides=(2, 2))))
+
+
+class ImageDiscriminator(nnx.Module):
+    """Four residual blocks, then one number for the frame."""
+
+    def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
+        widths = _widths(config)
+        self.blocks = nnx.List(ResidualBlock(a, b, rngs=rngs) for a, b in itertools.pairwise(widths))
+        self.head = _head((config.frame_size // 2**HALVINGS) ** 2 * widths[-1], rngs)
+
+    def __call__(self, frames: Float[Array, "b h w c"]) -> Float[Array, " b"]:
+        """Judge frames in [0, 1] of the configured size."""
+        x = frames
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.reshape(x.shape[0], -1))[:, 0]
+
+
+def _widths(config: InbetweenConfig) -> list[int]:
+    return [config.num_channels, *(config.discriminator_width * 2**i for i in range(HALVINGS))]
+
+
+def _layer_norm(features: int, num_axes: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    axes = tuple(range(-num_axes, 0))
+    return nnx.LayerNorm(features, epsilon=1e-5, reduction_axes=axes, use_fast_variance=False, rngs=rngs)
+
+
+def _head(features: int, rngs: nnx.Rngs) -> nnx.Linear:
+    # From zero both losses start at log 2: neither side of the game has won anything yet.
+    return nnx.Linear(features, 1, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
+
+
+def _leaky_relu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    return jax.nn.leaky_relu(x, 0.2)

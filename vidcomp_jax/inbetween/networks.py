@@ -1,0 +1,250 @@
+"""The generator of direct 3D-convolution in-betweening: first and last frame and a noise vector in, a clip out.
+
+Li, Roblek and Tagliasacchi, "From Here to There: Video Inbetweening Using Direct 3D Convolutions" (2019), section 3:
+an image encoder, a latent video made in stages of growing temporal resolution, each mixing in the two encoded
+frames by gates that the noise drives, and a decoder of transposed convolutions.
+"""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.inbetween.convolution import Conv3d, UpConv3d
+from vidcomp_jax.layers import BatchNorm
+
+Frame = Float[Array, "b h w c"]
+Latent = Float[Array, "b t h w c"]
+Gate = Float[Array, "b t c"]
+
+REDUCTION = 8
+"""Height and width of a frame over those of its encoding."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InbetweenConfig:
+    """Sizes of the networks; the defaults are the published ones."""
+
+    num_frames: int = 16
+    """Frames of a clip, first and last included; a multiple of 4."""
+    frame_size: int = 64
+    """Height and width of the frames in pixels; a multiple of 16."""
+    num_channels: int = 1
+    """1 for gray, 3 for colour."""
+    width: int = 64
+    """Channels of the encoding and of the latent video; the encoder and the decoder go up to four times as many."""
+    num_stages: int = 8
+    """Stages of the latent video at each of its three temporal resolutions."""
+    noise_size: int = 128
+    """Length of the noise vector of a clip."""
+    discriminator_width: int = 64
+    """Channels after the first layer of each discriminator; they double with each halving of the size."""
+    remat: bool = False
+    """Recompute activations in the backward pass instead of keeping them: less memory, more time."""
+
+    def __post_init__(self):
+        for name in ("num_frames", "width", "num_stages", "noise_size", "discriminator_width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.num_frames % 4:
+            raise InputError(
+                f"num_frames must be a multiple of 4, because the latent video grows from a quarter of the frames "
+                f"to a half to all of them; found {self.num_frames}"
+            )
+        if self.frame_size < 16 or self.frame_size % 16:
+            raise InputError(f"frame_size must be a positive multiple of 16, found {self.frame_size}")
+        if self.num_channels not in (1, 3):
+            raise InputError(f"num_channels must be 1 or 3, found {self.num_channels}")
+
+
+class ConvBlock(nnx.Module):
+    """Convolution, batch norm, ReLU over frames."""
+
+    def __init__(self, in_features: int, features: int, size: int, stride: int, *, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(
+            in_features,
+            features,
+            (size, size),
+            strides=stride,
+            padding=1,
+            kernel_init=nnx.initializers.he_normal(),
+            rngs=rngs,
+        )
+        self.norm = BatchNorm(features)
+
+    def __call__(self, x: Frame) -> Float[Array, "b h2 w2 d"]:
+        """Encode `x` one step further."""
+        return nnx.relu(self.norm(self.conv(x)))
+
+
+class ImageEncoder(nnx.Module):
+    """A frame to its encoding at an eighth of the size, by seven convolutions of which three halve it."""
+
+    def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
+        w = config.width
+        widths = [config.num_channels, w, w, 2 * w, 2 * w, 4 * w, 4 * w]
+        self.blocks = nnx.List(
+            ConvBlock(a, b, *((4, 2) if i % 2 == 0 else (3, 1)), rngs=rngs)
+            for i, (a, b) in enumerate(itertools.pairwise(widths))
+        )
+        self.head = ConvBlock(4 * w, w, 3, 1, rngs=rngs)
+
+    def __call__(self, frames: Frame) -> Float[Array, "b h2 w2 d"]:
+        """Encode frames in [0, 1]."""
+        x = frames
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+def fuse(start: Frame, end: Frame, previous: Latent, start_gate: Gate, end_gate: Gate, additive: Gate) -> Latent:
+    """Mix the encoded ends into the latent video: g_s E(x_s) + g_e E(x_e) + max(0, 1 - g_s - g_e) z + n.
+
+    Args:
+        start, end: encoded first and last frame, [b, h, w, c].
+        previous: latent video of the stage before, [b, t, h, w, c].
+        start_gate, end_gate: weights in [0, 1] for each frame and channel, [b, t, c].
+        additive: what the noise adds to each frame and channel, [b, t, c].
+    """
+    start_gate, end_gate, additive = (x[:, :, None, None] for x in (start_gate, end_gate, additive))
+    keep = jnp.maximum(0, 1 - start_gate - end_gate)
+    return start_gate * start[:, None] + end_gate * end[:, None] + keep * previous + additive
+
+
+class FusionStage(nnx.Module):
+    """One stage of the latent video: stochastic fusion, then two 3x3x3 convolutions with a residual."""
+
+    def __init__(self, config: InbetweenConfig, num_frames: int, *, rngs: nnx.Rngs):
+        width = config.width
+        # The bias is the stage's own code of time; without it the frames would differ at first by their padding only.
+        self.linear = nnx.Linear(
+            config.noise_size, num_frames * width, bias_init=nnx.initializers.normal(1.0), rngs=rngs
+        )
+        self.mix = nnx.Conv(
+            width,
+            3 * width,
+            (3,),
+            padding=1,
+            kernel_init=nnx.initializers.variance_scaling(0.1, "fan_in", "normal"),
+            bias_init=_gates_nearly_closed,
+            rngs=rngs,
+        )
+        self.first = Conv3d(width, width, (3, 3, 3), rngs=rngs)
+        # The last convolution starts at zero: two dozen stages without normalisation then neither grow nor fade.
+        self.second = Conv3d(width, width, (3, 3, 3), kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
+        self.num_frames = num_frames
+
+    def gates(self, noise: Float[Array, "b n"]) -> tuple[Gate, Gate, Gate]:
+        """Start gate, end gate and additive term for each frame and channel."""
+        x = self.linear(noise).reshape(noise.shape[0], self.num_frames, -1)
+        start, end, additive = jnp.split(self.mix(x), 3, axis=-1)
+        return jax.nn.sigmoid(start), jax.nn.sigmoid(end), additive
+
+    def __call__(self, start: Frame, end: Frame, previous: Latent, noise: Float[Array, "b n"]) -> Latent:
+        """Refine `previous`, which has this stage's number of frames."""
+        z = fuse(start, end, previous, *self.gates(noise))
+        return _leaky_relu(z + self.second(_leaky_relu(self.first(z))))
+
+
+class LatentVideo(nnx.Module):
+    """Encoded ends and noise to a latent video, in three groups of stages at T/4, T/2 and T frames."""
+
+    def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
+        lengths = [config.num_frames // 4, config.num_frames // 2, config.num_frames]
+        self.stages = nnx.List(
+            FusionStage(config, length, rngs=rngs) for length in lengths for _ in range(config.num_stages)
+        )
+        self.remat = config.remat
+
+    def __call__(self, start: Frame, end: Frame, noise: Float[Array, "b n"]) -> Latent:
+        """Generate the latent video [b, num_frames, h, w, c]; between groups each frame is repeated twice."""
+        run = nnx.remat(FusionStage.__call__) if self.remat else FusionStage.__call__
+        first = self.stages[0].num_frames
+        z = jnp.zeros((start.shape[0], first, *start.shape[1:]), start.dtype)
+        for stage in self.stages:
+            z = jnp.repeat(z, stage.num_frames // z.shape[1], axis=1)
+            z = run(stage, start, end, z, noise)
+        return z
+
+
+class DecoderBlock(nnx.Module):
+    """Transposed convolution, batch norm, leaky ReLU."""
+
+    def __init__(self, conv: nnx.Module, features: int):
+        self.conv = conv
+        self.norm = BatchNorm(features)
+
+    def __call__(self, x: Latent) -> Float[Array, "b t h2 w2 d"]:
+        """Decode `x` one step further."""
+        return _leaky_relu(self.norm(self.conv(x)))
+
+
+class VideoDecoder(nnx.Module):
+    """A latent video to frames in [0, 1], by seven transposed 3D convolutions of which three double the size.
+
+    A transposed convolution of stride 1 is a convolution whose kernel is mirrored, so those are convolutions here.
+    """
+
+    def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
+        w, cube = config.width, (3, 3, 3)
+        self.blocks = nnx.List(
+            [
+                DecoderBlock(Conv3d(w, 4 * w, cube, rngs=rngs), 4 * w),
+                DecoderBlock(Conv3d(4 * w, 4 * w, cube, rngs=rngs), 4 * w),
+                DecoderBlock(UpConv3d(4 * w, 2 * w, rngs=rngs), 2 * w),
+                DecoderBlock(Conv3d(2 * w, 2 * w, cube, rngs=rngs), 2 * w),
+                DecoderBlock(UpConv3d(2 * w, w, rngs=rngs), w),
+                DecoderBlock(Conv3d(w, w, cube, rngs=rngs), w),
+            ]
+        )
+        self.head = UpConv3d(w, config.num_channels, rngs=rngs)
+        self.remat = config.remat
+
+    def __call__(self, latent: Latent) -> Float[Array, "b t h2 w2 d"]:
+        """Decode; the frames are eight times as high and wide as `latent`."""
+        run = nnx.remat(DecoderBlock.__call__) if self.remat else DecoderBlock.__call__
+        x = latent
+        for block in self.blocks:
+            x = run(block, x)
+        return jax.nn.sigmoid(self.head(x))
+
+
+class Generator(nnx.Module):
+    """First and last frame and noise to a clip."""
+
+    def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
+        self.encoder = ImageEncoder(config, rngs=rngs)
+        self.latent = LatentVideo(config, rngs=rngs)
+        self.decoder = VideoDecoder(config, rngs=rngs)
+
+    def __call__(self, first: Frame, last: Frame, noise: Float[Array, "b n"]) -> Float[Array, "b t h w c"]:
+        """Generate a clip with `first` and `last` as its ends.
+
+        Args:
+            first, last: frames in [0, 1], [b, h, w, c], height and width multiples of 8.
+            noise: standard normal, [b, noise_size].
+
+        Returns:
+            num_frames frames in [0, 1]: `first`, the generated ones, `last`.
+        """
+        for size in first.shape[1:3]:
+            if size % REDUCTION:
+                raise InputError(f"frames must have a height and width that 8 divides, found {first.shape[1:3]}")
+        # One pass over both ends, so that batch norm sees them as one batch.
+        start, end = jnp.split(self.encoder(jnp.concatenate([first, last])), 2)
+        clip = self.decoder(self.latent(start, end, noise))
+        return jnp.concatenate([first[:, None], clip[:, 1:-1], last[:, None]], axis=1)
+
+
+def _leaky_relu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    return nnx.leaky_relu(x, 0.2)
+
+
+def _gates_nearly_closed(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Float[Array, " c3"]:
+    """Gates of about 0.12 at first: half-open ones would sum to one and cut off the stages before."""
+    third = shape[0] // 3
+    return jnp.concatenate([jnp.full(2 * third, -2.0, dtype), jnp.zeros(third, dtype)])

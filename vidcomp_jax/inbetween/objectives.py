@@ -1,0 +1,185 @@
+"""Training of 3D-convolution in-betweening: real clips in, the loss of all three networks out.
+
+Reconstruction (squared error and gradient difference, Mathieu et al. 2016) plus two non-saturating GAN terms. One
+step trains the generator and both discriminators: each part of the loss reaches the parameters of its own network
+only. A network that is paused gets a gradient of exact zeros, on which `pausing` leaves it and its moments alone.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Key
+
+from vidcomp_jax.devices import mean_over_devices
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.inbetween.discriminators import ImageDiscriminator, VideoDiscriminator
+from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
+
+Scalar = Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InbetweenLossConfig:
+    """Weights of the loss, and the optimizer."""
+
+    reconstruction_weight: float = 1.0
+    """Weight of squared error plus gradient difference of the inner frames."""
+    gradient_weight: float = 1.0
+    """Weight of the gradient difference beside the squared error. Small networks learn much faster with 0.1."""
+    adversarial_weight: float = 0.02
+    """Weight of the two GAN terms in the generator's loss; 0 trains without discriminators."""
+    margin: float = 0.3
+    """A discriminator with a loss below this pauses, one with a loss above 1 minus this pauses the generator."""
+    learning_rate: float = 1e-4
+    """Step size of Adam, for all networks."""
+    beta1: float = 0.5
+    """Decay of Adam's first moment."""
+
+    def __post_init__(self):
+        for name in ("reconstruction_weight", "gradient_weight", "adversarial_weight"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, found {getattr(self, name)}")
+        if not 0 <= self.margin < 0.5:
+            raise InputError(f"margin must be in [0, 0.5), found {self.margin}")
+        if self.learning_rate <= 0:
+            raise InputError(f"learning_rate must be positive, found {self.learning_rate}")
+        if not 0 <= self.beta1 < 1:
+            raise InputError(f"beta1 must be in [0, 1), found {self.beta1}")
+
+
+class Inbetween(nnx.Module):
+    """What is trained: the generator and its two opponents."""
+
+    def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
+        self.generator = Generator(config, rngs=rngs)
+        self.video_discriminator = VideoDiscriminator(config, rngs=rngs)
+        self.image_discriminator = ImageDiscriminator(config, rngs=rngs)
+        self.noise_size = config.noise_size
+
+
+class Game(NamedTuple):
+    """The losses of one discriminator and of the generator against it, each log 2 when nobody knows better.
+
+    Attributes:
+        real, fake: the discriminator's cross-entropy on real and on generated input.
+        generator: the generator's non-saturating loss, -log D(generated).
+    """
+
+    real: Scalar
+    fake: Scalar
+    generator: Scalar
+
+
+class Running(NamedTuple):
+    """Which networks move in this step; the same on all devices.
+
+    Attributes:
+        generator, video_discriminator, image_discriminator: False when paused.
+    """
+
+    generator: Bool[Array, ""]
+    video_discriminator: Bool[Array, ""]
+    image_discriminator: Bool[Array, ""]
+
+
+def objective(
+    model: Inbetween,
+    batch: Float[Array, "b t h w c"],
+    keys: Key[Array, " b"],
+    *,
+    config: InbetweenLossConfig,
+) -> tuple[Scalar, dict[str, Scalar]]:
+    """Loss of all networks on a batch of clips in [0, 1].
+
+    Args:
+        model: the networks, in training mode.
+        batch: clips of the configured length and size.
+        keys: one random key for each clip; its noise is drawn from it.
+
+    Returns:
+        The loss, and its parts unweighted, with `running_*` at 1 for each network that moves and 0 when paused.
+    """
+    clips = batch
+    made = model.generator(clips[:, 0], clips[:, -1], draw_noise(keys, model.noise_size))
+    inner, target = made[:, 1:-1], clips[:, 1:-1]
+    squared_error = jnp.square(inner - target).mean()
+    gradients = gradient_difference(inner, target)
+    # The published weights take the squared error of pixels from -1 to 1, four times that from 0 to 1, and the gradient
+    # difference of pixels from 0 to 1.
+    loss = config.reconstruction_weight * (4 * squared_error + config.gradient_weight * gradients)
+    metrics = {"squared_error": squared_error, "gradient_difference": gradients, "l1": abs(inner - target).mean()}
+    if not config.adversarial_weight:
+        return loss, metrics
+
+    video = play(model.video_discriminator, clips, made)
+    image = play(model.image_discriminator, _as_frames(target), _as_frames(inner))
+    running = who_runs(video, image, config.margin)
+    loss += config.adversarial_weight * (video.generator + image.generator)
+    # A factor of exactly 0 or 1 for all losses of a network is what pauses it.
+    loss *= running.generator
+    loss += running.video_discriminator * (video.real + video.fake)
+    loss += running.image_discriminator * (image.real + image.fake)
+    metrics |= {f"video_{name}": value for name, value in video._asdict().items()}
+    metrics |= {f"image_{name}": value for name, value in image._asdict().items()}
+    metrics |= {f"running_{name}": value.astype(loss.dtype) for name, value in running._asdict().items()}
+    return loss, metrics
+
+
+def draw_noise(keys: Key[Array, " b"], size: int) -> Float[Array, "b n"]:
+    """Standard normal noise, each row from its own key."""
+    return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
+
+
+def gradient_difference(a: Float[Array, "b t h w c"], b: Float[Array, "b t h w c"]) -> Scalar:
+    """Mean difference between the absolute spatial differences of two clips, vertical plus horizontal."""
+    return sum(abs(abs(jnp.diff(a, axis=axis)) - abs(jnp.diff(b, axis=axis))).mean() for axis in (2, 3))
+
+
+def play(discriminator: nnx.Module, real: Float[Array, "*s"], made: Float[Array, "*s"]) -> Game:
+    """Losses of both sides. The gradient of each reaches that side only."""
+    definition, state = nnx.split(discriminator)
+    judge = nnx.merge(definition, jax.lax.stop_gradient(state))
+    return Game(
+        real=nnx.softplus(-discriminator(real)).mean(),
+        fake=nnx.softplus(discriminator(jax.lax.stop_gradient(made))).mean(),
+        generator=nnx.softplus(-judge(made)).mean(),
+    )
+
+
+def who_runs(video: Game, image: Game, margin: float) -> Running:
+    """Decide from the losses of this step, averaged over all devices, which networks it moves.
+
+    A discriminator with a loss below `margin` is ahead and waits. With a loss above 1 - `margin` it is behind, and
+    the generator waits for it. If all would wait, all move.
+    """
+    losses = mean_over_devices(jax.lax.stop_gradient(jnp.array([[g.real, g.fake] for g in (video, image)])))
+    ahead = losses.min(axis=1) < margin
+    behind = losses.max(axis=1) > 1 - margin
+    waiting = jnp.concatenate([behind.any(keepdims=True), ahead])
+    return Running(*(~waiting | waiting.all()))
+
+
+def optimizer(config: InbetweenLossConfig) -> optax.GradientTransformation:
+    """Adam for each network by itself, pausing on a gradient of zeros. For parameters of `Inbetween`."""
+    each = {name: pausing(optax.adam(config.learning_rate, b1=config.beta1)) for name in Running._fields}
+    return optax.partition(each, lambda parameters: {name: name for name in parameters})
+
+
+def pausing(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`inner`, except that a gradient of nothing but zeros changes neither the parameters nor its state."""
+
+    def update(gradients, state, parameters=None):
+        moving = optax.tree.norm(gradients) != 0
+        updates, moved = inner.update(gradients, state, parameters)
+        updates = jax.tree.map(lambda leaf: jnp.where(moving, leaf, 0), updates)
+        return updates, jax.tree.map(lambda new, old: jnp.where(moving, new, old), moved, state)
+
+    return optax.GradientTransformation(inner.init, update)
+
+
+def _as_frames(clips: Float[Array, "b t h w c"]) -> Float[Array, "n h w c"]:
+    return clips.reshape(-1, *clips.shape[2:])

@@ -1,0 +1,193 @@
+"""The in-betweening modules published on TensorFlow Hub: first and last frames in, whole clips out.
+
+`google/tweening_conv3d_kth/1` and `google/tweening_conv3d_bair/1` (Li, Roblek and Tagliasacchi, 2019) have the
+signature `default`: [16, 2, 64, 64, 3] floats in 0..255 to [16, 14, 64, 64, 3]. TensorFlow itself loads them, both
+in the TF1 hub format and as TF2 saved models. The package tensorflow_hub is not needed: its cache is found by its
+rule, and a module that is not there is fetched.
+"""
+
+import hashlib
+import logging
+import os
+import pathlib
+import shutil
+import tarfile
+import tempfile
+import urllib.parse
+import urllib.request
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from vidcomp_jax.data.batches import import_tensorflow
+from vidcomp_jax.errors import InputError
+
+NUM_FRAMES = 16
+BATCH_SIZE = 16
+SIZE = 64
+SIGNATURE = "default"
+INPUT_SHAPE = (BATCH_SIZE, 2, SIZE, SIZE, 3)
+OUTPUT_SHAPE = (BATCH_SIZE, NUM_FRAMES - 2, SIZE, SIZE, 3)
+_ARCHIVE_QUERY = "tf-hub-format=compressed"
+_MODEL_FILE = "saved_model.pb"
+
+Frames = Float[np.ndarray, "b h w c"]
+
+
+class HubModule:
+    """A published in-betweening module, ready to generate.
+
+    Attributes:
+        num_frames: frames of the clips it makes, ends included.
+    """
+
+    num_frames = NUM_FRAMES
+
+    def __init__(self, module: str | pathlib.Path):
+        """Load `module`: a folder, or a handle such as google/tweening_conv3d_kth/1 or its web address.
+
+        Raises:
+            InputError: it cannot be found or fetched, is no SavedModel, or has another signature.
+        """
+        self._folder = find_module(module)
+        self._loaded = _load(self._folder)
+        self._run, self._input = _check_signature(self._loaded, self._folder)
+
+    def __call__(self, first: Frames, last: Frames) -> Float[np.ndarray, "b t h w c"]:
+        """Generate the clips between `first` and `last`.
+
+        Frames are gray or RGB in [0, 1]. Gray goes in as three equal channels and comes back as their mean. Other
+        sizes than 64x64 are resized for the module and back, with a warning in the log.
+
+        Returns:
+            Clips of 16 frames in [0, 1], their ends being `first` and `last` as given.
+        """
+        ends = np.stack([first, last], axis=1)
+        count, _, height, width, channels = ends.shape
+        if channels not in (1, 3):
+            raise InputError(f"frames have {channels} channels; the module takes gray (1) or RGB (3)")
+        if (height, width) != (SIZE, SIZE):
+            message = "frames of %dx%d are resized to %dx%d for the module, and its frames back"
+            logging.getLogger(__name__).warning(message, height, width, SIZE, SIZE)
+        small = _resize(np.broadcast_to(ends, (*ends.shape[:-1], 3)), SIZE, SIZE)
+        parts = [self._one_batch(small[start : start + BATCH_SIZE]) for start in range(0, count, BATCH_SIZE)]
+        inner = _resize(np.concatenate(parts), height, width)
+        if channels == 1:
+            inner = inner.mean(axis=-1, keepdims=True)
+        return np.concatenate([ends[:, :1], inner, ends[:, 1:]], axis=1)
+
+    def _one_batch(self, ends: Float[np.ndarray, "b 2 h w 3"]) -> Float[np.ndarray, "b t h w 3"]:
+        """Run up to 16 clips; the module takes no fewer, so the last clip fills the rest."""
+        count = len(ends)
+        padded = np.pad(ends, [(0, BATCH_SIZE - count)] + [(0, 0)] * 4, mode="edge")
+        tf = import_tensorflow()
+        inner = self._run(**{self._input: tf.constant(padded * 255, tf.float32)})[SIGNATURE].numpy()
+        return np.clip(inner[:count] / 255, 0, 1).astype(np.float32)
+
+
+def find_module(module: str | pathlib.Path) -> pathlib.Path:
+    """The folder of a module, fetched into TensorFlow Hub's cache if it is not there.
+
+    Raises:
+        InputError: a folder that is no SavedModel, or a handle that is not cached and cannot be fetched.
+    """
+    folder = pathlib.Path(module)
+    if folder.is_dir():
+        if not (folder / _MODEL_FILE).is_file():
+            raise InputError(f"{folder} is no SavedModel: it holds no {_MODEL_FILE}")
+        return folder
+    handle = str(module)
+    if "://" not in handle:
+        if handle.startswith(("/", ".", "~")) or handle.count("/") != 2:
+            raise InputError(
+                f"{handle} is neither a folder nor a TensorFlow Hub handle such as google/tweening_conv3d_kth/1"
+            )
+        handle = f"https://tfhub.dev/{handle}"
+    cache = pathlib.Path(os.environ.get("TFHUB_CACHE_DIR") or pathlib.Path(tempfile.gettempdir(), "tfhub_modules"))
+    archive = _archive_url(handle)
+    for name in (handle, archive):
+        cached = cache / hashlib.sha1(name.encode()).hexdigest()
+        if (cached / _MODEL_FILE).is_file():
+            return cached
+    return _fetch(handle, archive, cache / hashlib.sha1(handle.encode()).hexdigest())
+
+
+def _archive_url(handle: str) -> str:
+    parts = urllib.parse.urlparse(handle)
+    return parts._replace(query="&".join(filter(None, [parts.query, _ARCHIVE_QUERY]))).geturl()
+
+
+def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
+    """Download and unpack the archive of `handle` as `folder`."""
+    by_hand = (
+        f"fetch it by hand, mkdir MODULE && curl -L '{archive}' | tar -xz -C MODULE, and give the folder MODULE instead"
+    )
+    if not archive.startswith(("http://", "https://")):
+        raise InputError(f"{handle}: only http and https addresses can be fetched; {by_hand}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unpacked = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
+    try:
+        with urllib.request.urlopen(archive, timeout=60) as reply, tarfile.open(fileobj=reply, mode="r|gz") as tar:
+            tar.extractall(unpacked, filter="data")
+        if not (unpacked / _MODEL_FILE).is_file():
+            raise InputError(f"{handle}: what was fetched holds no {_MODEL_FILE}; {by_hand}")
+        # A leftover without a model stands in the way of a rename; a finished one of another process does no harm.
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(unpacked, folder)
+    except (OSError, tarfile.TarError) as error:
+        raise InputError(f"{handle} is not in {folder.parent} and cannot be fetched ({error}); {by_hand}") from error
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    return folder
+
+
+def _load(folder: pathlib.Path):
+    """Load a saved model of either format."""
+    tf = import_tensorflow()
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    try:
+        saved.ParseFromString((folder / _MODEL_FILE).read_bytes())
+        variants = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
+        # A module in the TF1 format holds one graph without tags, and often a second one for training.
+        tags = [] if [] in variants else None
+        return tf.saved_model.load(str(folder), tags=tags)
+    except (DecodeError, ValueError, KeyError, RuntimeError, OSError, tf.errors.OpError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{folder} cannot be loaded as a SavedModel: {reason}") from error
+
+
+def _check_signature(loaded, folder: pathlib.Path):
+    """The function to call and the name of its argument, if they are what in-betweening needs."""
+    if SIGNATURE not in loaded.signatures:
+        raise InputError(
+            f"{folder} is no in-betweening module: it has the signatures {sorted(loaded.signatures)}, not {SIGNATURE!r}"
+        )
+    run = loaded.signatures[SIGNATURE]
+    inputs, outputs = run.structured_input_signature[1], run.structured_outputs
+    found = (
+        {name: tuple(spec.shape) if spec.shape.rank is not None else "any" for name, spec in specs.items()}
+        for specs in (inputs, outputs)
+    )
+    takes, gives = found
+    fits = (
+        len(inputs) == 1
+        and next(iter(inputs.values())).shape.is_compatible_with(INPUT_SHAPE)
+        and SIGNATURE in outputs
+        and outputs[SIGNATURE].shape.is_compatible_with(OUTPUT_SHAPE)
+    )
+    if not fits:
+        raise InputError(
+            f"{folder} is no in-betweening module: it takes {takes} and gives {gives}, "
+            f"where {INPUT_SHAPE} to {SIGNATURE!r} {OUTPUT_SHAPE} is needed"
+        )
+    return run, next(iter(inputs))
+
+
+def _resize(clips: Float[np.ndarray, "b t h w c"], height: int, width: int) -> Float[np.ndarray, "b t h2 w2 c"]:
+    if clips.shape[2:4] == (height, width):
+        return np.asarray(clips, np.float32)
+    return np.asarray(jax.image.resize(clips, (*clips.shape[:2], height, width, clips.shape[-1]), "bilinear"))
