@@ -15,7 +15,7 @@ MOTION = jnp.asarray(VALUES["motion"])
 
 
 def recipe_motion() -> AutoregressiveMotion:
-    motion = AutoregressiveMotion(AutoregressiveConfig(), 10, rngs=nnx.Rngs(0))
+    motion = AutoregressiveMotion(AutoregressiveConfig(share_directions=True), 10, rngs=nnx.Rngs(0))
     load_state(motion.model, golden.recipe_state("autoregressive")["model"])
     return motion
 

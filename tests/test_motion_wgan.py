@@ -19,7 +19,7 @@ LOSSES = json.loads((golden.FOLDER / "motion-wgan.json").read_text())["losses"]
 
 
 def recipe_gan(constraint="gradient-penalty") -> MotionGAN:
-    gan = MotionGAN(WGANConfig(constraint=constraint), 10, rngs=nnx.Rngs(0))
+    gan = MotionGAN(WGANConfig(constraint=constraint, show_true_ends=False), 10, rngs=nnx.Rngs(0))
     for name, state in golden.recipe_state("wgan").items():
         load_state(getattr(gan, name), state)
     return gan

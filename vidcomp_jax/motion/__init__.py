@@ -1,12 +1,13 @@
 """What happens between two sets of keypoints: one interface, and the models that have it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Key
 
 from vidcomp_jax.keypoints import Keypoints
 
 
+@runtime_checkable
 class MotionModel(Protocol):
     """Fills in keypoints between two frames: `LinearMotion`, `AutoregressiveMotion`, `MotionGAN`.
 

@@ -1,8 +1,8 @@
 """Motion frame by frame: the first and last motion vector in, the vectors of all frames out.
 
-A GRU predicts the next frame's vector. It is rolled forward from the first frame and, on its own, backward from the
-last; the two are joined at the frame where they agree best. Trained on the next frame given the true ones before it
-(teacher forcing; Williams and Zipser, 1989), on clips and their reversals.
+A GRU predicts the next frame's vector. One is rolled forward from the first frame, one backward from the last, and
+the two are joined at the frame where they agree best. Trained on the next frame given the true ones before it (teacher
+forcing; Williams and Zipser, 1989). What one pose does not tell, such as the speed, such a model cannot know.
 """
 
 import dataclasses
@@ -28,8 +28,9 @@ class AutoregressiveConfig:
     """Hidden units of each of the GRU's two halves."""
     learning_rate: float = 5e-4
     """Of Adam."""
-    reverse: bool = True
-    """Train on every window in both directions of time, since the model is rolled out in both."""
+    share_directions: bool = False
+    """One network for both directions of time, as published, instead of one each. Rolling out from a single frame, it
+    cannot know which way time runs."""
     order: Order = "position-first"
     """Which part of a motion vector comes first."""
 
@@ -110,17 +111,28 @@ class AutoregressiveMotion(nnx.Module):
         self.config = config
         self.num_keypoints = num_keypoints
         self.model = NextFrame(config, 6 * num_keypoints, rngs=rngs)
+        if not config.share_directions:
+            self.backward_model = NextFrame(config, 6 * num_keypoints, rngs=rngs)
         self.scaling = Scaling(limits, config.order)
 
     def join(self, first: Float[Array, "b v"], last: Float[Array, "b v"], num_frames: int) -> Joined:
-        """Roll out from both ends, in one batch, and join."""
-        both = self.model.roll_out(jnp.concatenate([first, last]), num_frames)
-        forward, backward = both[: len(first)], both[len(first) :, ::-1]
+        """Roll out from both ends and join."""
+        forward = self.model.roll_out(first, num_frames)
+        backward = self._backward().roll_out(last, num_frames)[:, ::-1]
         distance = jnp.square(forward - backward).mean(-1)
         meeting_frame = distance.argmin(1)
         before = jnp.arange(num_frames) < meeting_frame[:, None]
         vectors = jnp.where(before[..., None], forward, backward)
         return Joined(vectors, forward, backward, distance, meeting_frame)
+
+    def _backward(self) -> NextFrame:
+        return self.model if self.config.share_directions else self.backward_model
+
+    def prediction_error(self, vectors: Float[Array, "b t v"]) -> Float[Array, ""]:
+        """Mean squared error of the frame after (and of the frame before) each, given the true ones up to it."""
+        turned = vectors[:, ::-1]
+        forward = jnp.square(self.model(vectors[:, :-1]) - vectors[:, 1:]).mean()
+        return (forward + jnp.square(self._backward()(turned[:, :-1]) - turned[:, 1:]).mean()) / 2
 
     def generate(
         self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]
@@ -141,15 +153,13 @@ class AutoregressiveMotion(nnx.Module):
 def next_frame_objective(
     motion: AutoregressiveMotion, batch: Float[Array, "b t v"], keys: Key[Array, " b"]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Mean squared error of the next frame, given the true frames before it; for `train.fit`.
+    """Mean squared error of the next frame, in both directions of time; for `train.fit`.
 
     Args:
         motion: the model.
         batch: motion vectors of windows of at least two frames.
         keys: not used.
     """
-    if motion.config.reverse:
-        batch = jnp.concatenate([batch, batch[:, ::-1]])
-    error = jnp.square(motion.model(batch[:, :-1]) - batch[:, 1:]).mean()
+    error = motion.prediction_error(batch)
     standing = jnp.square(batch[:, 1:] - batch[:, :-1]).mean()
     return error, {"next_frame_mse": error, "standing_still_mse": standing}

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.devices import mean_over_devices
-from vidcomp_jax.motion.wgan import MotionCritic, WGANConfig
+from vidcomp_jax.motion.wgan import MotionCritic, WGANConfig, pull_to_ends
 from vidcomp_jax.train_step import DeviceStep, TrainState
 
 
@@ -77,7 +77,7 @@ class Updates:
         """One critic update. Returns `(params, opt_state, metrics)`; with weight clipping `alpha` is not used."""
         clipped = self._config.constraint == "weight-clipping"
         gan = nnx.merge(self._graphdef, params, batch_stats)
-        fake = gan.generator(real[:, 0], real[:, -1], noise)
+        fake = self._fake(gan.generator, real, noise)
 
         def loss_fn(critic):
             gan = nnx.merge(self._graphdef, {**params, "critic": critic}, batch_stats)
@@ -95,11 +95,16 @@ class Updates:
 
         def loss_fn(generator):
             gan = nnx.merge(self._graphdef, {**params, "generator": generator}, batch_stats)
-            return -gan.critic(gan.generator(real[:, 0], real[:, -1], noise)).mean()
+            return -gan.critic(self._fake(gan.generator, real, noise)).mean()
 
         loss, grads = jax.value_and_grad(loss_fn)(params["generator"])
         params, opt_state = self._apply({"generator": grads}, params, opt_state)
         return params, opt_state, {"generator_loss": loss}
+
+    def _fake(self, generator, real, noise):
+        ends = real[:, 0], real[:, -1]
+        fake = generator(*ends, noise)
+        return pull_to_ends(fake, *ends) if self._config.show_true_ends else fake
 
     def _apply(self, grads, params, opt_state):
         updates, opt_state = self._tx.update(mean_over_devices(grads), opt_state)

@@ -1,0 +1,86 @@
+"""Completion of clips: exact ends, no jumps, chunks, batches, any number of frames, and what it refuses."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from experiments.configs import tiny
+from vidcomp_jax.completion import complete
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
+from vidcomp_jax.motion.linear import interpolate
+from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
+
+MODEL = FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(0))
+MODEL.eval()
+FIVE_FRAMES = 5 * 3 * 32 * 32
+FIRST, LAST = np.random.default_rng(0).random((2, 3, 32, 32, 1), np.float32)
+
+
+def small_gan(num_keypoints=3):
+    return MotionGAN(WGANConfig(hidden=8, noise=4, encoding=4), num_keypoints, rngs=nnx.Rngs(0))
+
+
+def small_autoregressive():
+    return AutoregressiveMotion(AutoregressiveConfig(hidden=8), 3, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("motion", [None, small_gan(), small_autoregressive()], ids=["linear", "wgan", "next-frame"])
+def test_ends_are_the_given_frames_and_the_detected_keypoints(motion):
+    clips = complete(MODEL, FIRST, LAST, 5, motion=motion, key=jax.random.key(1))
+    assert clips.frames.shape == (3, 5, 32, 32, 1)
+    assert 0 <= clips.frames.min() <= clips.frames.max() <= 1
+    np.testing.assert_allclose(clips.frames[:, 0], FIRST, atol=1e-5)
+    np.testing.assert_allclose(clips.frames[:, -1], LAST, atol=1e-5)
+    for i, frames in ((0, FIRST), (-1, LAST)):
+        for found, detected in zip(clips.keypoints, MODEL.detect(frames), strict=True):
+            np.testing.assert_allclose(found[:, i], detected, atol=1e-6)
+
+
+def test_no_jump_when_time_is_cut_finer():
+    coarse = complete(MODEL, FIRST, LAST, 5).frames
+    fine = complete(MODEL, FIRST, LAST, 41, max_pixels=FIVE_FRAMES).frames
+    assert fine.shape[1] == 41
+    steps = [np.abs(np.diff(frames, axis=1)).mean((0, 2, 3, 4)).max() for frames in (coarse, fine)]
+    assert steps[1] < 0.3 * steps[0]  # a tenth of the time a step; a jump would stay as large as it is
+
+
+def test_rendering_from_the_first_frame_alone_is_plain_animation():
+    clips = complete(MODEL, FIRST, LAST, 5, render="first")
+    ends = [MODEL.detect(frames) for frames in (FIRST, LAST)]
+    expected = MODEL.render(FIRST, ends[0], interpolate(*ends, 5)).prediction
+    np.testing.assert_allclose(clips.frames, expected, atol=1e-5)
+
+
+def test_chunks_change_nothing():
+    whole = complete(MODEL, FIRST, LAST, 9)
+    chunked = complete(MODEL, FIRST, LAST, 9, max_pixels=FIVE_FRAMES)  # five frames, then four and one to fill up
+    np.testing.assert_allclose(chunked.frames, whole.frames, atol=1e-5)
+
+
+def test_clips_of_a_batch_do_not_mix():
+    straight, turned = (complete(MODEL, FIRST[order], LAST[order], 5) for order in ([0, 1, 2], [2, 0, 1]))
+    np.testing.assert_allclose(straight.frames[[2, 0, 1]], turned.frames, atol=1e-5)
+
+
+def test_samples_depend_on_the_key_alone():
+    motion = small_gan()
+    a, b, again = (complete(MODEL, FIRST, LAST, 5, motion=motion, key=jax.random.key(i)) for i in (1, 2, 1))
+    np.testing.assert_array_equal(a.frames, again.frames)
+    assert np.abs(a.keypoints.position - b.keypoints.position)[:, 1:-1].max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"last": LAST[:, :16]}, "shape"),
+        ({"first": FIRST[0], "last": LAST[0]}, "shape"),
+        ({"num_frames": 1}, "num_frames is 1"),
+        ({"motion": small_gan(4)}, "4 keypoints"),
+    ],
+)
+def test_misfits_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        complete(**{"model": MODEL, "first": FIRST, "last": LAST, "num_frames": 4} | change)
