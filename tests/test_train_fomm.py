@@ -1,0 +1,244 @@
+"""Training the whole model: devices, resume, overfitting, the command, what it writes and how it fails."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import golden
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from experiments import train_fomm
+from experiments.commands import parse
+from experiments.configs import CONFIGS, TrainFOMMConfig, tiny
+from vidcomp_jax import FirstOrderMotionModel, InputError, load_fomm
+from vidcomp_jax.data import KthConfig, open_clips, pairs
+from vidcomp_jax.discriminator import DiscriminatorConfig
+from vidcomp_jax.objectives import FOMMLossConfig, TrainingNetworks, fomm_objective
+from vidcomp_jax.train import TrainConfig, TrainingError, init_state, make_train_step, replicate, shard
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def with_gan(config):
+    """The same run with everything switched on that the discriminator has."""
+    discriminator = DiscriminatorConfig(width=4, max_width=8, num_blocks=2, spectral_norm=True, use_keypoints=True)
+    loss = FOMMLossConfig(scales=(1.0, 0.5), generator_gan=1.0, feature_matching=(10.0, 10.0))
+    return dataclasses.replace(config, fomm=dataclasses.replace(config.fomm, discriminator=discriminator), loss=loss)
+
+
+def batches(config, count):
+    stream = pairs(open_clips(config.data, "train"), batch_size=config.train.batch_size, seed=0)
+    return [next(stream) for _ in range(count)]
+
+
+def losses(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+def test_two_devices_equal_one():
+    config = with_gan(tiny())
+    data, results = batches(config, 2), []
+    for devices in (jax.devices()[:1], jax.devices()[:2]):
+        networks = TrainingNetworks(FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)), config.loss)
+        tx = optax.sgd(1e-4)  # Adam divides rounding by rounding
+        graphdef, constants, state = init_state(networks, tx, devices)
+        step = make_train_step(graphdef, tx, fomm_objective, devices)
+        key = replicate(jax.random.key(0), devices)
+        for batch in data:
+            state, metrics = step(state, constants, shard(batch, 4, devices), key)
+        results.append(jax.tree.map(np.asarray, (state, metrics)))
+    one, two = results
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-5, rtol=1e-3), one[0].params, two[0].params)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, atol=1e-4, rtol=1e-3), one[0].batch_stats, two[0].batch_stats
+    )
+    assert {"generator_gan", "discriminator_gan", "feature_matching"} < set(one[1])
+    for name in one[1]:
+        np.testing.assert_allclose(one[1][name], two[1][name], rtol=2e-3, err_msg=name)
+
+
+def test_each_network_descends_its_own_objective():
+    config = with_gan(tiny())
+    networks = TrainingNetworks(FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)), config.loss)
+    graphdef, *states = nnx.split(networks, nnx.Param, ...)
+    params, rest = map(nnx.to_pure_dict, states)
+    keys = jax.random.split(jax.random.key(0), 4)
+
+    @jax.jit
+    def gradients(params, rest, batch):
+        def term(params, names):
+            _, metrics = fomm_objective(nnx.merge(graphdef, params, rest), batch, keys)
+            return sum(metrics[name] for name in names)
+
+        return [
+            jax.grad(term)(params, names)["model"]
+            for names in (["discriminator_gan"], ["generator_gan", "feature_matching"])
+        ]
+
+    by_discriminator, by_generator = gradients(params, rest, batches(config, 1)[0])
+
+    def size(tree):
+        return float(optax.global_norm(tree))
+
+    assert size(by_discriminator["discriminator"]) > 0
+    assert size(by_discriminator["generator"]) == size(by_discriminator["detector"]) == 0
+    assert size(by_generator["discriminator"]) == 0
+    assert size(by_generator["generator"]) > 0 and size(by_generator["detector"]) > 0
+
+
+def test_a_batch_overfits():
+    config = tiny()
+    batch = batches(config, 1)[0]
+    networks = TrainingNetworks(FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)), config.loss)
+    tx, devices = optax.adam(5e-3), jax.devices()[:1]
+    graphdef, constants, state = init_state(networks, tx, devices)
+    step, key = make_train_step(graphdef, tx, fomm_objective, devices), replicate(jax.random.key(0), devices)
+    history = []
+    for _ in range(150):
+        state, metrics = step(state, constants, shard(batch, 4, devices), key)
+        history.append(float(metrics["l1"]))
+    assert np.mean(history[-5:]) < 0.35 * history[0], history
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    config = dataclasses.replace(tiny(), workdir=tmp_path_factory.mktemp("run") / "a")
+    assert train_fomm.main(config) == 0
+    return config
+
+
+def test_a_resumed_run_is_the_same_bit_for_bit(uninterrupted, tmp_path):
+    halfway = dataclasses.replace(uninterrupted.train, num_steps=10)
+    workdir = tmp_path / "b"
+    train_fomm.main(dataclasses.replace(uninterrupted, workdir=workdir, train=halfway))
+    assert max(losses(workdir)) == 10
+    train_fomm.main(dataclasses.replace(uninterrupted, workdir=workdir))
+    expected, found = losses(uninterrupted.workdir), losses(workdir)
+    assert sorted(found) == list(range(1, 21))
+    assert found == expected
+
+
+def test_what_a_run_leaves(uninterrupted):
+    assert (uninterrupted.workdir / "config.json").is_file()
+    assert list(uninterrupted.workdir.glob("panels/*.png"))
+    assert list(uninterrupted.workdir.glob("tensorboard/*tfevents*"))
+    model = load_fomm(uninterrupted.workdir)
+    assert model.config == uninterrupted.fomm
+    best = load_fomm(uninterrupted.workdir, which="best")
+    np.testing.assert_array_equal(best.detector.kp.kernel[...], model.detector.kp.kernel[...])
+
+
+def test_start_from_the_weights_of_another_run(uninterrupted, tmp_path):
+    short = dataclasses.replace(uninterrupted.train, num_steps=1)
+    config = dataclasses.replace(uninterrupted, train=short, workdir=tmp_path / "c", init_from=uninterrupted.workdir)
+    train_fomm.main(config)
+    assert losses(config.workdir)[1] < 0.8 * losses(uninterrupted.workdir)[1]
+
+
+def test_another_config_in_the_same_folder_is_refused(uninterrupted):
+    other = dataclasses.replace(uninterrupted, loss=FOMMLossConfig(pyramid=1.0, generator_gan=0.0))
+    with pytest.raises(InputError, match=r"loss\.pyramid"):
+        train_fomm.main(other)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(uninterrupted, tmp_path):
+    huge = FOMMLossConfig(pyramid=1e38, generator_gan=0.0, scales=(1.0, 0.5))
+    config = dataclasses.replace(uninterrupted, workdir=tmp_path / "nan", loss=huge)
+    with pytest.raises(TrainingError, match=r"step \d+: .*(pyramid|loss|grad_norm).* training stopped"):
+        train_fomm.main(config)
+
+
+def test_real_kth_videos(tmp_path):
+    config = tiny(
+        dataset="kth",
+        data=dataclasses.replace(
+            CONFIGS["kth"].data,
+            size=64,
+            data_dir=golden.FOLDER.parent / "kth_like",
+            cache_dir=tmp_path / "cache",
+            kth=KthConfig(num_frames=8),
+        ),
+        train=TrainConfig(num_steps=2, batch_size=4, log_every=1),
+        workdir=tmp_path / "run",
+    )
+    assert train_fomm.main(config) == 0
+    assert set(losses(config.workdir)) == {1, 2}
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "experiments.train_fomm", "--dataset=synthetic", *arguments]
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
+    small = ["--size=32", "--synthetic.num-train=8", "--synthetic.num-test=2", "--batch-size=2", "--log-every=1"]
+    small += [f"--fomm.{part}.width=4" for part in ("detector", "dense-motion", "generator")]
+    small += [f"--fomm.{part}.max-width=8" for part in ("detector", "dense-motion", "generator")]
+    small += [f"--fomm.{part}.num-blocks=2" for part in ("detector", "dense-motion")]
+    arguments = [*small, f"--workdir={tmp_path / 'run'}"]
+    process = subprocess.Popen(command(*arguments), cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True)
+    log, deadline = tmp_path / "run" / "metrics.jsonl", time.time() + 240
+    while not (log.exists() and len(log.read_text().splitlines()) > 3):
+        assert process.poll() is None and time.time() < deadline, process.stderr.read()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "run the same command again" in error and "Traceback" not in error
+    stopped = max(losses(tmp_path / "run"))
+    done = subprocess.run(
+        command(*arguments, f"--num-steps={stopped + 2}"), cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(losses(tmp_path / "run")) == list(range(1, stopped + 3))
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["--dataset=mnist"], "--dataset=mnist: unknown; choose from kth, bair"),
+        (["--num-step=3"], "--num-step=3; perhaps --num-steps was meant"),
+        (["--num-steps=many"], "--num-steps"),
+        (["--size=30"], "size is 30; it must be a positive multiple of 4"),
+        (["--fomm.num-keypoints=0"], "num_keypoints is 0"),
+        (["--fomm.num-channels=3"], "fomm.num_channels is 3"),
+    ],
+)
+def test_wrong_options_are_one_line(arguments, message):
+    with pytest.raises(InputError) as error:
+        parse(TrainFOMMConfig, ["--dataset=synthetic", *arguments][-len(arguments) - 1 :], CONFIGS)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_wrong_command_ends_with_one_line_and_leaves_nothing(tmp_path):
+    done = subprocess.run(
+        command("--dataset=kth", f"--data-dir={tmp_path / 'missing'}", f"--workdir={tmp_path / 'run'}")[:3]
+        + ["--dataset=kth", f"--data-dir={tmp_path / 'missing'}", f"--workdir={tmp_path / 'run'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "missing" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_released_configuration_builds(name):
+    config = CONFIGS[name]
+    networks = nnx.eval_shape(
+        lambda: TrainingNetworks(FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)), config.loss)
+    )
+    params = nnx.to_pure_dict(nnx.state(networks, nnx.Param))
+    jax.eval_shape(config.optimizer.build().init, params)
+    assert parse(TrainFOMMConfig, [f"--dataset={name}"], CONFIGS) == config
