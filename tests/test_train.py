@@ -216,6 +216,28 @@ def test_not_finite_stops_and_keeps_last_checkpoint(tmp_path):
     )
 
 
+def test_state_that_is_not_finite_is_never_saved(tmp_path):
+    """A step of one's own may report finite metrics of a broken state."""
+
+    def step(graphdef, state, constants, batch, keys):
+        stats = jax.tree.map(lambda x: x / jnp.where(state.step < 2, 1, 0), state.batch_stats)
+        return state._replace(batch_stats=stats), {"loss": jnp.ones(())}
+
+    with pytest.raises(train.TrainingError, match=r"step 3: norm\.\w+ is not finite"):
+        run(tmp_path, objective=None, step=step, config=config(checkpoint_every=1))
+    assert checkpoint.latest_step(tmp_path / "checkpoints") == 2
+
+
+def test_one_run_at_a_time(tmp_path):
+    def evaluate(model):
+        with pytest.raises(InputError, match="another run is using this folder"):
+            run(tmp_path)
+        return {"tried": 1.0}
+
+    run(tmp_path, config=config(num_steps=1), evaluate=evaluate)
+    assert lines_of(tmp_path)[-1] == {"step": 1, "evaluation/tried": 1.0}
+
+
 def test_own_step_with_two_optimisers(tmp_path):
     """A step of one's own: two updates a batch, each of half of the parameters."""
     optimisers = {"0": optax.sgd(0.1), "1": optax.adam(0.01)}

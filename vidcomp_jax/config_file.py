@@ -64,8 +64,6 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
         InputError: if `workdir` holds a run with other settings; it names each field and both values.
     """
     workdir = pathlib.Path(workdir)
-    if workdir.exists() and not workdir.is_dir():
-        raise InputError(f"{workdir}: is a file; a work folder was expected")
     path = workdir / CONFIG_FILE
     if path.exists():
         there, here = _flat(_read(path)), _flat(_plain(config))

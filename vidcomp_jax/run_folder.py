@@ -5,6 +5,7 @@ All of it is done by process 0; in the other processes of a run on several hosts
 
 import contextlib
 import dataclasses
+import fcntl
 import math
 import pathlib
 import signal
@@ -87,7 +88,7 @@ class RunFolder:
         """Claim the folder for `run_config`; return the step of its latest checkpoint, 0 if there is none.
 
         Raises:
-            InputError: if it holds a run with other settings, or a longer one.
+            InputError: if it holds a run with other settings, or a longer one, or is in use.
         """
         directory = self.workdir / CHECKPOINTS
         latest = latest_step(directory) or 0
@@ -96,6 +97,7 @@ class RunFolder:
                 f"num_steps: {self._config.num_steps}, but {self.workdir} holds a run of {latest} steps; "
                 f"give at least {latest}, or another folder"
             )
+        self._lock()
         claim_workdir(self.workdir, run_config)
         self._checkpoints = self._stack.enter_context(Checkpoints(directory, self._config.keep_last))
         return latest
@@ -150,6 +152,18 @@ class RunFolder:
                 f"stopped by {signal.Signals(stopped).name} after step {step} and saved in {self.workdir}; "
                 "run the same command again to go on"
             )
+
+    def _lock(self) -> None:
+        if self.workdir.exists() and not self.workdir.is_dir():
+            raise InputError(f"{self.workdir}: is a file; a work folder was expected")
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        lock = self._stack.enter_context((self.workdir / ".lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{self.workdir}: another run is using this folder; stop it, or take another") from error
+        except OSError:  # some network file systems have no locks; training goes on without
+            return
 
     def _evaluated(self, step: int, numbers: Mapping[str, float]) -> float:
         self._log.scalars(step, {f"evaluation/{name}": value for name, value in numbers.items()})
