@@ -1,8 +1,9 @@
 """In-betweening by direct 3D convolutions: first and last frame in, clip out, without keypoints.
 
-Trained here (`Inbetween`, `objective`, `optimizer`) or loaded from TensorFlow Hub (`tfhub`).
+Trained here (`Inbetween`, `objective`, `optimizer`, then `load_inbetween`) or loaded from TensorFlow Hub (`tfhub`).
 """
 
+from vidcomp_jax.inbetween.generation import InbetweenModel, load_inbetween
 from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
 from vidcomp_jax.inbetween.objectives import Inbetween, InbetweenLossConfig, draw_noise, objective, optimizer
 
@@ -11,7 +12,9 @@ __all__ = [
     "Inbetween",
     "InbetweenConfig",
     "InbetweenLossConfig",
+    "InbetweenModel",
     "draw_noise",
+    "load_inbetween",
     "objective",
     "optimizer",
 ]

@@ -36,6 +36,8 @@ class InbetweenLossConfig:
     """A discriminator with a loss below this pauses, one with a loss above 1 minus this pauses the generator."""
     learning_rate: float = 1e-4
     """Step size of Adam, for all networks."""
+    cosine_steps: int = 0
+    """If not 0, the learning rate falls to a hundredth over this many steps, along a cosine."""
     beta1: float = 0.5
     """Decay of Adam's first moment."""
 
@@ -47,6 +49,8 @@ class InbetweenLossConfig:
             raise InputError(f"margin must be in [0, 0.5), found {self.margin}")
         if self.learning_rate <= 0:
             raise InputError(f"learning_rate must be positive, found {self.learning_rate}")
+        if self.cosine_steps < 0:
+            raise InputError(f"cosine_steps must not be negative, found {self.cosine_steps}")
         if not 0 <= self.beta1 < 1:
             raise InputError(f"beta1 must be in [0, 1), found {self.beta1}")
 
@@ -165,7 +169,10 @@ def who_runs(video: Game, image: Game, margin: float) -> Running:
 
 def optimizer(config: InbetweenLossConfig) -> optax.GradientTransformation:
     """Adam for each network by itself, pausing on a gradient of zeros. For parameters of `Inbetween`."""
-    each = {name: pausing(optax.adam(config.learning_rate, b1=config.beta1)) for name in Running._fields}
+    rate = config.learning_rate
+    if config.cosine_steps:
+        rate = optax.cosine_decay_schedule(rate, config.cosine_steps, alpha=0.01)
+    each = {name: pausing(optax.adam(rate, b1=config.beta1)) for name in Running._fields}
     return optax.partition(each, lambda parameters: {name: name for name in parameters})
 
 

@@ -1,0 +1,128 @@
+"""Train in-betweening by 3D convolutions: `python -m experiments.train_inbetween --dataset=kth --workdir=RUN`.
+
+Trains on all visible devices, writes checkpoints, logs and panels into the work folder, and goes on from there when
+the same command is given again. Each evaluation compares the error on held-out clips with two guesses that need no
+training: repeating the first frame, and blending both ends. `--clips=LIST.txt` trains on the videos of a list.
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from flax import nnx
+
+from experiments.commands import run
+from vidcomp_jax.config_file import MAY_CHANGE
+from vidcomp_jax.data import Clips, DataConfig, Split, open_clips, windows
+from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, InbetweenModel, objective, optimizer
+from vidcomp_jax.inbetween.generation import inbetween_errors, inbetween_panel
+from vidcomp_jax.train import TrainConfig, fit, initialize_distributed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainInbetweenConfig:
+    """Train in-betweening by 3D convolutions; the same command again goes on where the last one stopped."""
+
+    dataset: str = "kth"
+    """Which configuration to start from: kth, bair, folder or synthetic."""
+    workdir: Path = dataclasses.field(default=Path("runs/inbetween"), metadata=MAY_CHANGE)
+    """Folder of the run: config, checkpoints, logs and panels."""
+    clips: Path | None = None
+    """Text file with a video a line, optionally with the first and last frame to take, instead of the data set."""
+    clip_list: ClipListConfig = ClipListConfig()
+    """How the videos of --clips are divided."""
+    coordinator: str = dataclasses.field(default="", metadata=MAY_CHANGE)
+    """With several hosts: address and port of the first, host:port; found from the cluster's environment if empty."""
+    num_processes: int = dataclasses.field(default=0, metadata=MAY_CHANGE)
+    """With --coordinator: how many processes there are."""
+    process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
+    """With --coordinator: which of them this is, from 0."""
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
+    """How long to train, and what to report."""
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    """What to train on."""
+    inbetween: InbetweenConfig = InbetweenConfig()
+    """Sizes of the networks."""
+    loss: InbetweenLossConfig = InbetweenLossConfig()
+    """Weights of the objective, and the optimiser."""
+
+    def __post_init__(self):
+        for ours, theirs in (("size", "frame_size"), ("num_channels", "num_channels")):
+            if getattr(self.data, ours) != getattr(self.inbetween, theirs):
+                raise InputError(
+                    f"{ours} is {getattr(self.data, ours)}, inbetween.{theirs} is {getattr(self.inbetween, theirs)}; "
+                    "they must be equal: set both"
+                )
+
+
+def synthetic(num_steps: int = 1500) -> TrainInbetweenConfig:
+    """Synthetic gray clips, which two CPU cores train on in minutes: narrow networks, no discriminators."""
+    return TrainInbetweenConfig(
+        dataset="synthetic",
+        data=DataConfig(name="synthetic", size=32),
+        inbetween=InbetweenConfig(frame_size=32, width=16, num_stages=2, noise_size=16, discriminator_width=8),
+        loss=InbetweenLossConfig(
+            gradient_weight=0.1, adversarial_weight=0.0, learning_rate=3e-3, cosine_steps=num_steps
+        ),
+        train=TrainConfig(num_steps=num_steps, batch_size=8, evaluate_every=500, panel_every=500, checkpoint_every=500),
+    )
+
+
+def _published(dataset: str, num_channels: int) -> TrainInbetweenConfig:
+    return TrainInbetweenConfig(
+        dataset=dataset,
+        data=DataConfig(name=dataset, size=64, num_channels=num_channels),
+        inbetween=InbetweenConfig(num_channels=num_channels),
+        train=TrainConfig(num_steps=500_000, batch_size=32, log_every=100, panel_every=5000, evaluate_every=5000),
+    )
+
+
+CONFIGS = {"kth": _published("kth", 1), "bair": _published("bair", 3), "folder": _published("folder", 3)}
+CONFIGS["synthetic"] = synthetic()
+
+
+def main(config: TrainInbetweenConfig) -> int:
+    """Train, and return the exit code."""
+    initialize_distributed(config.coordinator, config.num_processes, config.process_id)
+    train_clips, test_clips = (_open(config, split) for split in ("train", "test"))
+    result = fit(
+        Inbetween(config.inbetween, rngs=nnx.Rngs(config.train.seed)),
+        tx=optimizer(config.loss),
+        objective=functools.partial(objective, config=config.loss),
+        batches=functools.partial(_batches, config, train_clips),
+        config=config.train,
+        workdir=config.workdir,
+        run_config=config,
+        panels=lambda model: inbetween_panel(InbetweenModel(model.generator, config.inbetween), test_clips),
+        evaluate=lambda model: inbetween_errors(InbetweenModel(model.generator, config.inbetween), test_clips),
+        best="l1",
+    )
+    return result.exit_code
+
+
+def _open(config: TrainInbetweenConfig, split: Split) -> Clips:
+    data = config.data
+    if config.clips is None:
+        return open_clips(data, split)
+    frames = {"size": data.size, "num_channels": data.num_channels, "cache_dir": data.cache_folder}
+    return open_clip_list(config.clips, split, config=config.clip_list, **frames)
+
+
+def _batches(config: TrainInbetweenConfig, clips: Clips, start_step: int, process_index: int, process_count: int):
+    return windows(
+        clips,
+        num_frames=config.inbetween.num_frames,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        start_step=start_step,
+        process_index=process_index,
+        process_count=process_count,
+    )
+
+
+if __name__ == "__main__":
+    run(main, TrainInbetweenConfig, CONFIGS)

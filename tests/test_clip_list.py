@@ -1,0 +1,86 @@
+"""Lists of one's own videos."""
+
+import numpy as np
+import pytest
+
+from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list, read_clip_list
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.video_io import VideoWriter
+
+
+def write(path, num_frames, size=(32, 48)):
+    """A gray video whose frame number t has brightness 10 t."""
+    with VideoWriter(path, fps=10.0) as video:
+        video.write(np.stack([np.full((*size, 1), 10 * t, np.uint8) for t in range(num_frames)]))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "videos").mkdir()
+    write(tmp_path / "videos" / "long walk.mp4", 20)
+    write(tmp_path / "videos" / "run.mp4", 8)
+    return tmp_path
+
+
+def write_list(folder, text):
+    path = folder / "list.txt"
+    path.write_text(text)
+    return path
+
+
+def opened(path, split, cache):
+    config = ClipListConfig(test_fraction=0.5)
+    return open_clip_list(path, split, size=16, num_channels=1, cache_dir=cache, config=config)
+
+
+def test_lists_name_videos_and_ranges(folder):
+    path = write_list(
+        folder, "# my videos\nvideos/long walk.mp4 3 7\n\nvideos/run.mp4  # all of it\nvideos/long walk.mp4 10 19\n"
+    )
+    entries = read_clip_list(path)
+    assert [(e.path.name, e.first, e.last) for e in entries] == [
+        ("long walk.mp4", 3, 7),
+        ("run.mp4", 0, 7),
+        ("long walk.mp4", 10, 19),
+    ]
+    splits = [opened(path, split, folder / "cache") for split in ("train", "test")]
+    lengths = sorted(sorted(map(int, clips.lengths)) for clips in splits)
+    assert lengths == [[5, 10], [8]]  # no video is in both
+    clips = max(splits, key=lambda clips: len(clips.names))
+    assert clips.frame_shape == (16, 16, 1) and clips.fps == 10
+    frames = clips.frames(int(np.argmin(clips.lengths)), [0, 4])
+    np.testing.assert_allclose(frames.mean((1, 2, 3)), [30, 70], atol=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("videos/run.mp4\nvideos/none.mp4\n", r"list\.txt line 2: .*none\.mp4"),
+        ("videos/run.mp4 0 8\n", r"line 1: frames 0 to 8 of .*run\.mp4, which has 8; the last is number 7"),
+        ("\nvideos/run.mp4 5 5\n", r"line 2: frames 5 to 5 of .*; a clip needs at least two"),
+        ("videos/run.mp4\nlist.txt\n", r"line 2: .*list\.txt"),
+        ("videos/run.mp4\nvideos/run.mp4 0 7\n", r"line 2: the same frames of .* as in .* line 1"),
+        ("# nothing\n", "names no video"),
+    ],
+)
+def test_bad_lines_are_named(folder, text, message):
+    with pytest.raises(InputError, match=message):
+        read_clip_list(write_list(folder, text))
+
+
+def test_mixed_sizes_are_refused(folder):
+    write(folder / "wide.mp4", 4, size=(32, 64))
+    path = write_list(folder, "videos/run.mp4\nwide.mp4\n")
+    with pytest.raises(InputError, match=r"line 2: .*wide\.mp4 has 64x32 pixels, the video of the first line 48x32"):
+        read_clip_list(path)
+
+
+def test_lists_that_cannot_be_used_are_refused(folder):
+    with pytest.raises(InputError, match="no such file; a text file with one video a line was expected"):
+        read_clip_list(folder / "none.txt")
+    with pytest.raises(InputError, match="not a text file"):
+        read_clip_list(folder)
+    with pytest.raises(InputError, match="names one video only"):
+        opened(write_list(folder, "videos/run.mp4\n"), "train", folder / "cache")
+    with pytest.raises(InputError, match="test_fraction is 1"):
+        ClipListConfig(test_fraction=1.0)

@@ -1,0 +1,110 @@
+"""The command that trains 3D-convolution in-betweening, and what is done with its run."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.commands import parse
+from experiments.train_inbetween import CONFIGS, TrainInbetweenConfig, main, synthetic
+from vidcomp_jax.data import DataConfig, SyntheticClips, SyntheticConfig
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.inbetween import InbetweenConfig, load_inbetween
+from vidcomp_jax.inbetween.generation import inbetween_errors
+from vidcomp_jax.train import TrainConfig
+
+DATA = SyntheticConfig(num_train=6, num_test=5, length=9)
+
+
+def tiny(workdir, num_steps):
+    return dataclasses.replace(
+        synthetic(4),
+        workdir=workdir,
+        data=DataConfig(name="synthetic", size=16, synthetic=DATA),
+        inbetween=InbetweenConfig(
+            num_frames=8, frame_size=16, width=4, num_stages=1, noise_size=8, discriminator_width=2
+        ),
+        train=TrainConfig(num_steps=num_steps, batch_size=2, evaluate_every=2, panel_every=0, checkpoint_every=0),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("inbetween") / "run"
+    assert main(tiny(workdir, 2)) == 0
+    assert main(tiny(workdir, 4)) == 0  # goes on
+    return workdir
+
+
+def test_run_holds_checkpoints_panels_and_the_errors_of_the_baselines(run):
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    evaluated = [row for row in rows if "evaluation/l1" in row]
+    assert [row["step"] for row in evaluated] == [2, 4]
+    clips = SyntheticClips(DATA, "test", size=16, num_channels=1)
+    truth = np.stack([clips.frames(i, np.arange(8)) for i in range(5)]).astype(np.float32) / 255
+    assert evaluated[0]["evaluation/l1_first_frame"] == pytest.approx(
+        abs(truth[:, :1] - truth[:, 1:-1]).mean(), rel=1e-4
+    )
+    assert evaluated[0]["evaluation/l1_blend"] == evaluated[1]["evaluation/l1_blend"]
+    assert evaluated[0]["evaluation/l1"] != evaluated[1]["evaluation/l1"]
+    assert any((run / "panels").iterdir())
+
+
+def test_trained_model_fills_any_number_of_clips(run):
+    model = load_inbetween(run)
+    assert model.num_frames == 8
+    first, last = np.random.default_rng(0).random((2, 17, 16, 16, 1), dtype=np.float32)
+    clips = model(first, last, key=jax.random.key(1))
+    assert clips.shape == (17, 8, 16, 16, 1)
+    np.testing.assert_array_equal(clips[:, 0], first)
+    np.testing.assert_array_equal(clips[:, -1], last)
+    np.testing.assert_array_equal(clips, model(first, last, key=jax.random.key(1)))
+    assert abs(clips - model(first, last, key=jax.random.key(2)))[:, 1:-1].max() > 1e-4
+    errors = inbetween_errors(model, SyntheticClips(DATA, "test", size=16, num_channels=1))
+    assert set(errors) == {"l1", "l1_first_frame", "l1_blend"}
+
+
+def test_frames_that_do_not_fit_the_model_are_refused(run):
+    model = load_inbetween(run)
+    gray, colour, odd = (np.zeros((1, size, 16, c), np.float32) for size, c in ((16, 1), (16, 3), (12, 1)))
+    with pytest.raises(InputError, match="frames have 3 channels, the model was trained with 1"):
+        model(colour, colour)
+    with pytest.raises(InputError, match="they must be alike"):
+        model(gray, odd)
+    with pytest.raises(InputError, match="that 8 divides"):
+        model(odd, odd)
+
+
+def test_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"config\.json: no such file"):
+        load_inbetween(tmp_path)
+
+
+def test_every_data_set_has_a_configuration_of_its_own():
+    assert list(CONFIGS) == ["kth", "bair", "folder", "synthetic"]
+    config = parse(TrainInbetweenConfig, ["--dataset=bair", "--inbetween.num-stages=3", "--num-steps=7"], CONFIGS)
+    assert (config.data.name, config.data.num_channels, config.data.size) == ("bair", 3, 64)
+    assert (config.inbetween.num_stages, config.train.num_steps) == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset=kth", "--size=128"], "size is 128, inbetween.frame_size is 64.*set both"),
+        (["--dataset=synthetic", "--inbetween.num-frames=10"], "num_frames must be a multiple of 4.*found 10"),
+        (["--dataset=mars"], "--dataset=mars: unknown; choose from kth, bair, folder, synthetic"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        parse(TrainInbetweenConfig, options, CONFIGS)
+
+
+def test_bad_clip_list_leaves_no_run(tmp_path):
+    (tmp_path / "list.txt").write_text("none.mp4\n")
+    config = dataclasses.replace(tiny(tmp_path / "run", 2), clips=tmp_path / "list.txt")
+    with pytest.raises(InputError, match=r"list\.txt line 1: .*none\.mp4"):
+        main(config)
+    assert not (tmp_path / "run").exists()

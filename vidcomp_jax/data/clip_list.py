@@ -1,0 +1,169 @@
+"""A list of your own videos in a text file: its path in, clips of one split out.
+
+Each line names a video, and optionally the first and the last frame to take of it, counted from 0:
+
+    # what stands behind a hash sign is passed over
+    videos/walk.mp4
+    videos/run.mp4 120 299
+
+Paths are relative to the list's own folder. A video that stands on several lines is in one split only.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vidcomp_jax.data.cache import Clip, Source, cached_clips
+from vidcomp_jax.data.clips import Clips, Split
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.image_io import center_square, resize
+from vidcomp_jax.video_io import iterate_frames, probe
+
+_LINE = re.compile(r"(?P<path>.+?)(?:\s+(?P<first>\d+)\s+(?P<last>\d+))?")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipListConfig:
+    """How the videos of a list are divided."""
+
+    test_fraction: float = 0.2
+    """Share of the videos that is held out."""
+    seed: int = 0
+    """Seed of the random split."""
+
+    def __post_init__(self):
+        if not 0 < self.test_fraction < 1:
+            raise InputError(f"test_fraction is {self.test_fraction}; it must be between 0 and 1")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; it must not be negative")
+
+
+class Entry(NamedTuple):
+    """One line of a list.
+
+    Attributes:
+        where: list and line number, for messages.
+        path: of the video.
+        first, last: frames taken, both included.
+        size: width and height of the video in pixels.
+    """
+
+    where: str
+    path: Path
+    first: int
+    last: int
+    size: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """Names the clip."""
+        return f"{self.path}#{self.first}-{self.last}"
+
+
+def open_clip_list(
+    path: Path, split: Split, *, size: int, num_channels: int, cache_dir: Path, config: ClipListConfig
+) -> Clips:
+    """The clips of one split of a list, their middle squares resized to `size`; decoded on first use and cached.
+
+    Raises:
+        InputError: as `read_clip_list`; or all lines name one video, so that none can be held out.
+    """
+    entries = {entry.name: entry for entry in _of_split(path, read_clip_list(path), split, config)}
+
+    def decode(source: Source) -> list[Clip]:
+        entry = entries[source.name]
+        return [Clip(source.name, source.name, _frames(entry, size, num_channels), probe(entry.path).fps)]
+
+    return cached_clips(
+        [Source(entry.name, entry.path, (entry.path,)) for entry in entries.values()],
+        decode,
+        settings={"size": size, "num_channels": num_channels},
+        frame_shape=(size, size, num_channels),
+        cache_dir=cache_dir,
+        label=f"{re.sub(r'[^A-Za-z0-9_-]', '_', path.stem)}-{size}-{split}",
+    )
+
+
+def read_clip_list(path: Path) -> list[Entry]:
+    """The lines of a list, each checked against its video.
+
+    Raises:
+        InputError: no such list, nothing in it, or a line with a missing or unreadable video, a range that is
+            empty or goes past the end, a repetition, or a video of another size than the first; it names the line.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; a text file with one video a line was expected") from None
+    except (UnicodeDecodeError, IsADirectoryError):
+        raise InputError(f"{path}: not a text file; one with a video a line was expected") from None
+    entries = list(_parsed(path, lines))
+    if not entries:
+        raise InputError(f"{path}: names no video")
+    lines_of: dict[str, str] = {}
+    for entry in entries:
+        if entry.size != entries[0].size:
+            sizes = ["{}x{}".format(*e.size) for e in (entry, entries[0])]
+            raise InputError(
+                f"{entry.where}: {entry.path} has {sizes[0]} pixels, the video of the first line {sizes[1]}; "
+                "all must have the same size"
+            )
+        if entry.name in lines_of:
+            raise InputError(f"{entry.where}: the same frames of {entry.path} as in {lines_of[entry.name]}")
+        lines_of[entry.name] = entry.where
+    return entries
+
+
+def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
+    videos = {}
+    for number, line in enumerate(lines, 1):
+        text = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not text:
+            continue
+        where = f"{path} line {number}"
+        found = _LINE.fullmatch(text)
+        video = path.parent / found["path"]
+        if video not in videos:
+            try:
+                videos[video] = probe(video)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from error
+        info = videos[video]
+        first, last = (int(found["first"]), int(found["last"])) if found["first"] else (0, info.num_frames - 1)
+        if last >= info.num_frames:
+            raise InputError(
+                f"{where}: frames {first} to {last} of {video}, which has {info.num_frames}; "
+                f"the last is number {info.num_frames - 1}"
+            )
+        if last <= first:
+            raise InputError(f"{where}: frames {first} to {last} of {video}; a clip needs at least two")
+        yield Entry(where, video, first, last, (info.width, info.height))
+
+
+def _of_split(path: Path, entries: list[Entry], split: Split, config: ClipListConfig) -> list[Entry]:
+    videos = sorted({entry.path for entry in entries})
+    if len(videos) < 2:
+        raise InputError(f"{path}: names one video only ({videos[0]}); at least two are needed, for one is held out")
+    order = np.random.default_rng([config.seed]).permutation(len(videos))
+    num_test = min(max(round(config.test_fraction * len(videos)), 1), len(videos) - 1)
+    test = {videos[i] for i in order[:num_test]}
+    return [entry for entry in entries if (entry.path in test) == (split == "test")]
+
+
+def _frames(entry: Entry, size: int, num_channels: int) -> UInt8[np.ndarray, "t size size c"]:
+    chunks, start = [], 0
+    for chunk in iterate_frames(entry.path, num_channels=num_channels):
+        part = chunk[max(entry.first - start, 0) : entry.last + 1 - start]
+        start += len(chunk)
+        if len(part):
+            chunks.append(resize(center_square(part), size))
+        if start > entry.last:
+            break
+    if start <= entry.last:
+        raise InputError(f"{entry.where}: {entry.path} ends after {start} frames")
+    return np.concatenate(chunks)

@@ -1,0 +1,144 @@
+"""Clips from a trained 3D-convolution generator: first and last frames in, clips out, and how good they are.
+
+Reconstruction of held-out clips from their two ends is reported beside what needs no model at all: showing the first
+frame throughout, and blending one end into the other.
+"""
+
+import functools
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key, UInt8
+
+from vidcomp_jax.checkpoint import load_weights
+from vidcomp_jax.config_file import CONFIG_FILE, load_config
+from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
+from vidcomp_jax.inbetween.objectives import draw_noise
+from vidcomp_jax.report import panel
+
+BATCH_SIZE = 16
+"""Clips generated at a time; fewer are filled up, so that one compiled program serves all."""
+
+Frames = Float[np.ndarray, "b h w c"]
+
+
+class InbetweenModel:
+    """A trained generator, ready to fill clips.
+
+    Attributes:
+        config: sizes of its networks.
+        num_frames: frames of the clips it makes, ends included.
+    """
+
+    def __init__(self, generator: Generator, config: InbetweenConfig):
+        self.config = config
+        self.num_frames = config.num_frames
+        self._network = nnx.split(nnx.view(generator, use_running_average=True))
+
+    def __call__(
+        self, first: Frames, last: Frames, *, key: Key[Array, ""] | None = None
+    ) -> Float[np.ndarray, "b t h w c"]:
+        """Generate the clips between `first` and `last`, frames in [0, 1].
+
+        Args:
+            first, last: of any size that 8 divides; that of the training data gives the best results.
+            key: of the noise; another key gives other clips.
+
+        Returns:
+            Clips of `num_frames` frames in [0, 1], their ends being `first` and `last` as given.
+
+        Raises:
+            InputError: frames of another size, number of channels, or of two sizes.
+        """
+        if first.shape != last.shape:
+            raise InputError(f"first frames are {first.shape}, last frames {last.shape}; they must be alike")
+        if first.shape[-1] != self.config.num_channels:
+            raise InputError(
+                f"frames have {first.shape[-1]} channels, the model was trained with {self.config.num_channels}"
+            )
+        count = len(first)
+        keys = jax.random.split(jax.random.key(0) if key is None else key, count)
+        noise = np.asarray(draw_noise(keys, self.config.noise_size))
+        clips = []
+        for start in range(0, count, BATCH_SIZE):
+            share = slice(start, start + BATCH_SIZE)
+            batch = [_filled_up(x[share]) for x in (first, last, noise)]
+            clips.append(np.asarray(_generate(*self._network, *batch)))
+        return np.concatenate(clips)[:count]
+
+
+def load_inbetween(directory: Path | str, which: Literal["latest", "best"] = "latest") -> InbetweenModel:
+    """The generator of a run of `experiments.train_inbetween`.
+
+    Args:
+        directory: the work folder of the run.
+        which: the latest checkpoint or the one with the smallest error on held-out clips.
+
+    Raises:
+        InputError: the folder, its config or its weights are missing, damaged, or do not fit each other.
+    """
+    config = load_config(Path(directory) / CONFIG_FILE, InbetweenConfig, part="inbetween")
+    generator = nnx.eval_shape(lambda: Generator(config, rngs=nnx.Rngs(0)))
+    load_weights(generator, Path(directory), which=which, prefix="generator")
+    return InbetweenModel(generator, config)
+
+
+def inbetween_errors(model: InbetweenModel, clips: Clips, max_clips: int = 64) -> dict[str, float]:
+    """Mean L1 of the inner frames of held-out clips, given their ends.
+
+    Returns:
+        `l1` of the model's clips, `l1_first_frame` of showing the first frame throughout, `l1_blend` of fading from
+        the first into the last.
+    """
+    truth = _openings(clips, model.num_frames, max_clips)
+    first, last = truth[:, 0], truth[:, -1]
+    guesses = {
+        "l1": model(first, last),
+        "l1_first_frame": first[:, None],
+        "l1_blend": blend(first, last, model.num_frames),
+    }
+    inner = truth[:, 1:-1]
+    return {
+        name: float(np.abs((guess if guess.shape[1] == 1 else guess[:, 1:-1]) - inner).mean())
+        for name, guess in guesses.items()
+    }
+
+
+def blend(first: Frames, last: Frames, num_frames: int) -> Float[np.ndarray, "b t h w c"]:
+    """Fade from `first` into `last`."""
+    weight = np.linspace(0, 1, num_frames, dtype=np.float32)[None, :, None, None, None]
+    return first[:, None] * (1 - weight) + last[:, None] * weight
+
+
+def inbetween_panel(
+    model: InbetweenModel, clips: Clips, num_clips: int = 4, num_columns: int = 8
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture of held-out clips: frames spread over each, the true ones above the generated ones."""
+    truth = _openings(clips, model.num_frames, num_clips)
+    made = model(truth[:, 0], truth[:, -1])
+    times = np.unique(np.linspace(0, model.num_frames - 1, num_columns).round().astype(int))
+    rows = [[frames[t] for t in times] for pair in zip(truth, made, strict=True) for frames in pair]
+    return panel(rows, [f"frame {t}" for t in times])
+
+
+def _openings(clips: Clips, num_frames: int, max_clips: int) -> Float[np.ndarray, "b t h w c"]:
+    """The first frames of the first clips that are long enough."""
+    chosen = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)[:max_clips]
+    if not len(chosen):
+        raise InputError(f"no held-out clip has {num_frames} frames; the longest has {max(clips.lengths)}")
+    return np.stack([clips.frames(clip, np.arange(num_frames)) for clip in chosen]).astype(np.float32) / 255
+
+
+def _filled_up(x: Float[np.ndarray, "b *s"]) -> Float[np.ndarray, "n *s"]:
+    return np.concatenate([x, np.repeat(x[-1:], BATCH_SIZE - len(x), axis=0)])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _generate(definition, state, first, last, noise) -> Float[Array, "b t h w c"]:
+    return nnx.merge(definition, state)(jnp.asarray(first), jnp.asarray(last), noise)
