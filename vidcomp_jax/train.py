@@ -162,7 +162,7 @@ def fit(
                 values = _finite(*pending.popleft())
             folder.advance(number)
             if heeded:
-                stopped = largest_of_all(stop.received)
+                stopped = largest_of_all(stop.received) if number < config.num_steps else 0
                 report = functools.partial(folder.report, number, due, values, pace, state, evaluation_model, stopped)
                 from_process_0(report, None)
                 pace.restart(number)
