@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from vidcomp_jax.config_file import MAY_CHANGE
 from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.data.folder import FolderConfig, open_folder
 from vidcomp_jax.data.kth import KthConfig, open_kth
@@ -19,13 +20,13 @@ class DataConfig:
 
     name: Literal["kth", "bair", "folder", "synthetic"] = "synthetic"
     """Data set; folder reads your own videos, synthetic needs no files."""
-    data_dir: Path | None = None
+    data_dir: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Folder of the data set as downloaded."""
     size: int = 64
     """Height and width of the frames in pixels; a multiple of 4."""
     num_channels: Literal[1, 3] = 1
     """1 for gray, 3 for RGB."""
-    cache_dir: Path | None = None
+    cache_dir: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Where decoded clips are kept; by default $XDG_CACHE_HOME/vidcomp_jax or ~/.cache/vidcomp_jax."""
     kth: KthConfig = KthConfig()
     """Used by name=kth."""
