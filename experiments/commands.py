@@ -67,12 +67,14 @@ def parse(
 
 
 def _value_of(arguments: list[str], option: str) -> str | None:
+    """The value given last, as `--option=value` or `--option value`."""
+    value = None
     for i, argument in enumerate(arguments):
         if argument.startswith(f"{option}="):
-            return argument.removeprefix(f"{option}=")
-        if argument == option and i + 1 < len(arguments):
-            return arguments[i + 1]
-    return None
+            value = argument.removeprefix(f"{option}=")
+        elif argument == option and i + 1 < len(arguments):
+            value = arguments[i + 1]
+    return value
 
 
 def _one_line(box: str) -> str:

@@ -52,7 +52,7 @@ class Score:
 def main(config: DemoConfig) -> int:
     """Train, reconstruct, report."""
     training = dataclasses.replace(synthetic(config.num_steps), workdir=config.output / "run")
-    stopped = train_fomm.main(training)
+    stopped = train_fomm.train(training)
     if stopped:
         return stopped
     model = load_fomm(training.workdir)

@@ -20,8 +20,13 @@ from vidcomp_jax.train import fit, initialize_distributed
 
 
 def main(config: TrainFOMMConfig) -> int:
-    """Train, and return the exit code."""
+    """Join the other hosts, if there are any, and train."""
     initialize_distributed(config.coordinator, config.num_processes, config.process_id)
+    return train(config)
+
+
+def train(config: TrainFOMMConfig) -> int:
+    """Train, and return the exit code: not 0 if a signal stopped the run."""
     train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
 
     model = FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(config.train.seed))

@@ -88,7 +88,7 @@ def test_each_network_descends_its_own_objective():
     by_discriminator, by_generator = gradients(params, rest, batches(config, 1)[0])
 
     def size(tree):
-        return float(optax.global_norm(tree))
+        return float(optax.tree.norm(tree))
 
     assert size(by_discriminator["discriminator"]) > 0
     assert size(by_discriminator["generator"]) == size(by_discriminator["detector"]) == 0
@@ -113,16 +113,16 @@ def test_a_batch_overfits():
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     config = dataclasses.replace(tiny(), workdir=tmp_path_factory.mktemp("run") / "a")
-    assert train_fomm.main(config) == 0
+    assert train_fomm.train(config) == 0
     return config
 
 
 def test_a_resumed_run_is_the_same_bit_for_bit(uninterrupted, tmp_path):
     halfway = dataclasses.replace(uninterrupted.train, num_steps=10)
     workdir = tmp_path / "b"
-    train_fomm.main(dataclasses.replace(uninterrupted, workdir=workdir, train=halfway))
+    train_fomm.train(dataclasses.replace(uninterrupted, workdir=workdir, train=halfway))
     assert max(losses(workdir)) == 10
-    train_fomm.main(dataclasses.replace(uninterrupted, workdir=workdir))
+    train_fomm.train(dataclasses.replace(uninterrupted, workdir=workdir))
     expected, found = losses(uninterrupted.workdir), losses(workdir)
     assert sorted(found) == list(range(1, 21))
     assert found == expected
@@ -141,21 +141,21 @@ def test_what_a_run_leaves(uninterrupted):
 def test_start_from_the_weights_of_another_run(uninterrupted, tmp_path):
     short = dataclasses.replace(uninterrupted.train, num_steps=1)
     config = dataclasses.replace(uninterrupted, train=short, workdir=tmp_path / "c", init_from=uninterrupted.workdir)
-    train_fomm.main(config)
+    train_fomm.train(config)
     assert losses(config.workdir)[1] < 0.8 * losses(uninterrupted.workdir)[1]
 
 
 def test_another_config_in_the_same_folder_is_refused(uninterrupted):
     other = dataclasses.replace(uninterrupted, loss=FOMMLossConfig(pyramid=1.0, generator_gan=0.0))
     with pytest.raises(InputError, match=r"loss\.pyramid"):
-        train_fomm.main(other)
+        train_fomm.train(other)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(uninterrupted, tmp_path):
     huge = FOMMLossConfig(pyramid=1e38, generator_gan=0.0, scales=(1.0, 0.5))
     config = dataclasses.replace(uninterrupted, workdir=tmp_path / "nan", loss=huge)
     with pytest.raises(TrainingError, match=r"step \d+: .*(pyramid|loss|grad_norm).* training stopped"):
-        train_fomm.main(config)
+        train_fomm.train(config)
 
 
 def test_real_kth_videos(tmp_path):
@@ -171,7 +171,7 @@ def test_real_kth_videos(tmp_path):
         train=TrainConfig(num_steps=2, batch_size=4, log_every=1),
         workdir=tmp_path / "run",
     )
-    assert train_fomm.main(config) == 0
+    assert train_fomm.train(config) == 0
     assert set(losses(config.workdir)) == {1, 2}
 
 
@@ -221,7 +221,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
 )
 def test_wrong_options_are_one_line(arguments, message):
     with pytest.raises(InputError) as error:
-        parse(TrainFOMMConfig, ["--dataset=synthetic", *arguments][-len(arguments) - 1 :], CONFIGS)
+        parse(TrainFOMMConfig, ["--dataset=synthetic", *arguments], CONFIGS)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
