@@ -1,0 +1,166 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vidcomp_jax import AXIS, InputError
+from vidcomp_jax.discriminator import SpectralNormConv
+from vidcomp_jax.layers import (
+    AntiAliasDownsample,
+    BatchNorm,
+    Constant,
+    Hourglass,
+    HourglassConfig,
+    average_pool,
+    conv,
+    freeze,
+    upsample_nearest,
+)
+from vidcomp_jax.perceptual import VGG19, load_vgg19, perceptual_loss, pyramid_loss, save_vgg19
+
+torch = pytest.importorskip("torch")
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def nchw(x):
+    return torch.tensor(np.asarray(x)).permute(0, 3, 1, 2)
+
+
+def test_batch_norm_equals_pytorch_in_both_modes():
+    ours, theirs = BatchNorm(3), torch.nn.BatchNorm2d(3)
+    for seed in range(3):
+        x = 2 * normal(2, 3, 3, 3, seed=seed) + 5
+        np.testing.assert_allclose(ours(jnp.asarray(x)), theirs(nchw(x)).detach().permute(0, 2, 3, 1), atol=1e-5)
+    np.testing.assert_allclose(ours.mean[...], theirs.running_mean, atol=1e-5)
+    np.testing.assert_allclose(ours.var[...], theirs.running_var, rtol=1e-5)
+    assert int(ours.num_batches[...]) == int(theirs.num_batches_tracked) == 3
+    ours.eval()
+    theirs.eval()
+    np.testing.assert_allclose(ours(jnp.asarray(x)), theirs(nchw(x)).detach().permute(0, 2, 3, 1), atol=1e-5)
+    assert int(ours.num_batches[...]) == 3
+
+
+def test_batch_norm_sees_the_batches_of_all_devices():
+    x = jnp.asarray(normal(4, 3, 3, 2))
+
+    def apply(x):
+        norm = BatchNorm(2)
+        return norm(x), norm.var[...]
+
+    together, var = apply(x)
+    apart, each_var = jax.pmap(apply, AXIS)(x.reshape(2, 2, 3, 3, 2))
+    np.testing.assert_allclose(apart.reshape(4, 3, 3, 2), together, atol=1e-5)
+    np.testing.assert_allclose(each_var, np.stack([var, var]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale,size", itertools.product([0.5, 0.25, 0.125], [16, 22]))
+def test_downsampling_is_a_padded_strided_convolution(scale, size):
+    x = normal(2, size, size + 2, 3)
+    down = AntiAliasDownsample(scale, 3)
+    kernel = np.outer(down.kernel(), down.kernel())
+    weight = torch.tensor(kernel)[None, None].repeat(3, 1, 1, 1)
+    expected = torch.nn.functional.conv2d(nchw(x), weight, stride=down.stride, padding=len(kernel) // 2, groups=3)
+    np.testing.assert_allclose(down(jnp.asarray(x)), expected.permute(0, 2, 3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.3, 2.0])
+def test_impossible_scales_are_named(scale):
+    with pytest.raises(InputError, match=f"scale is {scale}"):
+        AntiAliasDownsample(scale, 1)
+
+
+def test_pooling_and_upsampling():
+    x = normal(1, 5, 7, 2)
+    expected = torch.nn.functional.avg_pool2d(nchw(x), 2).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(average_pool(jnp.asarray(x)), expected, atol=1e-6)
+    np.testing.assert_array_equal(upsample_nearest(jnp.asarray(x)), x.repeat(2, 1).repeat(2, 2))
+
+
+def test_initial_weights_are_pytorchs():
+    layer = conv(16, 64, 3, padding=1, rngs=nnx.Rngs(0))
+    bound = 1 / np.sqrt(16 * 9)
+    for leaf in (layer.kernel[...], layer.bias[...]):
+        assert np.abs(leaf).max() <= bound and np.abs(leaf).max() > 0.9 * bound
+        np.testing.assert_allclose(np.std(leaf), bound / np.sqrt(3), rtol=0.2)
+
+
+def test_hourglass_keeps_any_size():
+    hourglass = Hourglass(HourglassConfig(width=2, max_width=4, num_blocks=3), 2, rngs=nnx.Rngs(0))
+    small, large = jnp.asarray(normal(1, 9, 13, 2)), jnp.asarray(normal(1, 16, 16, 2))
+    hourglass.eval()
+    assert hourglass(small).shape == (1, 9, 13, hourglass.out_features)
+    np.testing.assert_array_equal(hourglass(large)[..., -2:], large)  # the input is the last skip
+
+
+def test_spectral_norm_equals_pytorch():
+    ours = conv(3, 5, 4, padding=0, rngs=nnx.Rngs(0), conv_type=SpectralNormConv)
+    layer = torch.nn.Conv2d(3, 5, 4)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(np.asarray(ours.kernel[...]).transpose(3, 2, 0, 1)))
+        layer.bias.copy_(torch.tensor(np.asarray(ours.bias[...])))
+    theirs = torch.nn.utils.spectral_norm(layer)
+    with torch.no_grad():
+        theirs.weight_u.copy_(torch.tensor(np.asarray(ours.u[...])))
+    x = normal(2, 6, 6, 3)
+    for _ in range(3):
+        np.testing.assert_allclose(ours(jnp.asarray(x)), theirs(nchw(x)).detach().permute(0, 2, 3, 1), atol=1e-4)
+    np.testing.assert_allclose(ours.u[...], theirs.weight_u, atol=1e-5)
+    np.testing.assert_allclose(ours.v[...], theirs.weight_v, atol=1e-5)
+    ours.eval()
+    before = np.asarray(ours.u[...])
+    ours(jnp.asarray(x))
+    np.testing.assert_array_equal(ours.u[...], before)
+
+
+def test_frozen_layers_work_and_have_no_parameters():
+    layer = conv(2, 3, 3, padding=1, rngs=nnx.Rngs(0))
+    x = jnp.asarray(normal(1, 4, 4, 2))
+    expected = layer(x)
+    freeze(layer)
+    np.testing.assert_array_equal(layer(x), expected)
+    assert not jax.tree.leaves(nnx.state(layer, nnx.Param))
+    assert len(jax.tree.leaves(nnx.state(layer, Constant))) == 2
+
+
+@pytest.fixture(scope="module")
+def vgg_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vgg") / "vgg19.npz"
+    save_vgg19(path, VGG19(rngs=nnx.Rngs(0)))
+    return path
+
+
+def test_vgg19_weights_come_back_frozen(vgg_file):
+    vgg = load_vgg19(vgg_file)
+    original = VGG19(rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(vgg.features["34"].kernel[...], original.features["34"].kernel[...])
+    assert not jax.tree.leaves(nnx.state(vgg, nnx.Param))
+
+
+def test_bad_vgg19_files_are_named(tmp_path, vgg_file):
+    with pytest.raises(InputError, match="no such file"):
+        load_vgg19(tmp_path / "missing.npz")
+    (tmp_path / "page.npz").write_text("<html>")
+    with pytest.raises(InputError, match=r"page\.npz: no converted VGG19 weights"):
+        load_vgg19(tmp_path / "page.npz")
+    (tmp_path / "cut.npz").write_bytes(vgg_file.read_bytes()[:100_000])
+    with pytest.raises(InputError, match=r"cut\.npz"):
+        load_vgg19(tmp_path / "cut.npz")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(InputError, match=r"features\.0\.kernel is nothing"):
+        load_vgg19(tmp_path / "other.npz")
+
+
+def test_reconstruction_losses_are_zero_for_the_truth_only(vgg_file):
+    x, y = (np.random.default_rng(seed).uniform(size=(1, 32, 32, 1)).astype(np.float32) for seed in (0, 1))
+    vgg = load_vgg19(vgg_file)
+    for loss in (lambda a, b: perceptual_loss(vgg, a, b, scales=(1, 0.5)), lambda a, b: pyramid_loss(a, b)):
+        assert loss(jnp.asarray(x), jnp.asarray(x)) == 0
+        assert loss(jnp.asarray(x), jnp.asarray(y)) > 0.01
+    with pytest.raises(InputError, match="VGG19 needs 16"):
+        perceptual_loss(vgg, jnp.asarray(x), jnp.asarray(y), scales=(1, 0.25))
