@@ -46,9 +46,7 @@ class Game:
         self.generator, self.critic = Generator().to(device), Critic().to(device)
         for name, network in (("generator", self.generator), ("critic", self.critic)):
             network.load_state_dict({key: torch.from_numpy(value) for key, value in state[name].items()})
-        self.rules = [
-            torch.optim.RMSprop(network.parameters(), lr=1e-4) for network in (self.generator, self.critic)
-        ]
+        self.rules = [torch.optim.RMSprop(network.parameters(), lr=1e-4) for network in (self.generator, self.critic)]
         self.clipping = clipping
 
     def update_critic(self, real, noise, alpha) -> torch.Tensor:

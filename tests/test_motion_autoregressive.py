@@ -9,6 +9,7 @@ from flax import nnx
 from converters.walker import load_state
 from vidcomp_jax.keypoints import Keypoints
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion, next_frame_objective
+from vidcomp_jax.motion.evaluation import generate
 
 VALUES = golden.arrays("motion-autoregressive")
 MOTION = jnp.asarray(VALUES["motion"])
@@ -21,7 +22,7 @@ def recipe_motion() -> AutoregressiveMotion:
 
 
 def test_prediction_after_fifteen_frames():
-    out = recipe_motion().model(MOTION[:, :15])
+    out = nnx.jit(lambda motion, x: motion.model(x))(recipe_motion(), MOTION[:, :15])
     np.testing.assert_allclose(out[:, -1:], VALUES["next_after_15"], atol=1e-5)
 
 
@@ -39,11 +40,10 @@ def test_roll_outs_and_meeting_frame():
 def test_ends_are_kept_exactly():
     motion, (key,) = recipe_motion(), jax.random.split(jax.random.key(0), 1)
     first, last = (
-        Keypoints(jax.random.normal(k, (3, 10, 2)), jax.random.normal(k, (3, 10, 2, 2)))
-        for k in jax.random.split(key)
+        Keypoints(jax.random.normal(k, (3, 10, 2)), jax.random.normal(k, (3, 10, 2, 2))) for k in jax.random.split(key)
     )
     for num_frames in (2, 3, 16):
-        out = motion.generate(first, last, num_frames, jax.random.split(key, 3))
+        out = generate(motion, first, last, num_frames, jax.random.split(key, 3))
         assert out.position.shape == (3, num_frames, 10, 2)
         for part, a, b in zip(out, first, last, strict=True):
             np.testing.assert_array_equal(part[:, 0], a)

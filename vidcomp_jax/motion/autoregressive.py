@@ -134,9 +134,7 @@ class AutoregressiveMotion(nnx.Module):
         forward = jnp.square(self.model(vectors[:, :-1]) - vectors[:, 1:]).mean()
         return (forward + jnp.square(self._backward()(turned[:, :-1]) - turned[:, 1:]).mean()) / 2
 
-    def generate(
-        self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]
-    ) -> Keypoints:
+    def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]) -> Keypoints:
         """Keypoints of all frames; the ends are exactly the given ones. `keys` are not used.
 
         Args:

@@ -1,4 +1,4 @@
-"""How good generated motion is: a motion model and true keypoint sequences in, errors beside linear interpolation out."""
+"""How good generated motion is: a motion model and true keypoint sequences in, errors and those of a baseline out."""
 
 import functools
 

@@ -52,7 +52,7 @@ def gru_step(
     inputs: Float[Array, "*b g"], gates: Float[Array, "*b g"], hidden: Float[Array, "*b h"]
 ) -> Float[Array, "*b h"]:
     """The next hidden state from one step's projected input and gates."""
-    reset, update, candidate, _ = _activations(inputs, gates)
+    _, update, candidate, _ = _activations(inputs, gates)
     return candidate + update * (hidden - candidate)
 
 

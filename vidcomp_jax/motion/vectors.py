@@ -9,6 +9,7 @@ import math
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -31,7 +32,7 @@ class JacobianLimits(NamedTuple):
     upper: Float[Array, ""]
 
 
-def measure_limits(jacobians: Float[Array, "*b k 2 2"]) -> JacobianLimits:
+def measure_limits(jacobians: Float[Array | np.ndarray, "*b k 2 2"]) -> JacobianLimits:
     """Limits of the Jacobians of a training split. Values of other splits may lie outside; they are not clipped."""
     lower, upper = float(jacobians.min()), float(jacobians.max())
     if not (math.isfinite(lower) and math.isfinite(upper)):
@@ -66,9 +67,7 @@ class Scaling(nnx.Module):
         return JacobianLimits(self.lower[...], self.upper[...])
 
 
-def to_vectors(
-    keypoints: Keypoints, limits: JacobianLimits, order: Order = "position-first"
-) -> Float[Array, "*b v"]:
+def to_vectors(keypoints: Keypoints, limits: JacobianLimits, order: Order = "position-first") -> Float[Array, "*b v"]:
     """Flatten keypoints [..., k, 2] and [..., k, 2, 2] to [..., 6 k]; the Jacobians are scaled by the limits."""
     leading = keypoints.position.shape[:-2]
     position = jnp.reshape(keypoints.position, (*leading, -1))
@@ -77,9 +76,7 @@ def to_vectors(
     return jnp.concatenate([position, jacobian] if order == "position-first" else [jacobian, position], -1)
 
 
-def to_keypoints(
-    vectors: Float[Array, "*b v"], limits: JacobianLimits, order: Order = "position-first"
-) -> Keypoints:
+def to_keypoints(vectors: Float[Array, "*b v"], limits: JacobianLimits, order: Order = "position-first") -> Keypoints:
     """The inverse of `to_vectors`; the number of keypoints is a sixth of the vector's length."""
     *leading, length = vectors.shape
     k = length // 6

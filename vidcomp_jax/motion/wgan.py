@@ -98,18 +98,14 @@ class MotionGAN(nnx.Module):
 
     stochastic = True
 
-    def __init__(
-        self, config: WGANConfig, num_keypoints: int, *, limits: JacobianLimits | None = None, rngs: nnx.Rngs
-    ):
+    def __init__(self, config: WGANConfig, num_keypoints: int, *, limits: JacobianLimits | None = None, rngs: nnx.Rngs):
         self.config = config
         self.num_keypoints = num_keypoints
         self.generator = MotionGenerator(config, 6 * num_keypoints, rngs=rngs)
         self.critic = MotionCritic(config, 6 * num_keypoints, rngs=rngs)
         self.scaling = Scaling(limits, config.order)
 
-    def generate(
-        self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]
-    ) -> Keypoints:
+    def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]) -> Keypoints:
         """One sample for each pair of ends, which are kept exactly.
 
         Args:

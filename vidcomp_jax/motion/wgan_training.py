@@ -48,8 +48,12 @@ def critic_loss(
 
 
 def rmsprop(learning_rate: float) -> optax.GradientTransformation:
-    """PyTorch's RMSprop for each network of a dict by itself; gradients of some of the networks are enough."""
-    rule = optax.rmsprop(learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
+    """PyTorch's RMSprop (smoothing 0.99, epsilon outside the root) for both networks; see `for_each_network`."""
+    return for_each_network(optax.rmsprop(learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False))
+
+
+def for_each_network(rule: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`rule` for each network of a dict by itself; gradients of some of the networks are enough."""
 
     def init(params):
         return {name: rule.init(part) for name, part in params.items()}
@@ -143,9 +147,7 @@ def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> Devic
             return tuple(carry), {**jax.tree.map(lambda x: x[-1], critic_metrics), **metrics}
 
         indices = jnp.arange(n).reshape(rounds, per_round)
-        (params, opt_state), metrics = jax.lax.scan(
-            play_round, (state.params, state.opt_state), (indices, windows)
-        )
+        (params, opt_state), metrics = jax.lax.scan(play_round, (state.params, state.opt_state), (indices, windows))
         metrics = jax.tree.map(lambda x: x.mean(0), metrics)
         return TrainState(state.step, params, state.batch_stats, opt_state), metrics
 

@@ -1,0 +1,163 @@
+"""Complete clips: `python -m experiments.complete --fomm=DIR --method=linear --input=CLIPS --output=OUT`.
+
+Takes the first and the last frame of videos, pairs of images, or a data set's test clips, and writes the frames
+between: a video and keypoints for each clip, method and sample, and `index.html`, which plays them side by side.
+"""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import numpy as np
+import tyro
+
+from experiments.commands import run
+from experiments.configs import CONFIGS
+from vidcomp_jax.completion import Completion, Render, complete
+from vidcomp_jax.data import DataConfig, open_clips
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.gaps import Gap, find_gaps, gaps_of_clips
+from vidcomp_jax.model_files import fingerprint, load_fomm
+from vidcomp_jax.motion import MotionModel
+from vidcomp_jax.motion.linear import LinearMotion
+from vidcomp_jax.motion.model_files import Method, check_fingerprint, load_motion_model
+from vidcomp_jax.page import Player, Row, write_page
+from vidcomp_jax.video_io import VideoWriter
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompleteConfig:
+    """Generate the frames between a first and a last one."""
+
+    fomm: Path = Path("runs/fomm")
+    """Model folder or training run of the First Order Motion Model."""
+    method: tuple[Method, ...] = ("linear",)
+    """How keypoints move; several methods are shown side by side."""
+    motion_model: tuple[Path, ...] = ()
+    """Training runs of the learned methods, one each."""
+    which: Literal["latest", "best"] = "latest"
+    """Which checkpoint of training runs."""
+    input: tuple[Path, ...] = ()
+    """Videos or folders of them, folders of images, or two images; without any, the test split of --dataset."""
+    dataset: str = "synthetic"
+    """Data settings of the test split: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    max_clips: int = 16
+    """With --dataset: clips to complete."""
+    output: Path = Path("completed")
+    """Folder to write; it must not exist."""
+    num_frames: int = 16
+    """Frames of each clip, both ends included."""
+    samples: int = 3
+    """Samples of each clip, for methods that have chance."""
+    render: Render = "both"
+    """From which ends frames are rendered."""
+    format: Literal["mp4", "gif"] = "mp4"
+    """Of the videos."""
+    fps: float = 0.0
+    """Frames a second; 0 takes those of the input, 25 for images."""
+    seed: int = 0
+    """Another seed gives other samples."""
+    resize: int = 0
+    """With --input: cut the middle square and resize it to this many pixels; 0 leaves frames as they are."""
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    """Where clips come from without --input."""
+
+    def __post_init__(self):
+        for name, least in (("num_frames", 2), ("samples", 1), ("max_clips", 1), ("seed", 0), ("resize", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; at least {least} is needed")
+        if self.fps < 0:
+            raise InputError(f"fps is {self.fps}; it must not be negative")
+        if not self.method:
+            raise InputError("method is empty; choose from linear, wgan, autoregressive")
+
+
+def main(config: CompleteConfig) -> None:
+    """Complete, write, and say where."""
+    if config.output.exists():
+        raise InputError(f"{config.output}: exists; give a new folder, or remove this one")
+    model = load_fomm(config.fomm, config.which)
+    motions = open_methods(config, fingerprint(model), model.config.num_keypoints)
+    gaps = open_gaps(config, model.config.num_channels)
+    first, last = (np.stack([end(gap) for gap in gaps]) for end in (lambda g: g.first, lambda g: g.last))
+    results = {}
+    for method, motion in motions.items():
+        for sample in range(config.samples if motion.stochastic else 1):
+            title = f"{method} {sample + 1}" if motion.stochastic else method
+            key = jax.random.fold_in(jax.random.key(config.seed), sample)
+            results[title] = complete(
+                model, first, last, config.num_frames, motion=motion, key=key, render=config.render
+            )
+    write(config, gaps, results)
+    for title, clips in results.items():
+        errors = [np.abs(clips.frames[i] - g.truth).mean() for i, g in enumerate(gaps) if g.truth is not None]
+        print(f"{title}: L1 to the truth {np.mean(errors):.4f}" if errors else f"{title}: no truth to compare with")
+    print(f"{len(gaps)} clips of {config.num_frames} frames: look at {config.output / 'index.html'}")
+
+
+def open_methods(config: CompleteConfig, model_fingerprint: str, num_keypoints: int) -> dict[str, MotionModel]:
+    """The motion model of every method asked for."""
+    learned = {}
+    for directory in config.motion_model:
+        motion, trained_on = load_motion_model(directory, config.which)
+        if trained_on.num_keypoints != num_keypoints:
+            raise InputError(
+                f"{directory}: trained on {trained_on.num_keypoints} keypoints a frame, {config.fomm} has {num_keypoints}"
+            )
+        check_fingerprint(trained_on.fingerprint, model_fingerprint, str(directory))
+        learned[trained_on.method] = motion
+    for method in config.method:
+        if method != "linear" and method not in learned:
+            given = ", ".join(learned) or "none"
+            raise InputError(f"method {method} needs --motion-model=RUN, a run that trained one; given: {given}")
+    return {method: LinearMotion() if method == "linear" else learned[method] for method in config.method}
+
+
+def open_gaps(config: CompleteConfig, num_channels: int) -> list[Gap]:
+    """What is to be completed."""
+    if config.input:
+        gaps = find_gaps(
+            config.input, config.num_frames, num_channels=num_channels, size=config.resize, fps=config.fps or 25.0
+        )
+    else:
+        gaps = gaps_of_clips(open_clips(config.data, "test"), config.num_frames, config.max_clips)
+    return [gap._replace(fps=config.fps or gap.fps) for gap in gaps]
+
+
+def write(config: CompleteConfig, gaps: list[Gap], results: dict[str, Completion]) -> None:
+    """Write the output folder, which then appears whole."""
+    partial = config.output.with_name(f".{config.output.name}.{os.getpid()}")
+    try:
+        rows = []
+        for i, gap in enumerate(gaps):
+            folder = partial / gap.name
+            folder.mkdir(parents=True)
+            players = [Player("first frame", gap.first[None]), Player("last frame", gap.last[None])]
+            if gap.truth is not None:
+                players.append(Player("truth", gap.truth))
+            arrays = {}
+            for title, clips in results.items():
+                name = title.replace(" ", "-")
+                keypoints = type(clips.keypoints)(*(x[i] for x in clips.keypoints))
+                with VideoWriter(folder / f"{name}.{config.format}", fps=gap.fps) as video:
+                    video.write(clips.frames[i])
+                players.append(Player(title, clips.frames[i], keypoints))
+                arrays |= {f"{name}/position": keypoints.position, f"{name}/jacobian": keypoints.jacobian}
+            np.savez_compressed(folder / "keypoints.npz", fps=gap.fps, **arrays)
+            rows.append(Row(gap.name, players))
+        write_page(partial / "index.html", rows, title="Completed clips", fps=gaps[0].fps)
+        partial.rename(config.output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+PRESETS = {
+    name: CompleteConfig(dataset=name, data=config.data)
+    for name, config in sorted(CONFIGS.items(), key=lambda item: item[0] != "synthetic")
+}
+
+if __name__ == "__main__":
+    run(main, CompleteConfig, PRESETS)

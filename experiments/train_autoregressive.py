@@ -1,0 +1,62 @@
+"""Train next-frame motion: `python -m experiments.train_autoregressive --motion=motion.npz --workdir=RUN`.
+
+A GRU learns the next frame's keypoints from those before; `experiments.complete --method=autoregressive` rolls it out
+from both ends. The same command again goes on where the last one stopped.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import optax
+import tyro
+from flax import nnx
+
+from experiments.commands import run
+from vidcomp_jax.config_file import MAY_CHANGE
+from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion, next_frame_objective
+from vidcomp_jax.motion.model_files import TrainedOn
+from vidcomp_jax.motion.training import MotionData, MotionFiles
+from vidcomp_jax.train import TrainConfig, fit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainAutoregressiveConfig:
+    """Train a next-frame model on motion."""
+
+    files: Annotated[MotionFiles, tyro.conf.arg(name="")] = MotionFiles()
+    """What to train on."""
+    workdir: Path = dataclasses.field(default=Path("runs/autoregressive"), metadata=MAY_CHANGE)
+    """Folder of the run: config, checkpoints, logs, curves and panels."""
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(
+        num_steps=5000, evaluate_every=500, checkpoint_every=500
+    )
+    """How long to train, and what to report."""
+    autoregressive: AutoregressiveConfig = AutoregressiveConfig()
+    """Sizes of the networks and learning rate."""
+    trained_on: tyro.conf.Suppress[TrainedOn] = TrainedOn()
+    """Filled in by the command."""
+
+
+def main(config: TrainAutoregressiveConfig) -> int:
+    """Train, and return the exit code."""
+    data = MotionData.open(config.files)
+    trained_on = data.trained_on("autoregressive")
+    motion = AutoregressiveMotion(
+        config.autoregressive, trained_on.num_keypoints, limits=data.limits, rngs=nnx.Rngs(config.train.seed)
+    )
+    result = fit(
+        motion,
+        tx=optax.adam(config.autoregressive.learning_rate),
+        objective=next_frame_objective,
+        batches=data.batches(config.autoregressive.order, batch_size=config.train.batch_size, seed=config.train.seed),
+        config=config.train,
+        workdir=config.workdir,
+        run_config=dataclasses.replace(config, trained_on=trained_on),
+        **data.reports(config.workdir),
+    )
+    return result.exit_code
+
+
+if __name__ == "__main__":
+    run(main, TrainAutoregressiveConfig)

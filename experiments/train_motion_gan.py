@@ -1,0 +1,66 @@
+"""Train the motion GAN: `python -m experiments.train_motion_gan --motion=motion.npz --workdir=RUN`.
+
+A generator learns to move keypoints from a first to a last frame, given noise; `experiments.complete --method=wgan`
+uses it. The same command again goes on where the last one stopped.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from flax import nnx
+
+from experiments.commands import run
+from vidcomp_jax.config_file import MAY_CHANGE
+from vidcomp_jax.motion.model_files import TrainedOn
+from vidcomp_jax.motion.training import MotionData, MotionFiles
+from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
+from vidcomp_jax.motion.wgan_training import rmsprop, training_step, windows_per_step
+from vidcomp_jax.train import TrainConfig, fit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainMotionGANConfig:
+    """Train a Wasserstein GAN on motion."""
+
+    files: Annotated[MotionFiles, tyro.conf.arg(name="")] = MotionFiles()
+    """What to train on."""
+    workdir: Path = dataclasses.field(default=Path("runs/motion_gan"), metadata=MAY_CHANGE)
+    """Folder of the run: config, checkpoints, logs, curves and panels."""
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(
+        num_steps=5000, evaluate_every=500, checkpoint_every=500
+    )
+    """How long to train, and what to report. One step makes several updates, see --wgan.rounds-per-step."""
+    wgan: WGANConfig = WGANConfig()
+    """Sizes of the networks and rules of the game."""
+    trained_on: tyro.conf.Suppress[TrainedOn] = TrainedOn()
+    """Filled in by the command."""
+
+
+def main(config: TrainMotionGANConfig) -> int:
+    """Train, and return the exit code."""
+    data = MotionData.open(config.files)
+    trained_on = data.trained_on("wgan")
+    gan = MotionGAN(config.wgan, trained_on.num_keypoints, limits=data.limits, rngs=nnx.Rngs(config.train.seed))
+    tx = rmsprop(config.wgan.learning_rate)
+    result = fit(
+        gan,
+        tx=tx,
+        step=training_step(config.wgan, tx),
+        batches=data.batches(
+            config.wgan.order,
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            per_example=windows_per_step(config.wgan),
+        ),
+        config=config.train,
+        workdir=config.workdir,
+        run_config=dataclasses.replace(config, trained_on=trained_on),
+        **data.reports(config.workdir),
+    )
+    return result.exit_code
+
+
+if __name__ == "__main__":
+    run(main, TrainMotionGANConfig)

@@ -1,0 +1,125 @@
+"""What training any motion model needs: a motion file in; vectors, batches, evaluation and panels out."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Array
+
+from vidcomp_jax.curves import draw_curves, read_scalars
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.model_files import fingerprint, load_fomm
+from vidcomp_jax.motion.clips import MotionClips, motion_windows
+from vidcomp_jax.motion.evaluation import motion_errors
+from vidcomp_jax.motion.model_files import TrainedOn, check_fingerprint
+from vidcomp_jax.motion.panels import sample_panel
+from vidcomp_jax.motion.vectors import JacobianLimits, Order, measure_limits, to_vectors
+from vidcomp_jax.run_log import METRICS
+
+_EVALUATED_CLIPS = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MotionFiles:
+    """The files a motion model is trained with."""
+
+    motion: Path = Path("motion.npz")
+    """Motion to train on, from experiments.extract_motion with --split=train."""
+    validation: Path | None = None
+    """Motion of held-out clips (--split=test): errors beside linear interpolation are measured on it."""
+    fomm: Path | None = None
+    """Keypoint model of the motion: the panels then show rendered samples."""
+    num_frames: int = 16
+    """Frames of a training window."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MotionData:
+    """Motion files, opened and checked against each other.
+
+    Attributes:
+        files: their names.
+        clips: to train on.
+        validation: held out, if given.
+        model: the keypoint model, if given.
+    """
+
+    files: MotionFiles
+    clips: MotionClips
+    validation: MotionClips | None
+    model: FirstOrderMotionModel | None
+
+    @classmethod
+    def open(cls, files: MotionFiles) -> "MotionData":
+        """Read the files.
+
+        Raises:
+            InputError: a file cannot be read, is of the wrong split, of another keypoint model, or has too short clips.
+        """
+        clips = MotionClips.load(files.motion)
+        if clips.split != "train":
+            raise InputError(f"{files.motion}: motion of the {clips.split} split; train on that of the train split")
+        clips.window_starts(files.num_frames)
+        if short := clips.too_short(files.num_frames):
+            print(f"{short} of {len(clips.names)} clips are shorter than {files.num_frames} frames and left out")
+        expected = TrainedOn(fingerprint=clips.fingerprint, num_keypoints=clips.num_keypoints)
+        validation = None
+        if files.validation is not None:
+            validation = MotionClips.load(files.validation)
+            expected.check(validation, files.validation)
+            validation.window_starts(max(files.num_frames, 3))
+        model = None
+        if files.fomm is not None:
+            model = load_fomm(files.fomm)
+            check_fingerprint(clips.fingerprint, fingerprint(model), str(files.motion))
+        return cls(files, clips, validation, model)
+
+    def trained_on(self, method: Literal["wgan", "autoregressive"]) -> TrainedOn:
+        """What to store with the model."""
+        return TrainedOn(method=method, fingerprint=self.clips.fingerprint, num_keypoints=self.clips.num_keypoints)
+
+    @property
+    def limits(self) -> JacobianLimits:
+        """Limits of the training split's Jacobians."""
+        return measure_limits(self.clips.keypoints.jacobian)
+
+    def batches(
+        self, order: Order, *, batch_size: int, seed: int, per_example: int = 0
+    ) -> Callable[[int, int, int], Iterator[np.ndarray]]:
+        """Batches of windows of motion vectors as `train.fit` takes them; see `motion_windows`."""
+        vectors = np.asarray(to_vectors(self.clips.keypoints, self.limits, order))
+
+        def start(start_step: int, process_index: int, process_count: int) -> Iterator[Array | np.ndarray]:
+            return motion_windows(
+                vectors,
+                self.clips.window_starts(self.files.num_frames),
+                num_frames=self.files.num_frames,
+                batch_size=batch_size,
+                per_example=per_example,
+                seed=seed,
+                start_step=start_step,
+                process_index=process_index,
+                process_count=process_count,
+            )
+
+        return start
+
+    def reports(self, workdir: Path) -> dict[str, Any]:
+        """`panels`, `evaluate` and `best` of `train.fit`."""
+        reports: dict[str, Any] = {"panels": functools.partial(self._panels, Path(workdir))}
+        if self.validation is not None:
+            windows = self.validation.first_windows(self.files.num_frames)
+            windows = type(windows)(*(x[:_EVALUATED_CLIPS] for x in windows))
+            reports |= {"evaluate": functools.partial(motion_errors, truth=windows), "best": "error_best"}
+        return reports
+
+    def _panels(self, workdir: Path, motion) -> dict[str, np.ndarray]:
+        shown = self.clips if self.validation is None else self.validation
+        return {
+            "samples": sample_panel(motion, shown, self.files.num_frames, model=self.model),
+            "curves": draw_curves(read_scalars(workdir / METRICS)),
+        }
