@@ -65,6 +65,7 @@ def _batches(config: TrainFOMMConfig, clips, start_step: int, process_index: int
         seed=config.train.seed,
         start_step=start_step,
         augmentation=config.augmentation,
+        pairs_per_clip=config.data.pairs_per_record,
         process_index=process_index,
         process_count=process_count,
     )

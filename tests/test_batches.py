@@ -67,6 +67,10 @@ def test_resuming_continues_the_same_batches(start):
     whole = take(pairs(clips, **settings), start + 3)
     for expected, found in zip(whole[start:], take(pairs(clips, start_step=start, **settings), 3), strict=True):
         np.testing.assert_array_equal(np.stack(expected), np.stack(found))
+    settings["pairs_per_clip"] = 4
+    whole = take(pairs(clips, **settings), start + 3)
+    for expected, found in zip(whole[start:], take(pairs(clips, start_step=start, **settings), 3), strict=True):
+        np.testing.assert_array_equal(np.stack(expected), np.stack(found))
     long = take(windows(clips, num_frames=3, batch_size=6, seed=5), start + 2)
     again = take(windows(clips, num_frames=3, batch_size=6, seed=5, start_step=start), 2)
     np.testing.assert_array_equal(long[start:], again)
@@ -77,13 +81,26 @@ def test_the_seed_changes_the_batches():
     assert (first != second).any()
 
 
-def test_shares_of_the_processes_make_up_the_batch():
+@pytest.mark.parametrize("pairs_per_clip", [1, 4])
+def test_shares_of_the_processes_make_up_the_batch(pairs_per_clip):
     clips, settings = numbered_clips(), {"batch_size": 6, "seed": 1, "augmentation": AugmentationConfig()}
+    settings["pairs_per_clip"] = pairs_per_clip
     whole = take(pairs(clips, **settings), 4)
     shares = [take(pairs(clips, process_index=i, process_count=3, **settings), 4) for i in range(3)]
     for step, batch in enumerate(whole):
         np.testing.assert_array_equal(batch.source, np.concatenate([share[step].source for share in shares]))
         np.testing.assert_array_equal(batch.driving, np.concatenate([share[step].driving for share in shares]))
+
+
+def test_several_pairs_may_come_of_each_visit_to_a_clip():
+    batches = take(pairs(numbered_clips(), batch_size=10, seed=4, pairs_per_clip=4), 8)  # visits straddle batches
+    source, driving = (which(np.concatenate([pair[i] for pair in batches])) for i in range(2))
+    np.testing.assert_array_equal(source[0], driving[0])
+    visits = source[0].reshape(2, 10, 4)
+    np.testing.assert_array_equal(visits, visits[..., :1].repeat(4, -1))
+    np.testing.assert_array_equal(np.sort(visits[..., 0], 1), np.tile(np.arange(10), (2, 1)))
+    assert (source[1] < driving[1]).all()
+    assert len(set(zip(source[1], driving[1], strict=True))) == 15
 
 
 def test_windows_are_consecutive_and_pass_over_short_clips():

@@ -174,6 +174,23 @@ def test_too_short_is_not_unreadable(sources, tmp_path):
     assert json.loads(index.read_text())["left_out"] == clips.left_out
 
 
+def test_skipping_goes_on_however_much_is_unreadable(sources, tmp_path):
+    make = Decoder()
+
+    def decode(source):
+        if int(source.name[:2]) >= 5:
+            raise InputError(f"{source.name}: nonsense")
+        return make(source)
+
+    with pytest.raises(InputError, match=r"more than a tenth of 30.*4 so far.*--skip-unreadable goes on"):
+        open_cached(sources, decode, tmp_path)
+    skipping = {"settings": {}, "frame_shape": (4, 4, 1), "cache_dir": tmp_path / "cache", "label": "data"}
+    clips = cached_clips(sources, decode, **skipping, skip_unreadable=True)
+    assert (len(clips.names), len(clips.left_out)) == (5, 25)
+    with pytest.raises(InputError, match="more than a tenth of 30"):  # although the cache is there now
+        open_cached(sources, decode, tmp_path)
+
+
 def test_work_in_parallel_keeps_the_order():
     def slow_first(number):
         time.sleep(0.03 if number == 0 else 0)

@@ -38,6 +38,15 @@ def center_square(frames: Frames) -> UInt8[np.ndarray, "t side side c"]:
     return frames[:, top : top + side, left : left + side]
 
 
+def to_channels(frames: Frames, num_channels: int) -> UInt8[np.ndarray, "t h w num_channels"]:
+    """RGB frames as gray (ITU-R 601 luma), or gray frames as RGB, if they are not as asked for."""
+    if frames.shape[-1] == num_channels:
+        return frames
+    if num_channels == 3:
+        return np.repeat(frames, 3, -1)
+    return np.stack([np.asarray(Image.fromarray(frame).convert("L")) for frame in frames])[..., None]
+
+
 def read_image(path: Path, *, num_channels: int = 3) -> UInt8[np.ndarray, "h w c"]:
     """A still image the right way up; transparent parts on white, 16 bits scaled to 8.
 

@@ -5,6 +5,7 @@ imports no TensorFlow; making the first batch does.
 """
 
 from vidcomp_jax.data.augment import AugmentationConfig
+from vidcomp_jax.data.bair import BairClips, BairConfig
 from vidcomp_jax.data.batches import Pair, import_tensorflow, pairs, windows
 from vidcomp_jax.data.clips import ArrayClips, Clips, Split
 from vidcomp_jax.data.datasets import DataConfig, open_clips
@@ -15,6 +16,8 @@ from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
 __all__ = [
     "ArrayClips",
     "AugmentationConfig",
+    "BairClips",
+    "BairConfig",
     "Clips",
     "DataConfig",
     "FolderConfig",

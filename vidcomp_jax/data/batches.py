@@ -9,6 +9,7 @@ rows of the batch.
 import atexit
 import contextlib
 import functools
+import itertools
 import os
 import sys
 import weakref
@@ -17,7 +18,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 
 from vidcomp_jax.data.augment import AugmentationConfig, augment
 from vidcomp_jax.data.clips import Clips
@@ -47,6 +48,7 @@ def pairs(
     seed: int,
     start_step: int = 0,
     augmentation: AugmentationConfig | None = None,
+    pairs_per_clip: int = 1,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Pair]:
@@ -57,6 +59,7 @@ def pairs(
         batch_size: size of the whole batch, over all processes.
         seed: of the order, the frames and the augmentation.
         augmentation: None takes the frames as they are.
+        pairs_per_clip: examples in a row that show the same clip, which is read once for all of them.
         process_index, process_count: this process makes rows [index * b, (index + 1) * b) of every batch, with
             b = batch_size / process_count.
 
@@ -69,15 +72,24 @@ def pairs(
     if clips.lengths[shortest] < 2:
         raise InputError(f"{clips.names[shortest]}: one frame, but a training pair needs two different ones")
 
-    def example(number: int) -> Float[np.ndarray, "2 h w c"]:
-        clip, rng = order.draw(number)
-        first, second = rng.integers(clips.lengths[clip] - np.arange(2))
-        frames = _as_float(clips.frames(clip, sorted((int(first), int(second + (second >= first))))))
-        return frames if augmentation is None else augment(frames, augmentation, rng)
+    def examples(numbers: range) -> Float[np.ndarray, "b 2 h w c"]:
+        taken, rngs = [], []
+        for visit, group in itertools.groupby(numbers, lambda number: number // pairs_per_clip):
+            clip, rng = order.draw(visit)
+            shown = [number - visit * pairs_per_clip for number in group]
+            taken.append(clips.frames(clip, _pairs_of(clips.lengths[clip], pairs_per_clip, rng)[shown].ravel()))
+            if augmentation is not None:
+                own = [rng] if pairs_per_clip == 1 else rng.spawn(pairs_per_clip)
+                rngs += [own[place] for place in shown]
+        batch = _as_float(np.concatenate(taken)).reshape(-1, 2, *clips.frame_shape)
+        if augmentation is not None:
+            for pair, rng in zip(batch, rngs, strict=True):
+                pair[:] = augment(pair, augmentation, rng)
+        return batch
 
     rows = _share(batch_size, process_index, process_count)
     shape = (len(rows), 2, *clips.frame_shape)
-    return (Pair(batch[:, 0], batch[:, 1]) for batch in _stream(example, batch_size, rows, start_step, shape))
+    return (Pair(batch[:, 0], batch[:, 1]) for batch in _stream(examples, batch_size, rows, start_step, shape))
 
 
 def windows(
@@ -108,8 +120,11 @@ def windows(
         start = rng.integers(clips.lengths[clip] - num_frames + 1)
         return _as_float(clips.frames(clip, np.arange(start, start + num_frames)))
 
+    def examples(numbers: range) -> np.ndarray:
+        return np.stack([example(number) for number in numbers])
+
     rows = _share(batch_size, process_index, process_count)
-    return _stream(example, batch_size, rows, start_step, (len(rows), num_frames, *clips.frame_shape))
+    return _stream(examples, batch_size, rows, start_step, (len(rows), num_frames, *clips.frame_shape))
 
 
 def import_tensorflow() -> ModuleType:
@@ -160,8 +175,14 @@ class _Order:
         return np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self._groups))
 
 
+def _pairs_of(length: int | np.integer, count: int, rng: np.random.Generator) -> Int[np.ndarray, "count 2"]:
+    """Pairs of different frames, the earlier one first."""
+    first, second = np.divmod(rng.integers(length * (length - 1), size=count), length - 1)
+    return np.sort(np.stack([first, second + (second >= first)], 1))
+
+
 def _as_float(frames: np.ndarray) -> np.ndarray:
-    return frames.astype(np.float32) / np.float32(255)
+    return np.divide(frames, np.float32(255), dtype=np.float32)
 
 
 def _share(batch_size: int, process_index: int, process_count: int) -> range:
@@ -177,15 +198,16 @@ def _share(batch_size: int, process_index: int, process_count: int) -> range:
 
 
 def _stream(
-    example: Callable[[int], np.ndarray], batch_size: int, rows: range, start_step: int, shape: tuple[int, ...]
+    examples: Callable[[range], np.ndarray], batch_size: int, rows: range, start_step: int, shape: tuple[int, ...]
 ) -> Iterator[np.ndarray]:
-    """Batches of `example(step * batch_size + row)`, made ahead of time on a few threads, handed out in order."""
+    """Batches of the examples step * batch_size + row, made ahead of time on a few threads, handed out in order."""
     tf = import_tensorflow()
     failures: list[Exception] = []
 
     def batch(step: np.integer) -> np.ndarray:
         try:
-            return np.stack([example(int(step) * batch_size + row) for row in rows])
+            first = int(step) * batch_size
+            return examples(range(first + rows.start, first + rows.stop))
         except Exception as error:  # TensorFlow would hand on its text only
             failures.append(error)
             raise

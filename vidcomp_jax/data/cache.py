@@ -26,7 +26,7 @@ from tqdm import tqdm
 from vidcomp_jax.data.clips import ArrayClips
 from vidcomp_jax.errors import InputError
 
-_FORMAT = 1
+_FORMAT = 2
 _UNREADABLE_SHARE = 0.1
 _STALE_SECONDS = 24 * 3600
 _PROJECT_AFTER = 10
@@ -71,6 +71,7 @@ def cached_clips(
     frame_shape: tuple[int, int, int],
     cache_dir: Path,
     label: str,
+    skip_unreadable: bool = False,
 ) -> ArrayClips:
     """The clips that `decode` makes of all `sources`, in order, from the cache or decoded now.
 
@@ -78,16 +79,19 @@ def cached_clips(
         decode: called on several threads; raises InputError for what cannot be read, TooShort for too few frames.
         settings: what the result depends on besides the files; JSON.
         label: names the data set in messages, the progress bar and the cache's folder.
+        skip_unreadable: go on however many sources are unreadable.
 
     Raises:
-        InputError: more than a tenth of the sources is unreadable, no clip is left, the disk is too full, or a cache
-            was damaged later. Fewer unreadable sources are logged and stand in the result's `left_out`.
+        InputError: more than a tenth of the sources is unreadable and not skipped, no clip is left, the disk is too
+            full, or a cache was damaged later. Fewer unreadable sources are logged, and stand in `left_out`.
     """
+    outcomes = Outcomes(label, len(sources), skip_unreadable)
     folder = cache_dir / f"{label}-{fingerprint(sources, settings)}"
     if not folder.exists():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        _make(folder, sources, decode, frame_shape, label)
-    clips = _open(folder, frame_shape)
+        _make(folder, sources, decode, frame_shape, outcomes)
+    clips, unreadable = _open(folder, frame_shape)
+    outcomes.check(unreadable)
     report_left_out(label, clips.left_out, len(sources))
     return clips
 
@@ -106,28 +110,37 @@ class Outcomes:
     """Counts what cannot be used of a data set, and stops when it is too much.
 
     Attributes:
+        label: names the data set.
         left_out: name -> reason.
+        unreadable: for those that cannot be read, the reason once more; too short is not unreadable.
     """
 
-    def __init__(self, label: str, total: int):
+    def __init__(self, label: str, total: int, skip_unreadable: bool):
+        self.label = label
         self.left_out: dict[str, str] = {}
-        self._label, self._total, self._unreadable = label, total, 0
+        self.unreadable: list[str] = []
+        self._total, self._skip = total, skip_unreadable
 
     def leave_out(self, source: Source, error: InputError):
-        """Note why `source` is not used; raise once more than a tenth is unreadable."""
+        """Note why `source` is not used; raise once more than a tenth is unreadable and this is not skipped."""
         self.left_out[source.name] = str(error)
-        self._unreadable += not isinstance(error, TooShort)
-        if self._unreadable > _UNREADABLE_SHARE * self._total:
+        if not isinstance(error, TooShort):
+            self.unreadable.append(str(error))
+        self.check(self.unreadable)
+
+    def check(self, unreadable: Sequence[str]):
+        """Raise if more than a tenth is `unreadable`, for the reasons given, and this is not skipped."""
+        if not self._skip and len(unreadable) > _UNREADABLE_SHARE * self._total:
             raise InputError(
-                f"{self._label}: more than a tenth of {self._total} videos cannot be read; {self._unreadable} so far, "
-                f"the last is {error}"
+                f"{self.label}: more than a tenth of {self._total} videos cannot be read; {len(unreadable)} so far, "
+                f"the last is {unreadable[-1]}; --skip-unreadable goes on without them"
             )
 
     def check_any_left(self, count: int):
         """Raise if no clip came of all the sources."""
         if not count:
             name, reason = next(iter(self.left_out.items()))
-            raise InputError(f"{self._label}: none of {self._total} videos can be used; for instance {name}: {reason}")
+            raise InputError(f"{self.label}: none of {self._total} videos can be used; for instance {name}: {reason}")
 
 
 def report_left_out(label: str, left_out: dict[str, str], total: int):
@@ -161,13 +174,13 @@ def in_parallel(work: Callable[[S], T], items: Sequence[S], label: str) -> Itera
         executor.shutdown(cancel_futures=True)
 
 
-def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, label: str):
+def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes):
     _remove_stale(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         temporary.mkdir()
         with (temporary / "frames.bin").open("wb") as file:
-            index = _write_clips(file, sources, decode, frame_shape, label)
+            index = _write_clips(file, sources, decode, frame_shape, outcomes)
         (temporary / "index.json").write_text(json.dumps(index))
         with contextlib.suppress(FileExistsError):
             _rename(temporary, folder)
@@ -188,11 +201,10 @@ def _rename(temporary: Path, folder: Path):
         raise
 
 
-def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape, label: str) -> dict:
-    outcomes = Outcomes(label, len(sources))
+def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes) -> dict:
     clips: list[Clip] = []
     total, done = sum(map(_num_bytes, sources)), 0
-    for number, (source, result) in enumerate(in_parallel(decode, sources, f"decoding {label}"), 1):
+    for number, (source, result) in enumerate(in_parallel(decode, sources, f"decoding {outcomes.label}"), 1):
         if isinstance(result, InputError):
             outcomes.leave_out(source, result)
             result = []
@@ -212,6 +224,7 @@ def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape,
         "subjects": numbered([clip.subject for clip in clips]),
         "fps": rates.most_common(1)[0][0],
         "left_out": outcomes.left_out,
+        "unreadable": outcomes.unreadable,
     }
 
 
@@ -221,12 +234,12 @@ def numbered(subjects: Sequence[str]) -> list[int]:
     return [numbers[subject] for subject in subjects]
 
 
-def _open(folder: Path, frame_shape: tuple[int, int, int]) -> ArrayClips:
+def _open(folder: Path, frame_shape: tuple[int, int, int]) -> tuple[ArrayClips, list[str]]:
     try:
         index = json.loads((folder / "index.json").read_text())
-        count = sum(index["lengths"])
+        count, unreadable = sum(index["lengths"]), index.pop("unreadable")
         array = np.asarray(np.memmap(folder / "frames.bin", np.uint8, "r"))
-        return ArrayClips(array.reshape(count, *frame_shape), **index)
+        return ArrayClips(array.reshape(count, *frame_shape), **index), unreadable
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder}: this cache was damaged ({error}); delete the folder to have it made again"

@@ -4,9 +4,12 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from vidcomp_jax.config_file import MAY_CHANGE
+from vidcomp_jax.data.bair import BairConfig, open_bair
 from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.data.folder import FolderConfig, open_folder
 from vidcomp_jax.data.kth import KthConfig, open_kth
@@ -28,6 +31,13 @@ class DataConfig:
     """1 for gray, 3 for RGB."""
     cache_dir: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Where decoded clips are kept; by default $XDG_CACHE_HOME/vidcomp_jax or ~/.cache/vidcomp_jax."""
+    skip_unreadable: bool = dataclasses.field(default=False, metadata=MAY_CHANGE)
+    """Go on without what cannot be read, however much it is. By default one damaged record of BAIR stops, and so do
+    damaged videos once they are more than a tenth."""
+    pairs_per_record: int = 1
+    """Training pairs drawn from a clip whenever it is read: more of them read less and are less varied."""
+    bair: Annotated[BairConfig, tyro.conf.arg(name="")] = BairConfig()
+    """Used by name=bair."""
     kth: KthConfig = KthConfig()
     """Used by name=kth."""
     folder: FolderConfig = FolderConfig()
@@ -40,6 +50,8 @@ class DataConfig:
             raise InputError(f"size is {self.size}; it must be a positive multiple of 4, such as 64, 128 or 256")
         if self.num_channels not in (1, 3):
             raise InputError(f"num_channels is {self.num_channels}; it must be 1 (gray) or 3 (RGB)")
+        if self.pairs_per_record < 1:
+            raise InputError(f"pairs_per_record is {self.pairs_per_record}; at least 1 is needed")
         if self.name not in _READERS:
             raise InputError(f"data set name is {self.name!r}; it must be one of {', '.join(_READERS)}")
 
@@ -69,12 +81,12 @@ def _folder(config: DataConfig, split: Split) -> Clips:
     return open_folder(_data_dir(config), split, config=config.folder, **_frames(config))
 
 
+def _bair(config: DataConfig, split: Split) -> Clips:
+    return open_bair(_data_dir(config), split, config=config.bair, **_frames(config))
+
+
 def _synthetic(config: DataConfig, split: Split) -> Clips:
     return SyntheticClips(config.synthetic, split, size=config.size, num_channels=config.num_channels)
-
-
-def _bair(config: DataConfig, split: Split) -> Clips:
-    raise InputError("data set bair cannot be read yet; choose kth, folder or synthetic")
 
 
 _READERS: dict[str, Callable[[DataConfig, Split], Clips]] = {
@@ -86,7 +98,12 @@ _READERS: dict[str, Callable[[DataConfig, Split], Clips]] = {
 
 
 def _frames(config: DataConfig) -> dict:
-    return {"size": config.size, "num_channels": config.num_channels, "cache_dir": config.cache_folder}
+    return {
+        "size": config.size,
+        "num_channels": config.num_channels,
+        "cache_dir": config.cache_folder,
+        "skip_unreadable": config.skip_unreadable,
+    }
 
 
 def _data_dir(config: DataConfig) -> Path:

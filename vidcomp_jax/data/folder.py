@@ -63,12 +63,19 @@ class FolderConfig:
 
 
 def open_folder(
-    data_dir: Path, split: Split, *, size: int, num_channels: int, cache_dir: Path, config: FolderConfig
+    data_dir: Path,
+    split: Split,
+    *,
+    size: int,
+    num_channels: int,
+    cache_dir: Path,
+    config: FolderConfig,
+    skip_unreadable: bool = False,
 ) -> Clips:
     """One clip a video, named by its path below the split's folder.
 
     Raises:
-        InputError: there are no videos, too few to split, or more than a tenth is unreadable.
+        InputError: there are no videos, too few to split, or more than a tenth is unreadable and not skipped.
     """
     sources = split_sources(data_dir, split, config)
     reader = _Reader(size, num_channels, config)
@@ -82,9 +89,11 @@ def open_folder(
             frame_shape=reader.frame_shape,
             cache_dir=cache_dir,
             label=label,
+            skip_unreadable=skip_unreadable,
         )
     else:
-        clips = StreamedClips(sources, reader, cache_dir / f"{label}-{fingerprint(sources, settings)}.json", label)
+        index_path = cache_dir / f"{label}-{fingerprint(sources, settings)}.json"
+        clips = StreamedClips(sources, reader, index_path, Outcomes(label, len(sources), skip_unreadable))
     if not config.id_sampling:
         clips.subjects = np.arange(len(clips.names))
     return clips
@@ -215,10 +224,11 @@ class StreamedClips:
     Frame counts are looked up once and kept in the small file `index_path`.
     """
 
-    def __init__(self, sources: list[Source], reader: _Reader, index_path: Path, label: str):
+    def __init__(self, sources: list[Source], reader: _Reader, index_path: Path, outcomes: Outcomes):
         if not index_path.exists():
-            _write_index(index_path, sources, reader, label)
+            _write_index(index_path, sources, reader, outcomes)
         index = json.loads(index_path.read_text())
+        outcomes.check(index["unreadable"])
         self.left_out: dict[str, str] = index["left_out"]
         self._sources = [source for source in sources if source.name not in self.left_out]
         self._reader = reader
@@ -227,17 +237,16 @@ class StreamedClips:
         self.subjects = np.array(numbered([subject(source) for source in self._sources]))
         self.fps = float(index["fps"])
         self.frame_shape = reader.frame_shape
-        report_left_out(label, self.left_out, len(sources))
+        report_left_out(outcomes.label, self.left_out, len(sources))
 
     def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
         """Frames `indices` of clip number `clip`; see `Clips.frames`."""
         return self._reader.frames(self._sources[clip], checked(indices, self.lengths[clip]))
 
 
-def _write_index(path: Path, sources: list[Source], reader: _Reader, label: str):
-    outcomes = Outcomes(label, len(sources))
+def _write_index(path: Path, sources: list[Source], reader: _Reader, outcomes: Outcomes):
     measured = []
-    for source, result in in_parallel(reader.measure, sources, f"measuring {label}"):
+    for source, result in in_parallel(reader.measure, sources, f"measuring {outcomes.label}"):
         if isinstance(result, InputError):
             outcomes.leave_out(source, result)
         else:
@@ -246,7 +255,12 @@ def _write_index(path: Path, sources: list[Source], reader: _Reader, label: str)
     lengths, rates = zip(*measured, strict=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    index = {"lengths": lengths, "fps": max(rates, key=rates.count), "left_out": outcomes.left_out}
+    index = {
+        "lengths": lengths,
+        "fps": max(rates, key=rates.count),
+        "left_out": outcomes.left_out,
+        "unreadable": outcomes.unreadable,
+    }
     temporary.write_text(json.dumps(index))
     os.replace(temporary, path)
 

@@ -40,7 +40,14 @@ class KthConfig:
 
 
 def open_kth(
-    data_dir: Path, split: Split, *, size: int, num_channels: int, cache_dir: Path, config: KthConfig
+    data_dir: Path,
+    split: Split,
+    *,
+    size: int,
+    num_channels: int,
+    cache_dir: Path,
+    config: KthConfig,
+    skip_unreadable: bool = False,
 ) -> ArrayClips:
     """Clips named `<action>/<file>[first:last+1]`; `left_out` names videos that are unreadable or too short.
 
@@ -55,6 +62,7 @@ def open_kth(
         frame_shape=(size, size, num_channels),
         cache_dir=cache_dir,
         label=f"kth-{size}-{split}",
+        skip_unreadable=skip_unreadable,
     )
 
 

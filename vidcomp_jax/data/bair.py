@@ -1,0 +1,180 @@
+"""BAIR robot pushing (Ebert et al., 2017) as downloaded: its TFRecord files in, clips of 30 frames of one camera out.
+
+Nothing is unpacked beforehand. A clip is a record (a trajectory): reading frames of it reads the record, verifies its
+checksum, and takes only these frames out of it. They are stored with 64x64 pixels and resized like those of every
+other data set. With `tfds`, the records that TensorFlow Datasets prepared of the same files are read instead.
+"""
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from vidcomp_jax.data.bair_files import find_damaged, find_files, find_prepared, list_records, name_of
+from vidcomp_jax.data.cache import report_left_out
+from vidcomp_jax.data.clips import Index, Indices, Split, checked
+from vidcomp_jax.data.records import Features, Record
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.image_io import resize, to_channels
+
+LENGTH = 30
+_STORED = (64, 64, 3)
+_FLOATS = {"action": 4, "endeffector_pos": 3}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BairConfig:
+    """What is read of the BAIR trajectories."""
+
+    camera: Literal["aux1", "main"] = "aux1"
+    """BAIR: which of the two cameras."""
+    tfds: bool = False
+    """BAIR: read bair_robot_pushing_small as TensorFlow Datasets prepared it; --data-dir is then the folder of TFDS."""
+
+    def __post_init__(self):
+        if self.camera not in ("aux1", "main"):
+            raise InputError(f"camera is {self.camera!r}; it must be aux1 or main")
+
+
+class BairClips:
+    """Trajectories, read whenever frames are asked for; attributes are those of `Clips`.
+
+    `names` are `<file>_<number of the record>`. The records do not say their rate; 10 frames a second is nominal.
+    `left_out` says what is not used, name -> reason; `records` where the clips lie.
+    """
+
+    fps = 10.0
+
+    def __init__(self, records: Sequence[Record], reader: "RecordReader", left_out: Mapping[str, str] | None = None):
+        self.records, self.left_out = list(records), dict(left_out or {})
+        self.names = [name_of(record) for record in records]
+        self.lengths = np.full(len(records), LENGTH)
+        self.subjects = np.arange(len(records))
+        self.frame_shape = reader.frame_shape
+        self._reader = reader
+
+    def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
+        """Frames `indices` of clip number `clip`; see `Clips.frames`."""
+        return self._reader.frames(self._record(clip), checked(indices, LENGTH))
+
+    def actions(self, clip: Index) -> Float32[np.ndarray, "30 4"]:
+        """What the robot was told to do at every frame, as recorded."""
+        return self._reader.floats(self._record(clip), "action")
+
+    def positions(self, clip: Index) -> Float32[np.ndarray, "30 3"]:
+        """Where the end effector was at every frame, as recorded."""
+        return self._reader.floats(self._record(clip), "endeffector_pos")
+
+    def _record(self, clip: Index) -> Record:
+        if not 0 <= clip < len(self.records):
+            raise IndexError(f"clip {clip} asked of {len(self.records)} clips")
+        return self.records[clip]
+
+
+def open_bair(
+    data_dir: Path,
+    split: Split,
+    *,
+    size: int,
+    num_channels: int,
+    cache_dir: Path,
+    config: BairConfig,
+    skip_unreadable: bool = False,
+) -> BairClips:
+    """The trajectories of one split. Opening finds the records; only the first one is read.
+
+    Args:
+        skip_unreadable: read all records once (the outcome is kept in `cache_dir`) and leave out the damaged ones.
+
+    Raises:
+        InputError: there are no such files, or one is damaged. Without `skip_unreadable` a damaged record is found
+            when it is read, and `frames` raises.
+    """
+    files = find_prepared(data_dir, split) if config.tfds else find_files(data_dir, split)
+    reader = RecordReader(size, num_channels, config)
+    records, left_out = list_records(files, skip_unreadable)
+    if skip_unreadable:
+        label = f"bair-{'tfds-' if config.tfds else ''}{config.camera}-{split}"
+        left_out |= find_damaged(records, reader.check, cache_dir, label)
+        records = [record for record in records if name_of(record) not in left_out]
+        report_left_out(label, left_out, len(records) + len(left_out))
+        if not records:
+            raise InputError(f"{files[0].parent}: nothing can be read; for instance {next(iter(left_out.values()))}")
+    else:
+        reader.check(records[0])
+    return BairClips(records, reader, left_out)
+
+
+class RecordReader:
+    """Takes what is asked for out of a record, of either form; safe to use from several threads."""
+
+    def __init__(self, size: int, num_channels: int, config: BairConfig):
+        self.frame_shape = (size, size, num_channels)
+        self._image, self._prepared = f"image_{config.camera}", config.tfds
+        self._example: Features | None = None
+
+    def frames(self, record: Record, indices: np.ndarray) -> UInt8[np.ndarray, "t h w c"]:
+        """Some frames of a record.
+
+        Raises:
+            InputError: the record is damaged, or is not one of BAIR.
+        """
+        features = self._features(record)
+        stored = np.empty((len(indices), *_STORED), np.uint8)
+        if self._prepared:
+            images = features.byte_strings(self._image)
+            _check(record, self._image, "frames", len(images), LENGTH)
+            for frame, index in zip(stored, indices, strict=True):
+                frame[:] = _decoded(record, self._image, images[index])
+        else:
+            for frame, index in zip(stored, indices, strict=True):
+                name = f"{index}/{self._image}/encoded"
+                pixels = features.byte_strings(name)
+                _check(record, name, "images", len(pixels), 1)
+                _check(record, name, "bytes", len(pixels[0]), frame.size)
+                frame[:] = np.frombuffer(pixels[0], np.uint8).reshape(_STORED)
+        return to_channels(resize(stored, self.frame_shape[0]), self.frame_shape[2])
+
+    def floats(self, record: Record, name: str) -> Float32[np.ndarray, "30 n"]:
+        """`action` or `endeffector_pos` of every frame; errors are those of `frames`."""
+        features, width = self._features(record), _FLOATS[name]
+        if self._prepared:
+            values = features.floats(name)
+            _check(record, name, "numbers", len(values), LENGTH * width)
+            return values.reshape(LENGTH, width)
+        rows = [features.floats(f"{index}/{name}") for index in range(LENGTH)]
+        for index, row in enumerate(rows):
+            _check(record, f"{index}/{name}", "numbers", len(row), width)
+        return np.stack(rows)
+
+    def check(self, record: Record) -> None:
+        """Raise an `InputError` unless everything in the record can be read."""
+        self.frames(record, np.arange(LENGTH))
+        for name in _FLOATS:
+            self.floats(record, name)
+
+    def _features(self, record: Record) -> Features:
+        features = Features(record, record.read(), self._example)
+        if self._example is None:
+            features.names()
+            self._example = features
+        return features
+
+
+def _decoded(record: Record, name: str, png: memoryview) -> np.ndarray:
+    try:
+        image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    except (OSError, SyntaxError, ValueError):
+        raise InputError(f"{record}: feature {name} holds an image that cannot be read") from None
+    _check(record, name, "pixels", image.shape, _STORED)
+    return image
+
+
+def _check(record: Record, name: str, what: str, found, expected) -> None:
+    if found != expected:
+        raise InputError(f"{record}: feature {name} holds {found} {what}, {expected} were expected")

@@ -1,0 +1,114 @@
+"""Files of BAIR robot pushing: a folder in, the places of all its records out, damaged ones named.
+
+The download unpacks to `softmotion30_44k/{train,test}/*.tfrecords`. What TensorFlow Datasets prepares of it is
+`bair_robot_pushing_small/VERSION/bair_robot_pushing_small-{train,test}.tfrecord-NNNNN-of-NNNNN`.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vidcomp_jax.data.cache import Source, fingerprint, in_parallel
+from vidcomp_jax.data.clips import Split
+from vidcomp_jax.data.records import Record, find_records
+from vidcomp_jax.errors import InputError
+
+_DOWNLOAD = "softmotion30_44k"
+_PREPARED = "bair_robot_pushing_small"
+
+
+def name_of(record: Record) -> str:
+    """Names a trajectory as TensorFlow Datasets does."""
+    return f"{record.path.name}_{record.number}"
+
+
+def find_files(data_dir: Path, split: Split) -> list[Path]:
+    """The record files of one split, in order of their names; `data_dir` holds or is `softmotion30_44k`."""
+    folder = next((path for path in (data_dir / _DOWNLOAD / split, data_dir / split) if path.is_dir()), None)
+    if folder is None:
+        raise InputError(f"{data_dir}: no {_DOWNLOAD}/{split} here; BAIR unpacks to {_DOWNLOAD}/{{train,test}}")
+    files = sorted(path for path in folder.iterdir() if path.suffix == ".tfrecords" and path.name[0] != ".")
+    if not files:
+        raise InputError(f"{folder}: no .tfrecords files here")
+    return files
+
+
+def find_prepared(data_dir: Path, split: Split) -> list[Path]:
+    """The record files that TensorFlow Datasets prepared of one split; `data_dir` is the one it was given."""
+    infos = sorted(data_dir.glob(f"{_PREPARED}/*/dataset_info.json"))
+    if not infos:
+        raise InputError(f"{data_dir}: no {_PREPARED}/VERSION/dataset_info.json here; prepare {_PREPARED} with TFDS")
+    folder = infos[-1].parent
+    try:
+        info = json.loads(infos[-1].read_text())
+        form = info.get("fileFormat", "tfrecord")
+        shards = next(entry["shardLengths"] for entry in info["splits"] if entry["name"] == split)
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise InputError(f"{infos[-1]}: not a dataset_info.json as TFDS writes it") from None
+    except StopIteration:
+        raise InputError(f"{infos[-1]}: has no split {split}") from None
+    if form != "tfrecord":
+        raise InputError(f"{folder}: prepared as {form}; prepare it with file_format=tfrecord, which is read here")
+    count = len(shards)
+    files = [folder / f"{_PREPARED}-{split}.tfrecord-{shard:05d}-of-{count:05d}" for shard in range(count)]
+    for file in files:
+        if not file.exists():
+            raise InputError(f"{file}: no such file, but dataset_info.json names {count} of them; prepare it again")
+    return files
+
+
+def list_records(files: Sequence[Path], skip_unreadable: bool) -> tuple[list[Record], dict[str, str]]:
+    """All records in order, and what cannot be found: name -> reason.
+
+    Raises:
+        InputError: a file is damaged, and `skip_unreadable` is not set.
+    """
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        found = list(pool.map(_records, files))
+    errors = {path.name: error for path, (_, error) in zip(files, found, strict=True) if error is not None}
+    if errors and not skip_unreadable:
+        raise next(iter(errors.values()))
+    records = list(itertools.chain.from_iterable(part for part, _ in found))
+    return records, {name: str(error) for name, error in errors.items()}
+
+
+def find_damaged(
+    records: Sequence[Record], check: Callable[[Record], None], cache_dir: Path, label: str
+) -> dict[str, str]:
+    """Name and reason of every record for which `check` raises an InputError; looked for once, kept in `cache_dir`."""
+    by_file = {path: list(group) for path, group in itertools.groupby(records, lambda record: record.path)}
+    sources = [Source(path.name, path, (path,)) for path in by_file]
+    known = cache_dir / f"{label}-{fingerprint(sources, {})}.json"
+    if known.exists():
+        return json.loads(known.read_text())
+
+    def damaged(source: Source) -> dict[str, str]:
+        reasons = {}
+        for record in by_file[source.path]:
+            try:
+                check(record)
+            except InputError as error:
+                reasons[name_of(record)] = str(error)
+        return reasons
+
+    found: dict[str, str] = {}
+    for _, reasons in in_parallel(damaged, sources, f"checking {label}"):
+        found |= reasons
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    temporary = known.with_name(f".{known.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(found))
+    os.replace(temporary, known)
+    return found
+
+
+def _records(path: Path) -> tuple[list[Record], InputError | None]:
+    records = []
+    try:
+        for record in find_records(path):
+            records.append(record)
+    except InputError as error:
+        return records, error
+    return records, None
