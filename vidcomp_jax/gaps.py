@@ -60,7 +60,7 @@ def find_gaps(
             raise InputError(f"{path}: one frame; a first and a last one are needed")
         known = info.num_frames >= num_frames
         times = np.linspace(0, info.num_frames - 1, num_frames if known else 2).round().astype(int)
-        frames = read_frames(path, num_channels=num_channels, indices=times)
+        frames = read_frames(path, num_channels=num_channels, indices=times.tolist())
         return gap(path.stem, frames, known, info.fps * (num_frames - 1) / (info.num_frames - 1))
 
     def pair(name: str, images: Sequence[Path]) -> Gap:

@@ -1,0 +1,182 @@
+"""From frames to completed clips by the four commands, and the one line each mistake gets."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from experiments import complete, extract_motion, train_autoregressive, train_motion_gan
+from experiments.commands import parse
+from experiments.configs import tiny
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.image_io import write_image
+from vidcomp_jax.model_files import fingerprint, load_fomm, save_fomm
+from vidcomp_jax.motion.clips import MotionClips
+from vidcomp_jax.video_io import VideoWriter, read_frames
+
+DATA = ["--dataset=synthetic", "--size=32", "--synthetic.num-train=4", "--synthetic.num-test=2", "--synthetic.length=6"]
+
+
+def extract(*arguments):
+    extract_motion.main(
+        parse(extract_motion.ExtractMotionConfig, [*DATA, *map(str, arguments)], extract_motion.PRESETS)
+    )
+
+
+def train(module, *arguments):
+    kinds = {
+        train_motion_gan: train_motion_gan.TrainMotionGANConfig,
+        train_autoregressive: train_autoregressive.TrainAutoregressiveConfig,
+    }
+    every = ["--num-frames=5", "--num-steps=2", "--batch-size=2", "--log-every=1"]
+    assert module.main(parse(kinds[module], [*every, *map(str, arguments)])) == 0
+
+
+def run_complete(*arguments):
+    complete.main(parse(complete.CompleteConfig, [*DATA, *map(str, arguments)], complete.PRESETS))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A keypoint model, motion of both splits, and a training run of either kind."""
+    folder = tmp_path_factory.mktemp("motion")
+    save_fomm(folder / "fomm", FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(0)))
+    for split in ("train", "test"):
+        extract(f"--fomm={folder / 'fomm'}", f"--split={split}", f"--output={folder / split}.npz", "--chunk=12")
+    files = (f"--motion={folder / 'train.npz'}", f"--validation={folder / 'test.npz'}")
+    gan = ["--wgan.hidden=4", "--wgan.noise=2", "--wgan.rounds-per-step=1"]
+    train(train_motion_gan, *files, f"--fomm={folder / 'fomm'}", f"--workdir={folder / 'gan'}", *gan)
+    train(train_autoregressive, *files, f"--workdir={folder / 'next'}", "--autoregressive.hidden=4")
+    return folder
+
+
+def test_extracted_motion_is_what_the_model_detects(work):
+    clips, model = MotionClips.load(work / "train.npz"), load_fomm(work / "fomm")
+    assert clips.names == tuple(f"walker-train-{i:05d}" for i in range(4))
+    assert (clips.fps, clips.split, clips.fingerprint) == (25.0, "train", fingerprint(model))
+    np.testing.assert_array_equal(clips.lengths, 6)
+    frames = np.concatenate(clips.preview)[:12].astype(np.float32) / 255
+    for found, expected in zip(clips.keypoints, model.detect(frames), strict=True):
+        np.testing.assert_allclose(found[:12], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("run", ["gan", "next"])
+def test_training_leaves_a_config_curves_panels_and_errors(work, run):
+    config = json.loads((work / run / "config.json").read_text())
+    assert config["trained_on"]["num_keypoints"] == 3
+    assert config["trained_on"]["fingerprint"] == fingerprint(load_fomm(work / "fomm"))
+    panels = {path.name for path in (work / run / "panels").iterdir()}
+    assert panels == {"curves-00000002.png", "samples-00000002.png"}
+    lines = [json.loads(line) for line in (work / run / "metrics.jsonl").read_text().splitlines()]
+    names = set().union(*lines)
+    losses = {"gan": {"critic_loss", "generator_loss", "penalty", "wasserstein"}, "next": {"next_frame_mse"}}
+    assert losses[run] | {"evaluation/error_best", "evaluation/error_linear"} <= names
+
+
+def test_all_methods_side_by_side(work, tmp_path):
+    output = tmp_path / "out"
+    run_complete(
+        *(f"--fomm={work / 'fomm'}", f"--output={output}", "--num-frames=6", "--samples=2", "--format=gif"),
+        *("--method", "linear", "wgan", "autoregressive", "--motion-model", work / "gan", work / "next"),
+    )
+    assert sorted(path.name for path in output.iterdir()) == ["index.html", "walker-test-00000", "walker-test-00001"]
+    folder, names = output / "walker-test-00000", ("linear", "wgan-1", "wgan-2", "autoregressive")
+    assert {path.name for path in folder.iterdir()} == {f"{name}.gif" for name in names} | {"keypoints.npz"}
+    truth = MotionClips.load(work / "test.npz")
+    with np.load(folder / "keypoints.npz") as keypoints:
+        for name in names:
+            assert keypoints[f"{name}/jacobian"].shape == (6, 3, 2, 2)
+            for end in (0, 5):
+                np.testing.assert_allclose(keypoints[f"{name}/position"][end], truth.keypoints.position[end], atol=1e-5)
+        assert np.abs(keypoints["wgan-1/position"] - keypoints["wgan-2/position"]).max() > 1e-3
+    for name in names:
+        video = read_frames(folder / f"{name}.gif", num_channels=1)
+        assert np.abs(video[0].astype(int) - truth.preview[0][0]).max() <= 1
+    page = (output / "index.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert page.count("<canvas>") == len(data["clips"]) == 2 * (3 + 4)
+    assert [clip["count"] for clip in data["clips"][:4]] == [1, 1, 6, 6]
+    assert not re.search(r'(?:src|href)="(?!data:)', page)  # nothing beside the file itself
+
+
+def test_videos_and_pairs_of_images(work, tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 1), np.uint8)
+    with VideoWriter(tmp_path / "in.gif", fps=10.0) as video:
+        video.write(frames)
+    write_image(tmp_path / "a.png", frames[0])
+    write_image(tmp_path / "b.png", frames[8])
+    common = (f"--fomm={work / 'fomm'}", "--num-frames=5", "--format=gif", "--render=first")
+    run_complete(*common, f"--output={tmp_path / 'video'}", "--input", tmp_path / "in.gif")
+    run_complete(*common, f"--output={tmp_path / 'pair'}", "--input", tmp_path / "a.png", tmp_path / "b.png")
+    with np.load(tmp_path / "video/in/keypoints.npz") as a, np.load(tmp_path / "pair/a-b/keypoints.npz") as b:
+        np.testing.assert_allclose(a["linear/position"], b["linear/position"], atol=1e-5)
+        assert (float(a["fps"]), float(b["fps"])) == (5.0, 25.0)  # nine frames' time takes five frames
+
+
+def test_one_clear_line_and_nothing_written(work, tmp_path):
+    fomm, output, clips = (
+        f"--fomm={work / 'fomm'}",
+        f"--output={tmp_path / 'out'}",
+        MotionClips.load(work / "train.npz"),
+    )
+    workdir = f"--workdir={tmp_path / 'run'}"
+
+    def refused(command, *arguments, says):
+        with pytest.raises(InputError, match=says) as error:
+            command(*arguments)
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "out").exists() and not (tmp_path / "run").exists()
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+    def motion(name, **changes):
+        dataclasses.replace(clips, **changes).save(tmp_path / name)
+        return tmp_path / name
+
+    save_fomm(tmp_path / "fomm", FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(1)))
+    other = f"--fomm={tmp_path / 'fomm'}"
+    learned = (output, "--method=wgan")
+    refused(run_complete, fomm, *learned, says="method wgan needs --motion-model")
+    refused(run_complete, fomm, *learned, f"--motion-model={work / 'next'}", says="given: autoregressive")
+    refused(run_complete, other, *learned, f"--motion-model={work / 'gan'}", says="fingerprint")
+    refused(run_complete, fomm, *learned, f"--motion-model={tmp_path / 'none'}", says="no such file")
+    refused(run_complete, fomm, output, "--num-frames=1", says="num_frames is 1")
+    refused(run_complete, fomm, output, "--num-frames=7", says="longest of 2 clips has 6")
+    refused(run_complete, fomm, output, "--method=cubic", says="cubic")
+    refused(run_complete, fomm, f"--output={tmp_path}", says="exists")
+    refused(run_complete, f"--fomm={tmp_path / 'none'}", output, says="none")
+    write_image(tmp_path / "small.png", np.zeros((32, 32, 1), np.uint8))
+    write_image(tmp_path / "large.png", np.zeros((64, 32, 1), np.uint8))
+    one, two = tmp_path / "small.png", tmp_path / "large.png"
+    refused(run_complete, fomm, output, "--input", one, says="first and the last frame")
+    refused(run_complete, fomm, output, "--input", one, two, says="32x32 and 32x64")
+    (tmp_path / "folder").mkdir()
+    refused(run_complete, fomm, output, "--input", tmp_path / "folder", says="no videos and no images")
+    write_image(tmp_path / "folder" / "0.png", np.zeros((32, 32, 1), np.uint8))
+    refused(run_complete, fomm, output, "--input", tmp_path / "folder", says="one image")
+
+    for module in (train_motion_gan, train_autoregressive):
+        files = (module, workdir, f"--motion={work / 'train.npz'}")
+        refused(train, *files, "--num-frames=7", says="longest of 4 clips has 6")
+        refused(train, *files, other, says="fingerprint")
+        refused(train, module, workdir, f"--motion={work / 'test.npz'}", says="train split")
+        refused(train, module, workdir, f"--motion={tmp_path / 'none.npz'}", says="no such file")
+        refused(train, *files, f"--validation={motion('foreign.npz', fingerprint='f')}", says="fingerprint f,")
+        few = clips.keypoints._replace(
+            position=clips.keypoints.position[:, :2], jacobian=clips.keypoints.jacobian[:, :2]
+        )
+        refused(train, *files, f"--validation={motion('few.npz', keypoints=few)}", says="2 keypoints a frame; 3")
+    refused(extract, f"--fomm={work / 'fomm'}", output, "--num-channels=3", says="channels")
+
+
+def test_short_clips_are_counted_and_left_out(work, tmp_path, capsys):
+    clips = MotionClips.load(work / "train.npz")
+    dataclasses.replace(clips, lengths=np.array([3, 9, 6, 6])).save(tmp_path / "motion.npz")
+    train(
+        *(train_autoregressive, f"--workdir={tmp_path / 'run'}", f"--motion={tmp_path / 'motion.npz'}"),
+        "--autoregressive.hidden=4",
+    )
+    assert "1 of 4 clips are shorter than 5 frames and left out" in capsys.readouterr().out
