@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from vidcomp_jax.data import Clips, DataConfig, KthConfig, open_clips
+from vidcomp_jax.data.kth import KthVideos
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.video_io import read_frames
 
@@ -110,6 +112,128 @@ def test_wrong_folders_are_named(tmp_path):
     shutil.copy(WALKING / AVI, empty)
     with pytest.raises(InputError, match="none of 1 videos shows persons 17 to 25"):
         open_clips(config(empty, tmp_path), "test")
+
+
+def zipped(archive, videos):
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as stored:
+        for video in videos:
+            stored.write(video, video.name)
+    return archive
+
+
+def test_archives_give_the_same_clips_as_the_files_in_them(tmp_path):
+    data = tmp_path / "kth"
+    data.mkdir()
+    shutil.copy(KTH_LIKE / "00sequences.txt", data)
+    zipped(data / "walking.zip", sorted(WALKING.iterdir()))
+    for _ in range(2):  # the second time some are unpacked as well
+        for split in ("train", "test"):
+            clips, expected = (open_clips(config(folder, tmp_path), split) for folder in (data, KTH_LIKE))
+            assert clips.names == expected.names
+            for clip in range(len(clips.names)):
+                np.testing.assert_array_equal(clips.frames(clip, range(16)), expected.frames(clip, range(16)))
+        (data / "walking").mkdir(exist_ok=True)
+        shutil.copy(WALKING / AVI, data / "walking")
+
+
+def test_damaged_archives_are_named(tree, tmp_path):
+    whole = zipped(tmp_path / "whole.zip", [WALKING / AVI]).read_bytes()
+    (tree.parent / "jogging.zip").write_bytes(whole[: len(whole) // 2])
+    settings = config(tree.parent, tmp_path)
+    with pytest.raises(InputError, match=r"jogging.zip: cut off or damaged, or not a zip archive"):
+        open_clips(settings, "train")
+    clips = open_clips(dataclasses.replace(settings, skip_unreadable=True), "train")
+    assert len(clips.names) == 11
+    assert list(clips.left_out) == ["jogging.zip"]
+
+
+def test_damaged_videos_in_an_archive_are_named(tmp_path):
+    damaged = bytearray(zipped(tmp_path / "whole.zip", [WALKING / AVI]).read_bytes())
+    damaged[len(damaged) // 2] ^= 255
+    with pytest.raises(InputError, match=rf"running.zip/{AVI}: damaged in its archive"):
+        open_clips(config(_folder_with(tmp_path / "bad", "running.zip", damaged), tmp_path), "train")
+    half = tmp_path / AVI
+    half.write_bytes((WALKING / AVI).read_bytes()[:9000])
+    inside = zipped(tmp_path / "half.zip", [half]).read_bytes()
+    with pytest.raises(InputError, match=rf"running.zip/{AVI}: .*header announces 48 frames"):
+        open_clips(config(_folder_with(tmp_path / "half", "running.zip", inside), tmp_path), "train")
+    with pytest.raises(InputError, match="no AVI files here"):
+        open_clips(config(_folder_with(tmp_path / "none", "a.zip", b"PK\x05\x06" + bytes(18)), tmp_path), "train")
+
+
+def _folder_with(folder, name, content):
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    return folder
+
+
+def test_ranges_bound_the_clips(tmp_path):
+    data = tmp_path / "kth"
+    shutil.copytree(KTH_LIKE, data)
+    (data / "00sequences.txt").write_text(
+        "The sequences of KTH; person01 is the first of 25.\n\n"
+        "person01_walking_d1\t\tframes\t2-20, 25-41\n"
+        "person02_walking_d1\t*missing*\n"
+        "person01_running_d1\tframes\t1-90\n"
+        "person03_walking_d1\tframes\t1-15, 1-27\n"
+    )
+    clips = open_clips(config(data, tmp_path), "train")
+    first, third = f"walking/{AVI}", "walking/person03_walking_d1_uncomp.avi"
+    assert clips.names[:4] == [
+        f"{first}[1:17]",
+        f"{first}[24:40]",
+        f"{third}[0:16]",
+        "walking/person05_walking_d1_uncomp.avi[0:16]",
+    ]
+    video = read_frames(WALKING / AVI, num_channels=1)[..., 0]
+    expected = np.asarray(Image.fromarray(video[39, :, 20:140]).resize((64, 64), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(clips.frames(1, [15])[0, ..., 0], expected)
+    assert list(clips.left_out) == [f"{third}[0:15]"]
+    assert "line 6: frames 1-15 of" in clips.left_out[f"{third}[0:15]"]
+
+
+def test_ranges_that_do_not_fit_the_videos_are_named(tmp_path, caplog):
+    data = tmp_path / "kth"
+    shutil.copytree(KTH_LIKE, data)
+    listed = data / "00sequences.txt"
+    listed.write_text("person01_walking_d1 frames 20-60\n")
+    clips = open_clips(config(data, tmp_path), "train")
+    assert clips.names[0] == f"walking/{AVI}[19:35]"
+    reason = f"{listed} line 1: frames 20-60 of walking/{AVI}, which has 48; those past its end are left out"
+    assert clips.left_out == {f"walking/{AVI}[19:60]": reason}
+    listed.write_text("person01_walking_d1 frames 20-60\nperson01_walking_d4 frames 1-90\n")
+    with pytest.raises(InputError, match=r"more than a tenth of 12.*line 2: names walking/person01_walking_d4_uncomp"):
+        open_clips(config(data, tmp_path), "train")
+    clips = open_clips(config(data, tmp_path, skip_unreadable=True), "train")
+    assert len(clips.left_out) == 2 and "2 of 12 videos left out" in caplog.text
+    for line in ("frames 30-20", "frames 0-20", "frames 1-20,", "1-20", "frames", "frames one"):
+        listed.write_text(f"\nperson01_walking_d1 {line}\n")
+        with pytest.raises(InputError, match=r"00sequences.txt line 2: not frames FIRST-LAST"):
+            open_clips(config(data, tmp_path), "train")
+
+
+@pytest.mark.parametrize(
+    ("split", "test"), [("official", [2, 3, 5, 6, 7, 8, 9, 10, 22]), ("seed", [25]), ("literature", [*range(17, 26)])]
+)
+def test_every_split_keeps_persons_apart(tmp_path, split, test):
+    for person in range(1, 26):
+        shutil.copy(WALKING / AVI, tmp_path / f"person{person:02d}_walking_d1_uncomp.avi")
+    kth = KthConfig(split=split)
+    found = [
+        [int(source.path.name[6:8]) for source in KthVideos(tmp_path, part, kth).sources] for part in ("train", "test")
+    ]
+    assert found[1] == test
+    assert found[0] == [p for p in range(1, 26 if split != "seed" else 24) if p not in test]
+
+
+def test_a_video_without_an_index_is_read_whole(tree, tmp_path):
+    """Some of KTH end before their index; the frames are all there."""
+    video = tree / "person01_walking_d1_uncomp.avi"
+    data = video.read_bytes()
+    video.write_bytes(data[: data.rindex(b"idx1")])
+    clips = open_clips(config(tree.parent, tmp_path), "train")
+    np.testing.assert_array_equal(clips.frames(0, range(16)), clips.frames(1, range(16)))
+    assert not clips.left_out
 
 
 def test_wrong_settings_are_named():

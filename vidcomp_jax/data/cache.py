@@ -63,9 +63,16 @@ class Clip(NamedTuple):
     fps: float
 
 
+class LeftOut(NamedTuple):
+    """A part of a source that gives no clip: its name, and why; of type TooShort if it could be read."""
+
+    name: str
+    error: InputError
+
+
 def cached_clips(
     sources: Sequence[Source],
-    decode: Callable[[Source], list[Clip]],
+    decode: Callable[[Source], Sequence[Clip | LeftOut]],
     *,
     settings: dict,
     frame_shape: tuple[int, int, int],
@@ -121,9 +128,9 @@ class Outcomes:
         self.unreadable: list[str] = []
         self._total, self._skip = total, skip_unreadable
 
-    def leave_out(self, source: Source, error: InputError):
-        """Note why `source` is not used; raise once more than a tenth is unreadable and this is not skipped."""
-        self.left_out[source.name] = str(error)
+    def leave_out(self, name: str, error: InputError):
+        """Note why what is called `name` is not used; raise once too much is unreadable."""
+        self.left_out[name] = str(error)
         if not isinstance(error, TooShort):
             self.unreadable.append(str(error))
         self.check(self.unreadable)
@@ -206,9 +213,11 @@ def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape,
     total, done = sum(map(_num_bytes, sources)), 0
     for number, (source, result) in enumerate(in_parallel(decode, sources, f"decoding {outcomes.label}"), 1):
         if isinstance(result, InputError):
-            outcomes.leave_out(source, result)
-            result = []
+            result = [LeftOut(source.name, result)]
         for clip in result:
+            if isinstance(clip, LeftOut):
+                outcomes.leave_out(*clip)
+                continue
             if clip.frames.dtype != np.uint8 or clip.frames.shape[1:] != frame_shape:
                 raise ValueError(f"{clip.name}: frames {clip.frames.shape[1:]} do not match {frame_shape}")
             file.write(np.ascontiguousarray(clip.frames).data)

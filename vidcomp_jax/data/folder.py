@@ -248,7 +248,7 @@ def _write_index(path: Path, sources: list[Source], reader: _Reader, outcomes: O
     measured = []
     for source, result in in_parallel(reader.measure, sources, f"measuring {outcomes.label}"):
         if isinstance(result, InputError):
-            outcomes.leave_out(source, result)
+            outcomes.leave_out(source.name, result)
         else:
             measured.append(result)
     outcomes.check_any_left(len(measured))

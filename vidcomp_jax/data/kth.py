@@ -1,34 +1,38 @@
-"""KTH actions (Schuldt et al., 2004) as downloaded: a tree of AVI files in, gray 16-frame clips of one split out.
+"""KTH actions (Schuldt et al., 2004) as downloaded: archives or AVI files in, gray 16-frame clips of one split out.
 
-Files are `<action>/personNN_<action>_dM_uncomp.avi`, 160x120 pixels, 25 frames a second. Columns 20 to 140 are kept,
-resized, and every video is cut into clips that follow each other without overlap; frames that do not fill a clip are
-dropped.
+The videos have 160x120 pixels and 25 frames a second (`kth_files.py` finds them). Columns 20 to 140 are kept, resized,
+and every range of frames that `00sequences.txt` gives (the whole video, where it says nothing) is cut into clips that
+follow each other without overlap; frames that do not fill a clip are dropped.
 """
 
 import dataclasses
-import functools
-import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from vidcomp_jax.data.cache import Clip, Source, TooShort, cached_clips
+from vidcomp_jax.data.cache import Clip, LeftOut, Source, TooShort, cached_clips
 from vidcomp_jax.data.clips import ArrayClips, Split
+from vidcomp_jax.data.kth_files import Sequences, find_videos, missing_videos, read_sequences, stem_of, unpacked
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.image_io import center_square, resize
 from vidcomp_jax.video_io import iterate_frames, probe
 
-_NAME = re.compile(r"person(?P<person>\d\d)_(?P<action>[a-z]+)_d\d_uncomp\.avi")
-_PERSONS = {"literature": {"train": range(1, 17), "test": range(17, 26)}}
+_PERSONS: dict[str, dict[str, Collection[int]]] = {
+    "literature": {"train": range(1, 17), "test": range(17, 26)},
+    "official": {"train": (1, 4, *range(11, 22), 23, 24, 25), "test": (2, 3, 5, 6, 7, 8, 9, 10, 22)},
+    "seed": {"train": range(1, 24), "test": (25,)},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KthConfig:
     """How the KTH videos are split and cut."""
 
-    split: Literal["literature"] = "literature"
-    """literature: persons 1 to 16 to train, 17 to 25 to test, as the work on video prediction does."""
+    split: Literal["literature", "official", "seed"] = "literature"
+    """literature: persons 1 to 16 to train, 17 to 25 to test, as the work on video prediction does. official: the
+    sixteen to train or validate and the nine to test of the data set's page. seed: 1 to 23 to train, 25 to test."""
     num_frames: int = 16
     """Frames a clip."""
 
@@ -54,11 +58,12 @@ def open_kth(
     Raises:
         InputError: `data_dir` holds no KTH videos or none of this split, or more than a tenth is unreadable.
     """
-    sources = find_videos(data_dir, _PERSONS[config.split][split])
+    videos = KthVideos(data_dir, split, config, skip_unreadable=skip_unreadable)
+    settings = {"size": size, "num_channels": num_channels, **dataclasses.asdict(config), "ranges": videos.ranges}
     return cached_clips(
-        sources,
-        functools.partial(_decode, size=size, num_channels=num_channels, num_frames=config.num_frames),
-        settings={"size": size, "num_channels": num_channels, **dataclasses.asdict(config)},
+        videos.sources,
+        lambda source: videos.decode(source, size=size, num_channels=num_channels),
+        settings=settings,
         frame_shape=(size, size, num_channels),
         cache_dir=cache_dir,
         label=f"kth-{size}-{split}",
@@ -66,33 +71,54 @@ def open_kth(
     )
 
 
-def find_videos(data_dir: Path, persons: range) -> list[Source]:
-    """The videos of some persons anywhere below `data_dir`, in order of their paths."""
-    files = sorted(path for path in data_dir.rglob("*.avi") if path.is_file())
-    named = [(match, path) for path in files if (match := _NAME.fullmatch(path.name))]
-    expected = "<action>/personNN_<action>_dM_uncomp.avi, such as walking/person01_walking_d1_uncomp.avi"
-    if not files:
-        raise InputError(f"{data_dir}: no AVI files here; KTH unpacks to {expected}")
-    if not named:
-        raise InputError(
-            f"{data_dir}: {len(files)} AVI files, none with a name of KTH, {expected}; found {files[0].name}"
-        )
-    chosen = [path for match, path in named if int(match["person"]) in persons]
-    if not chosen:
-        raise InputError(
-            f"{data_dir}: none of {len(named)} videos shows persons {persons[0]} to {persons[-1]}, as this split needs"
-        )
-    return [Source(path.relative_to(data_dir).as_posix(), path, (path,)) for path in chosen]
+class KthVideos:
+    """The videos of one split, and how they are cut.
 
+    Attributes:
+        sources: the videos; and videos that `00sequences.txt` names and archives that cannot be read, which `decode`
+            refuses with the reason.
+        ranges: of all videos that `00sequences.txt` is about: first frame and the one after the last, from 0.
 
-def _decode(source: Source, *, size: int, num_channels: int, num_frames: int) -> list[Clip]:
-    chunks = iterate_frames(source.path, num_channels=num_channels)
-    frames = np.concatenate([resize(center_square(chunk), size) for chunk in chunks])
-    if len(frames) < num_frames:
-        raise TooShort(f"{source.path}: {len(frames)} frames, a clip has {num_frames}")
-    fps = probe(source.path).fps
-    clips = []
-    for start in range(0, len(frames) - num_frames + 1, num_frames):
-        name = f"{source.name}[{start}:{start + num_frames}]"
-        clips.append(Clip(name, name, frames[start : start + num_frames], fps))
-    return clips
+    Raises:
+        InputError: as `find_videos` and `read_sequences`.
+    """
+
+    def __init__(self, data_dir: Path, split: Split, config: KthConfig, *, skip_unreadable: bool = False):
+        persons = _PERSONS[config.split][split]
+        self._sequences = read_sequences(data_dir)
+        self._num_frames = config.num_frames
+        videos = find_videos(data_dir, persons, skip_unreadable=skip_unreadable)
+        self._missing = missing_videos(self._sequences, videos, persons)
+        self.sources = videos + [Source(name, data_dir / name, ()) for name in self._missing]
+        stems = [stem for stem in map(stem_of, self.sources) if stem in self._sequences]
+        self.ranges = {stem: self._sequences[stem].ranges for stem in stems}
+
+    def decode(self, source: Source, *, size: int, num_channels: int) -> list[Clip | LeftOut]:
+        """The clips of a video, and what of it is left out.
+
+        Raises:
+            InputError: the video cannot be read, or is missing. `TooShort`: it has too few frames for a clip.
+        """
+        if source.name in self._missing:
+            raise InputError(self._missing[source.name])
+        with unpacked(source) as path:
+            chunks = iterate_frames(path, num_channels=num_channels)
+            frames = np.concatenate([resize(center_square(chunk), size) for chunk in chunks])
+            fps = probe(path).fps
+        if len(frames) < self._num_frames:
+            raise TooShort(f"{source.path}: {len(frames)} frames, a clip has {self._num_frames}")
+        sequences = self._sequences.get(stem_of(source), Sequences(str(source.path), [(0, len(frames))]))
+        made: list[Clip | LeftOut] = []
+        for first, stop in sequences.ranges:
+            where = f"{sequences.where}: frames {first + 1}-{stop} of {source.name}"
+            name = f"{source.name}[{first}:{stop}]"
+            if stop > len(frames):
+                made.append(
+                    LeftOut(name, InputError(f"{where}, which has {len(frames)}; those past its end are left out"))
+                )
+            elif stop - first < self._num_frames:
+                made.append(LeftOut(name, TooShort(f"{where} are {stop - first}, a clip has {self._num_frames}")))
+            for start in range(first, min(stop, len(frames)) - self._num_frames + 1, self._num_frames):
+                name = f"{source.name}[{start}:{start + self._num_frames}]"
+                made.append(Clip(name, name, frames[start : start + self._num_frames], fps))
+        return made
