@@ -5,59 +5,17 @@ from typing import Any
 
 import numpy as np
 
+from converters.official import fomm_config
 from converters.walker import State, differences, dump_state, load_state
-from vidcomp_jax.dense_motion import DenseMotionConfig
-from vidcomp_jax.discriminator import DiscriminatorConfig
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel, FOMMConfig
-from vidcomp_jax.generator import GeneratorConfig
-from vidcomp_jax.keypoints import KeypointDetectorConfig
+from vidcomp_jax.fomm import FirstOrderMotionModel
+
+__all__ = ["PARTS", "dump_fomm_state", "fomm_config", "fomm_differences", "load_fomm_state"]
+
+PARTS = ("generator", "kp_detector", "discriminator")
+"""Names of the state dicts; dense motion is stored within the generator."""
 
 _DENSE_MOTION = "dense_motion_network."
-
-
-def fomm_config(model_params: Mapping[str, Any]) -> FOMMConfig:
-    """Our configuration of what the official YAML files hold under `model_params`."""
-    common = model_params["common_params"]
-    detector = model_params["kp_detector_params"]
-    generator = model_params["generator_params"]
-    dense_motion = generator["dense_motion_params"]
-    discriminator = model_params["discriminator_params"]
-    return FOMMConfig(
-        num_channels=common["num_channels"],
-        num_keypoints=common["num_kp"],
-        estimate_jacobian=common.get("estimate_jacobian", False),
-        estimate_occlusion=generator.get("estimate_occlusion_map", False),
-        detector=KeypointDetectorConfig(
-            width=detector["block_expansion"],
-            max_width=detector["max_features"],
-            num_blocks=detector["num_blocks"],
-            scale=float(detector.get("scale_factor", 1)),
-            temperature=detector["temperature"],
-            single_jacobian=detector.get("single_jacobian_map", False),
-        ),
-        dense_motion=DenseMotionConfig(
-            width=dense_motion["block_expansion"],
-            max_width=dense_motion["max_features"],
-            num_blocks=dense_motion["num_blocks"],
-            scale=float(dense_motion.get("scale_factor", 1)),
-            heatmap_variance=dense_motion.get("kp_variance", 0.01),
-        ),
-        generator=GeneratorConfig(
-            width=generator["block_expansion"],
-            max_width=generator["max_features"],
-            num_down_blocks=generator["num_down_blocks"],
-            num_bottleneck_blocks=generator["num_bottleneck_blocks"],
-        ),
-        discriminator=DiscriminatorConfig(
-            width=discriminator["block_expansion"],
-            max_width=discriminator["max_features"],
-            num_blocks=discriminator["num_blocks"],
-            scales=tuple(float(scale) for scale in discriminator.get("scales", (1,))),
-            spectral_norm=discriminator.get("sn", False),
-            use_keypoints=discriminator.get("use_kp", False),
-        ),
-    )
 
 
 def _parts(model: FirstOrderMotionModel) -> dict[str, dict[str, Any]]:
@@ -74,6 +32,14 @@ def _share(state: State, prefix: str, others: list[str]) -> dict[str, np.ndarray
     return {k.removeprefix(prefix): v for k, v in taken.items()}
 
 
+def fomm_differences(model: FirstOrderMotionModel, checkpoint: Mapping[str, State]) -> list[str]:
+    """Every way in which a checkpoint does not fit a model, one line each; a missing discriminator is none."""
+    lines = [f"missing the whole part {part}" for part in PARTS[:2] if part not in checkpoint]
+    for part, _, module, share in _shares(model, checkpoint):
+        lines += [f"{part}: {line}" for line in differences(module, share)]
+    return lines
+
+
 def load_fomm_state(model: FirstOrderMotionModel, checkpoint: Mapping[str, State]) -> list[str]:
     """Fill a model from `{"generator": ..., "kp_detector": ..., "discriminator": ...}`.
 
@@ -85,25 +51,22 @@ def load_fomm_state(model: FirstOrderMotionModel, checkpoint: Mapping[str, State
     Raises:
         InputError: a part is missing, or keys or shapes differ; all differences are named, nothing is changed.
     """
-    lines, jobs, missing = [], [], []
-    for part, modules in _parts(model).items():
-        if part not in checkpoint:
-            if part == "discriminator":
-                missing.append(part)
-            else:
-                lines.append(f"missing the whole part {part}")
-            continue
-        for prefix, module in modules.items():
-            share = _share(checkpoint[part], prefix, [other for other in modules if other != prefix])
-            lines += [f"{part}: {line}" for line in differences(module, share)]
-            jobs.append((module, share))
-    if lines:
+    if lines := fomm_differences(model, checkpoint):
         raise InputError(
             f"the checkpoint does not fit the configuration, {len(lines)} differences: " + "; ".join(lines)
         )
-    for module, share in jobs:
+    for _, _, module, share in _shares(model, checkpoint):
         load_state(module, share)
-    return missing
+    return [part for part in PARTS if part not in checkpoint]
+
+
+def _shares(model: FirstOrderMotionModel, checkpoint: Mapping[str, State]):
+    """For every module whose part is there: part, prefix of its keys, module, and its share of the state dict."""
+    for part, modules in _parts(model).items():
+        for prefix, module in modules.items():
+            if part in checkpoint:
+                others = [other for other in modules if other != prefix]
+                yield part, prefix, module, _share(checkpoint[part], prefix, others)
 
 
 def dump_fomm_state(model: FirstOrderMotionModel) -> dict[str, dict[str, np.ndarray]]:

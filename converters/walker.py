@@ -50,8 +50,7 @@ def leaves(model: nnx.Module, prefix: str = "") -> Iterator[Leaf]:
     """Every leaf of `model` with its PyTorch key, in the order of PyTorch's own module tree where that is known."""
     if isinstance(model, AntiAliasDownsample):
         if model.stride > 1:
-            kernel = np.outer(model.kernel(), model.kernel()).astype(np.float32)
-            kernel = np.broadcast_to(kernel, (model.num_channels, 1, *kernel.shape)).copy()
+            kernel = _blur_kernel(model)
             yield Leaf(f"{prefix}weight", None, kernel.shape, _same, _same, kernel)
         return
     names = _leaf_names(model)
@@ -65,6 +64,15 @@ def leaves(model: nnx.Module, prefix: str = "") -> Iterator[Leaf]:
             yield Leaf(key, value, shape, to_torch, to_flax)
         elif isinstance(value, nnx.Module):
             yield from leaves(value, f"{prefix}{name}.")
+
+
+def _blur_kernel(model: AntiAliasDownsample) -> np.ndarray:
+    """The blur as the published code stores it, to the last bit: in float32, and divided by its sum in two axes."""
+    radius = len(model.kernel()) // 2
+    bell = np.exp(-(np.arange(-radius, radius + 1, dtype=np.float32) ** 2) / (2 * ((model.stride - 1) / 2) ** 2))
+    kernel = np.outer(bell, bell)
+    kernel /= kernel.sum()
+    return np.broadcast_to(kernel, (model.num_channels, 1, *kernel.shape)).copy()
 
 
 def _children(model: nnx.Module) -> Iterator[tuple[str, object]]:
@@ -166,5 +174,5 @@ def dump_state(model: nnx.Module) -> dict[str, np.ndarray]:
     state = {}
     for leaf in leaves(model):
         value = leaf.constant if leaf.variable is None else leaf.to_torch(np.asarray(leaf.variable[...]))
-        state[leaf.key] = np.ascontiguousarray(value)
+        state[leaf.key] = np.asarray(value, order="C")  # np.ascontiguousarray would give a count an axis
     return state

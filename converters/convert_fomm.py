@@ -1,0 +1,144 @@
+"""An official FOMM checkpoint into a model folder.
+
+    python -m converters.convert_fomm vox-cpk.pth.tar --config=vox-256 --output=vox/
+
+The folder is what `vidcomp_jax.load_fomm` and every `--fomm` and `--init-from` take. Optimizer states are left out.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from flax import nnx
+
+from converters.fomm_state import PARTS, fomm_differences, load_fomm_state
+from converters.official import RELEASED, ConvertedFOMM, official_config
+from converters.torch_files import read_torch_file, unwrap
+from converters.walker import State
+from experiments.commands import run
+from vidcomp_jax.checkpoint import save_model
+from vidcomp_jax.config_file import CONFIG_FILE
+from vidcomp_jax.discriminator import MultiScaleDiscriminator
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import FirstOrderMotionModel, FOMMConfig
+from vidcomp_jax.outputs import check_output_folder, folder_put_in_place
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvertFOMMConfig:
+    """Convert an official checkpoint of the First Order Motion Model."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """The official file, such as vox-cpk.pth.tar; legacy or zip format."""
+    config: str
+    """Its configuration: vox-256, vox-adv-256, taichi-256, taichi-adv-256, fashion-256, mgif-256, nemo-256, bair-256,
+    kth-128, or the path of an official YAML file."""
+    output: Path
+    """Model folder to write."""
+    align_corners: bool = True
+    """Sampling rule that the model was trained with: true in PyTorch 1.0, as all released ones; false in later
+    versions, if their code was not adapted."""
+    overwrite: bool = False
+    """Replace the model folder if it exists."""
+
+
+def main(config: ConvertFOMMConfig) -> None:
+    """Convert, and say what was left out."""
+    check_output_folder(config.output, overwrite=config.overwrite, holds=CONFIG_FILE)
+    stored = official_config(config.config)
+    stored = dataclasses.replace(stored, fomm=dataclasses.replace(stored.fomm, align_corners=config.align_corners))
+    checkpoint, notes = read_fomm_checkpoint(config.checkpoint)
+    model, missing = convert(checkpoint, stored, name=config.config, path=config.checkpoint)
+    del checkpoint
+    with folder_put_in_place(config.output) as folder:
+        save_model(folder, model, stored)
+    notes += [f"no {part} in the file: it starts from random weights, which training uses alone" for part in missing]
+    print(f"{config.output}: {config.config}, {stored.data.size} pixels, {_sampling(config.align_corners)}")
+    for note in notes:
+        print(f"  {note}")
+
+
+def read_fomm_checkpoint(path: Path) -> tuple[dict[str, State], list[str]]:
+    """The state dicts in an official file, and notes on what was left out.
+
+    Raises:
+        InputError: as `read_torch_file`, or the file holds neither generator nor keypoint detector.
+    """
+    content = read_torch_file(path)
+    if not any(part in content for part in PARTS[:2]):
+        raise InputError(
+            f"{path}: holds neither {PARTS[0]} nor {PARTS[1]}, so it is no FOMM checkpoint; found "
+            f"{', '.join(list(content)[:6]) or 'nothing'}"
+        )
+    notes = []
+    if optimizers := [name for name in content if name.startswith("optimizer")]:
+        notes.append(f"left out: {', '.join(optimizers)}")
+    others = [name for name in content if name not in (*PARTS, *optimizers) and not name.startswith("epoch")]
+    if others:
+        notes.append(f"left out, not known here: {', '.join(others)}")
+    checkpoint = {}
+    for part in PARTS:
+        if part in content:
+            checkpoint[part], dropped = _state_dict(content[part], f"{path}: {part}")
+            if dropped:
+                notes.append(f"left out: {part}'s {len(dropped)} quotients of a spectral norm, which are computed")
+    return checkpoint, notes
+
+
+def convert(
+    checkpoint: dict[str, State], config: ConvertedFOMM, *, name: str, path: Path
+) -> tuple[FirstOrderMotionModel, list[str]]:
+    """A model filled with the state dicts of a checkpoint, and the parts that were missing.
+
+    Args:
+        checkpoint: as `read_fomm_checkpoint` returns it.
+        config: what it should be.
+        name: of the configuration, for errors.
+        path: of the checkpoint, for errors.
+
+    Raises:
+        InputError: keys or shapes differ; names them all, and the released configurations that would fit.
+    """
+    model = _skeleton(config.fomm)
+    if lines := fomm_differences(model, checkpoint):
+        fitting = [f"--config={other}" for other in fitting_names(checkpoint) if other != name]
+        hint = f"it fits {' or '.join(fitting)}" if fitting else "no released configuration fits it"
+        raise InputError(f"{path}: does not fit --config={name}; {hint}; {len(lines)} differences: {'; '.join(lines)}")
+    missing = load_fomm_state(model, checkpoint)
+    if "discriminator" in missing:
+        fomm = config.fomm
+        sizes = {"num_channels": fomm.num_channels, "num_keypoints": fomm.num_keypoints}
+        model.discriminator = MultiScaleDiscriminator(fomm.discriminator, **sizes, rngs=nnx.Rngs(0))
+    return model, missing
+
+
+def fitting_names(checkpoint: dict[str, State]) -> list[str]:
+    """The released configurations that have just the keys and shapes of a checkpoint."""
+    differ = {config.fomm: fomm_differences(_skeleton(config.fomm), checkpoint) for config in set(RELEASED.values())}
+    return [name for name, config in RELEASED.items() if not differ[config.fomm]]
+
+
+def _skeleton(config: FOMMConfig) -> FirstOrderMotionModel:
+    """The model with shapes in place of weights."""
+    return nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
+
+
+def _state_dict(value: Any, name: str) -> tuple[State, list[str]]:
+    """A state dict without data-parallel prefixes and without stored quotients of a spectral norm.
+
+    PyTorch before 1.0 kept `weight` beside `weight_orig` and `weight_u`; later versions compute it.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{name} is a {type(value).__name__}; a state dict was expected")
+    state = unwrap(value)
+    dropped = [key for key in state if f"{key}_orig" in state]
+    return {key: array for key, array in state.items() if key not in dropped}, dropped
+
+
+def _sampling(align_corners: bool) -> str:
+    return f"align_corners={align_corners}"
+
+
+if __name__ == "__main__":
+    run(main, ConvertFOMMConfig)

@@ -1,0 +1,47 @@
+"""A model folder or training run into an official FOMM checkpoint.
+
+    python -m converters.export_fomm vox/ --output=vox-cpk.pth.tar
+
+The file has the official keys and loads into the published PyTorch code; the optimizers start anew there.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from converters.fomm_state import dump_fomm_state
+from converters.torch_files import Format, write_torch_file
+from experiments.commands import run
+from vidcomp_jax.model_files import Which, load_fomm
+from vidcomp_jax.outputs import check_output_file
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportFOMMConfig:
+    """Export a model to the official PyTorch layout."""
+
+    fomm: Annotated[Path, tyro.conf.Positional]
+    """Model folder or training run."""
+    output: Path
+    """The file to write, such as model.pth.tar."""
+    which: Which = "latest"
+    """Which checkpoint of a training run."""
+    format: Format = "legacy"
+    """legacy is read by every version of PyTorch, zip by 1.6 and later."""
+    overwrite: bool = False
+    """Replace the file if it exists."""
+
+
+def main(config: ExportFOMMConfig) -> None:
+    """Export."""
+    check_output_file(config.output, overwrite=config.overwrite)
+    model = load_fomm(config.fomm, config.which)
+    # The published code reads the epoch of every checkpoint it loads.
+    write_torch_file(config.output, {**dump_fomm_state(model), "epoch": 0}, config.format)
+    print(f"{config.output}: the model in {config.fomm}, {config.format} format")
+
+
+if __name__ == "__main__":
+    run(main, ExportFOMMConfig)

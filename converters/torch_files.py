@@ -1,0 +1,195 @@
+"""PyTorch files: a `.pth` or `.pth.tar` in, nested dicts of NumPy arrays out; and back.
+
+Files are read as data alone: what would run code is refused. Both of PyTorch's formats are known, the legacy one
+(before 1.6, as the official checkpoints are) and the zip one, which is memory-mapped. PyTorch is needed for this
+and nothing else; it comes with the extra `torch`.
+"""
+
+import contextlib
+import itertools
+import os
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.outputs import temporary_name
+
+Format = Literal["legacy", "zip"]
+
+_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # after two bytes of pickle's own
+_FOREIGN = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
+    b"\x1f\x8b": "compressed with gzip; unpack it first",
+    b"\x89HDF": "an HDF5 file; a PyTorch checkpoint was expected",
+}
+
+
+def read_torch_file(path: Path) -> dict[str, Any]:
+    """The dict that a PyTorch file holds, its tensors as NumPy arrays, at any depth.
+
+    Arrays of a zip file are backed by the file, and read when they are used.
+
+    Raises:
+        InputError: PyTorch is missing; or the file is missing, something else, cut off, or holds more than data.
+    """
+    zipped = _is_zip(path)
+    torch = _import_torch()
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            # Storages of the legacy format are read one after the other, so the file cannot be mapped.
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        called = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]*\w)", str(error))
+        if called is not None and (zipped or _is_whole_legacy(path)):
+            raise InputError(_refused(path, called[1])) from None
+        raise InputError(_damaged(path, str(error).split("WeightsUnpickler error:")[-1])) from None
+    except (EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+        raise InputError(_damaged(path, str(error))) from None
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds a {type(content).__name__}; a dict of tensors was expected")
+    return _arrays(content, torch)
+
+
+def write_torch_file(path: Path, content: Mapping[str, Any], file_format: Format = "legacy") -> None:
+    """Write nested dicts of NumPy arrays as tensors; the file appears whole, replacing an older one, or not at all.
+
+    Raises:
+        InputError: PyTorch is missing.
+        OSError: the disk is full, or may not be written to.
+    """
+    torch = _import_torch()
+    temporary = temporary_name(path)
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(_tensors(content, torch), file, _use_new_zipfile_serialization=file_format == "zip")
+        os.replace(temporary, path)
+    except RuntimeError as error:  # how PyTorch's zip writer reports a full disk
+        raise OSError(f"{path}: cannot be written ({_one_line(error)})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def unwrap(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """A state dict's arrays, without the prefix `module.` that data-parallel training puts before every key."""
+    arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
+    if arrays and all(key.startswith("module.") for key in arrays):
+        arrays = {key.removeprefix("module."): value for key, value in arrays.items()}
+    return arrays
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether it is the zip format, not the legacy one; `InputError` if it is neither."""
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, where a PyTorch file is expected")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start:
+        raise InputError(f"{path}: an empty file; download it again")
+    if re.match(rb"\s*(<\?xml|<!doctype|<html|<head|<!--)", start, re.IGNORECASE):
+        raise InputError(f"{path}: a web page, not a checkpoint; the download link led to a page, open it in a browser")
+    for magic, meaning in _FOREIGN.items():
+        if start.startswith(magic):
+            raise InputError(f"{path}: {meaning}")
+    if start.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile:
+            raise InputError(_damaged(path, "a zip file without its end")) from None
+        if not any(name.endswith("data.pkl") for name in names):
+            raise InputError(f"{path}: a zip archive of other files ({', '.join(names[:3])}); unpack it first")
+        if any(name.endswith("constants.pkl") for name in names):
+            raise InputError(f"{path}: a TorchScript program; a checkpoint of state dicts was expected")
+        return True
+    if start[257:262] == b"ustar":
+        raise InputError(f"{path}: a tar archive; unpack it first (official .pth.tar files are no archives)")
+    if start[2 : 2 + len(_LEGACY_MAGIC)] != _LEGACY_MAGIC:
+        if called := _called_by_pickle(path):
+            raise InputError(_refused(path, called))
+        if start.startswith(b"\x80") and len(start) < len(_LEGACY_MAGIC) + 2:
+            raise InputError(_damaged(path, "it ends after a few bytes"))
+        raise InputError(f"{path}: not a PyTorch file (it begins with {start[:12]!r})")
+    return False
+
+
+def _called_by_pickle(path: Path) -> str:
+    """The first function that a Python pickle names, found without running it; nothing if it is no pickle."""
+    words = []
+    with path.open("rb") as file, contextlib.suppress(ValueError, UnicodeDecodeError):
+        for code, argument, _ in itertools.islice(pickletools.genops(file), 10_000):
+            if code.name in ("GLOBAL", "INST"):
+                return argument.replace(" ", ".")
+            if code.name == "STACK_GLOBAL":
+                return ".".join(words[-2:])
+            if isinstance(argument, str):
+                words.append(argument)
+    return ""
+
+
+def _is_whole_legacy(path: Path) -> bool:
+    """Whether the pickles in front of the legacy format's numbers are complete: otherwise a name may be cut off."""
+    try:
+        with path.open("rb") as file:
+            for _ in range(4):  # magic number, version, system and content
+                for _ in pickletools.genops(file):
+                    pass
+    except (ValueError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _refused(path: Path, called: str) -> str:
+    return (
+        f"{path}: refused, and nothing of it was run: it is not weights alone but would call {called}; "
+        "take the checkpoint from its publisher, or save its state dicts alone"
+    )
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return (
+        f"{path}: cut off or damaged ({_one_line(reason) or 'it ends too early'}); download it again, compare its size"
+    )
+
+
+def _arrays(value: Any, torch: ModuleType) -> Any:
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, Mapping):
+        return {str(key): _arrays(entry, torch) for key, entry in value.items()}
+    return value
+
+
+def _tensors(value: Any, torch: ModuleType) -> Any:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value if value.flags.writeable else value.copy())
+    if isinstance(value, Mapping):
+        return OrderedDict((key, _tensors(entry, torch)) for key, entry in value.items())
+    return value
+
+
+def _import_torch() -> ModuleType:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(
+            f"reading and writing PyTorch files needs PyTorch, which cannot be imported ({_one_line(error)}); install "
+            "it with `pip install 'vidcomp_jax[torch]'`"
+        ) from None
+    return torch
+
+
+def _one_line(error: Exception | str) -> str:
+    return " ".join(str(error).split())[:160]
