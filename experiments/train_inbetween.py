@@ -10,6 +10,7 @@ import functools
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import tyro
 from flax import nnx
 
@@ -86,11 +87,18 @@ CONFIGS["synthetic"] = synthetic()
 
 
 def main(config: TrainInbetweenConfig) -> int:
-    """Train, and return the exit code."""
+    """Join the other hosts, if there are any, and train."""
     initialize_distributed(config.coordinator, config.num_processes, config.process_id)
+    return train(config)
+
+
+def train(config: TrainInbetweenConfig) -> int:
+    """Train, and return the exit code: not 0 if a signal stopped the run."""
     train_clips, test_clips = (_open(config, split) for split in ("train", "test"))
+    # XLA's own generator: the default one is compiled anew for every shape, half a minute for these networks.
+    rngs = nnx.Rngs(jax.random.key(config.train.seed, impl="rbg"))
     result = fit(
-        Inbetween(config.inbetween, rngs=nnx.Rngs(config.train.seed)),
+        Inbetween(config.inbetween, rngs=rngs),
         tx=optimizer(config.loss),
         objective=functools.partial(objective, config=config.loss),
         batches=functools.partial(_batches, config, train_clips),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.commands import parse
-from experiments.train_inbetween import CONFIGS, TrainInbetweenConfig, main, synthetic
+from experiments.train_inbetween import CONFIGS, TrainInbetweenConfig, synthetic, train
 from vidcomp_jax.data import DataConfig, SyntheticClips, SyntheticConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween import InbetweenConfig, load_inbetween
@@ -33,8 +33,8 @@ def tiny(workdir, num_steps):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("inbetween") / "run"
-    assert main(tiny(workdir, 2)) == 0
-    assert main(tiny(workdir, 4)) == 0  # goes on
+    assert train(tiny(workdir, 2)) == 0
+    assert train(tiny(workdir, 4)) == 0  # goes on
     return workdir
 
 
@@ -68,11 +68,11 @@ def test_trained_model_fills_any_number_of_clips(run):
 
 def test_frames_that_do_not_fit_the_model_are_refused(run):
     model = load_inbetween(run)
-    gray, colour, odd = (np.zeros((1, size, 16, c), np.float32) for size, c in ((16, 1), (16, 3), (12, 1)))
+    gray, colour, odd = (np.zeros((1, size, size, c), np.float32) for size, c in ((16, 1), (16, 3), (12, 1)))
     with pytest.raises(InputError, match="frames have 3 channels, the model was trained with 1"):
         model(colour, colour)
     with pytest.raises(InputError, match="they must be alike"):
-        model(gray, odd)
+        model(gray, np.zeros((1, 24, 16, 1), np.float32))
     with pytest.raises(InputError, match="that 8 divides"):
         model(odd, odd)
 
@@ -106,5 +106,5 @@ def test_bad_clip_list_leaves_no_run(tmp_path):
     (tmp_path / "list.txt").write_text("none.mp4\n")
     config = dataclasses.replace(tiny(tmp_path / "run", 2), clips=tmp_path / "list.txt")
     with pytest.raises(InputError, match=r"list\.txt line 1: .*none\.mp4"):
-        main(config)
+        train(config)
     assert not (tmp_path / "run").exists()

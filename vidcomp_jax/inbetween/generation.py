@@ -25,7 +25,7 @@ from vidcomp_jax.report import panel
 BATCH_SIZE = 16
 """Clips generated at a time; fewer are filled up, so that one compiled program serves all."""
 
-Frames = Float[np.ndarray, "b h w c"]
+Frames = Float[np.ndarray, "_b _h _w _c"]  # compared by hand, so that a mismatch is an InputError
 
 
 class InbetweenModel:
@@ -34,7 +34,10 @@ class InbetweenModel:
     Attributes:
         config: sizes of its networks.
         num_frames: frames of the clips it makes, ends included.
+        stochastic: True: another key gives other clips.
     """
+
+    stochastic = True
 
     def __init__(self, generator: Generator, config: InbetweenConfig):
         self.config = config

@@ -18,7 +18,7 @@ import urllib.request
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Key
 
 from vidcomp_jax.data.batches import import_tensorflow
 from vidcomp_jax.errors import InputError
@@ -32,7 +32,7 @@ OUTPUT_SHAPE = (BATCH_SIZE, NUM_FRAMES - 2, SIZE, SIZE, 3)
 _ARCHIVE_QUERY = "tf-hub-format=compressed"
 _MODEL_FILE = "saved_model.pb"
 
-Frames = Float[np.ndarray, "b h w c"]
+Frames = Float[np.ndarray, "_b _h _w _c"]  # compared by hand, so that a mismatch is an InputError
 
 
 class HubModule:
@@ -40,9 +40,11 @@ class HubModule:
 
     Attributes:
         num_frames: frames of the clips it makes, ends included.
+        stochastic: False: a module holds one learned noise vector, so the same ends always give the same clip.
     """
 
     num_frames = NUM_FRAMES
+    stochastic = False
 
     def __init__(self, module: str | pathlib.Path):
         """Load `module`: a folder, or a handle such as google/tweening_conv3d_kth/1 or its web address.
@@ -54,15 +56,20 @@ class HubModule:
         self._loaded = _load(self._folder)
         self._run, self._input = _check_signature(self._loaded, self._folder)
 
-    def __call__(self, first: Frames, last: Frames) -> Float[np.ndarray, "b t h w c"]:
+    def __call__(
+        self, first: Frames, last: Frames, *, key: Key[Array, ""] | None = None
+    ) -> Float[np.ndarray, "b t h w c"]:
         """Generate the clips between `first` and `last`.
 
         Frames are gray or RGB in [0, 1]. Gray goes in as three equal channels and comes back as their mean. Other
-        sizes than 64x64 are resized for the module and back, with a warning in the log.
+        sizes than 64x64 are resized for the module and back, with a warning in the log. `key` is there so that this
+        is called as `InbetweenModel` is; it changes nothing.
 
         Returns:
             Clips of 16 frames in [0, 1], their ends being `first` and `last` as given.
         """
+        if first.shape != last.shape:
+            raise InputError(f"first frames are {first.shape}, last frames {last.shape}; they must be alike")
         ends = np.stack([first, last], axis=1)
         count, _, height, width, channels = ends.shape
         if channels not in (1, 3):
