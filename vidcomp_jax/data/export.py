@@ -1,0 +1,113 @@
+"""A data set as a folder of video files: decoded clips in, one MP4 or GIF a clip in `train/` and `test/` out.
+
+`manifest.json` says what every file was made of and what was left out. The folder can be looked at with any player,
+and read again as data set `folder`.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from vidcomp_jax.data.cache import Clip, LeftOut, Source, TooShort, in_parallel
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.video_io import VideoWriter
+
+MANIFEST = "manifest.json"
+
+
+class Part(NamedTuple):
+    """One split of a data set: its videos, and what makes clips of them, named as the files shall be."""
+
+    sources: Sequence[Source]
+    decode: Callable[[Source], Sequence[Clip | LeftOut]]
+
+
+class VideoFormat(NamedTuple):
+    """How clips are written."""
+
+    suffix: Literal[".mp4", ".gif"] = ".mp4"
+    lossless: bool = False
+
+
+def export_clips(
+    output: Path,
+    parts: Mapping[str, Part],
+    video_format: VideoFormat,
+    *,
+    settings: Mapping,
+    skip_unreadable: bool,
+    left_out: Mapping[str, str] | None = None,
+) -> dict:
+    """Write all clips of `parts` (by the name of the split), and return the manifest.
+
+    Args:
+        output: a new or empty folder; it appears when everything is in it, and not at all after an error.
+        settings: kept in the manifest; JSON.
+        skip_unreadable: go on without what cannot be read; it is counted in the manifest's `left_out`, as what is too
+            short for a clip always is.
+        left_out: what is missing in `parts` already, name -> reason.
+
+    Raises:
+        InputError: `output` is in use, something cannot be read, or nothing can.
+    """
+    clips, left_out = [], dict(left_out or {})
+    with new_folder(output) as folder:
+        for split, part in parts.items():
+            (folder / split).mkdir()
+
+            def write(source: Source, split=split, part=part) -> list[dict | LeftOut]:
+                return [_written(item, folder, split, source, video_format) for item in part.decode(source)]
+
+            for source, result in in_parallel(write, part.sources, f"writing {split}"):
+                for item in [LeftOut(source.name, result)] if isinstance(result, InputError) else result:
+                    if not isinstance(item, LeftOut):
+                        clips.append(item)
+                    elif skip_unreadable or isinstance(item.error, TooShort):
+                        left_out[item.name] = str(item.error)
+                    else:
+                        raise InputError(f"{item.error}; --skip-unreadable goes on without it") from item.error
+            if not any(clip["split"] == split for clip in clips):
+                raise InputError(f"{split}: nothing can be used; for instance {next(iter(left_out.values()))}")
+        manifest = {"settings": dict(settings), "clips": clips, "left_out": left_out}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, default=str))
+    return manifest
+
+
+@contextlib.contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `output` when the block ends without an error.
+
+    Raises:
+        InputError: `output` is there and not an empty folder, or cannot be made.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: is there already and not an empty folder; choose another name or delete it")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _written(item: Clip | LeftOut, folder: Path, split: str, source: Source, video_format: VideoFormat):
+    """Write a clip, and return its line in the manifest."""
+    if isinstance(item, LeftOut):
+        return item
+    file = f"{split}/{item.name}{video_format.suffix}"
+    with VideoWriter(folder / file, fps=item.fps, lossless=video_format.lossless) as writer:
+        writer.write(item.frames)
+    return {
+        "file": file,
+        "split": split,
+        "source": source.name,
+        "subject": item.subject,
+        "frames": len(item.frames),
+        "fps": item.fps,
+    }
