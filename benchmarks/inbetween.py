@@ -1,0 +1,227 @@
+"""Times a training step of 3D-convolution in-betweening beside the same network in plain PyTorch.
+
+    python -m benchmarks.inbetween --help
+
+In: sizes of the networks, the published ones by default. Out: a Markdown table of ratios (ours / PyTorch, below 1 is
+faster) and memory, with and without gradient checkpointing. All sides get equal weights, clips and noise, run in a
+process each, and take turns: what slows the machine down for a while slows all. Run it on an otherwise idle machine.
+"""
+
+import dataclasses
+import functools
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import numpy as np
+import tyro
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.inbetween.networks import InbetweenConfig
+from vidcomp_jax.inbetween.objectives import InbetweenLossConfig
+
+OURS, CHECKPOINTED, TORCH = "JAX", "JAX, activations recomputed", "PyTorch"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to measure."""
+
+    batch: int = 2
+    """Clips of a step."""
+    rounds: int = 3
+    """Turns of each side that count, after `warmup` ones that do not."""
+    warmup: int = 1
+    """Turns of each side before that; the first one compiles."""
+    times: bool = False
+    """Print seconds too, which mean something on this machine only."""
+    inbetween: InbetweenConfig = InbetweenConfig()
+    """Sizes of the networks."""
+
+    def __post_init__(self):
+        for name in ("batch", "rounds", "warmup"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name}: {getattr(self, name)}; at least 1 is needed")
+
+
+class Shared(NamedTuple):
+    """What all sides start from.
+
+    Attributes:
+        weights: of all networks, by dotted name.
+        noise: [b, noise_size].
+    """
+
+    weights: dict[str, np.ndarray]
+    noise: np.ndarray
+
+
+class Report(NamedTuple):
+    """What a side says at the end.
+
+    Attributes:
+        device: name of the processor it ran on.
+        peak: bytes; of the GPU where there is one, otherwise of the process, its compiler included.
+        temporary: bytes that the compiled step holds beside its arguments and results; 0 where that is not known.
+    """
+
+    device: str
+    peak: int
+    temporary: int
+
+
+Step = Callable[[], dict[str, float]]
+
+
+def clips(options: Options) -> np.ndarray:
+    """Smooth moving patterns [b, t, h, w, c] in [0, 1], the same for all sides."""
+    config = options.inbetween
+    y, x = np.mgrid[: config.frame_size, : config.frame_size] / config.frame_size
+    t = np.arange(config.num_frames).reshape(1, -1, 1, 1, 1)
+    phase = np.arange(options.batch * config.num_channels).reshape(options.batch, 1, 1, 1, -1)
+    pattern = np.sin(9 * x[..., None] + 0.3 * t + phase) * np.cos(7 * y[..., None] - 0.2 * t - 0.5 * phase)
+    return (0.5 + 0.5 * pattern).astype(np.float32)
+
+
+def serve(connection: Connection, side: str, options: Options, shared: Shared | None) -> None:
+    """Runs one side until it is told to stop: `None` ends it, anything else asks for one step."""
+    step, report, start = _torch(options, shared) if side == TORCH else _jax(options, side == CHECKPOINTED)
+    connection.send(start)
+    while connection.recv() is not None:
+        begin = time.perf_counter()
+        losses = step()
+        connection.send((time.perf_counter() - begin, losses))
+    connection.send(report())
+
+
+def _jax(options: Options, remat: bool) -> tuple[Step, Callable[[], Report], Shared]:
+    import jax
+    from flax import nnx
+
+    from vidcomp_jax.inbetween.objectives import Inbetween, draw_noise, objective, optimizer
+    from vidcomp_jax.train_step import init_state, make_train_step, shard
+
+    config, loss = dataclasses.replace(options.inbetween, remat=remat), InbetweenLossConfig()
+    # XLA's own random numbers: the default ones take long to compile, once for each shape.
+    model = Inbetween(config, rngs=nnx.Rngs(jax.random.key(0, impl="rbg")))
+    flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
+    weights = {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
+    device, tx, key = jax.devices()[0], optimizer(loss), jax.random.key(0)
+    graphdef, constants, state = init_state(model, tx, [device])
+    train_step = make_train_step(graphdef, tx, functools.partial(objective, config=loss), [device])
+    batch = shard(clips(options), options.batch, [device])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 0), np.arange(options.batch))
+    compiled = None
+
+    def step() -> dict[str, float]:
+        nonlocal state, compiled
+        if compiled is None:
+            compiled = train_step.lower(state, constants, batch, key).compile()
+        state, metrics = jax.block_until_ready(compiled(state, constants, batch, key))
+        return {name: float(value) for name, value in metrics.items()}
+
+    def report() -> Report:
+        analysis = compiled.memory_analysis()
+        temporary = analysis.temp_size_in_bytes if analysis is not None else 0
+        gpu = device.platform == "gpu"
+        peak = device.memory_stats()["peak_bytes_in_use"] if gpu else _resident()
+        return Report(device.device_kind if gpu else "CPU", peak, temporary)
+
+    return step, report, Shared(weights, np.asarray(draw_noise(keys, config.noise_size)))
+
+
+def _torch(options: Options, shared: Shared) -> tuple[Step, Callable[[], Report], None]:
+    import torch
+
+    from benchmarks.torch_inbetween import Training
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    training = Training(options.inbetween, InbetweenLossConfig(), shared.weights, device)
+    batch = torch.from_numpy(clips(options)).permute(0, 4, 1, 2, 3).contiguous().to(device)
+    noise = torch.from_numpy(shared.noise).to(device)
+
+    def report() -> Report:
+        if device.type == "cuda":
+            return Report(torch.cuda.get_device_name(), torch.cuda.max_memory_allocated(), 0)
+        return Report(f"CPU, {torch.get_num_threads()} threads", _resident(), 0)
+
+    return lambda: {k: float(v) for k, v in training.step(batch, noise).items()}, report, None
+
+
+def _resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What one side gave: seconds of its counted rounds, losses of its first step, and its report."""
+
+    seconds: list[float]
+    first: dict[str, float]
+    report: Report | None = None
+
+
+def measure(options: Options) -> dict[str, Outcome]:
+    """Lets all sides take turns, each in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    sides, shared = {}, None
+    for side in (OURS, CHECKPOINTED, TORCH):
+        ours, theirs = context.Pipe()
+        given = shared if side == TORCH else None
+        process = context.Process(target=serve, args=(theirs, side, options, given), daemon=True)
+        process.start()
+        theirs.close()  # so that a side which dies is an end of file here
+        shared = ours.recv() or shared
+        sides[side] = (ours, process)
+    outcomes = {}
+    for turn in range(options.warmup + options.rounds):
+        for side, (connection, _) in sides.items():
+            connection.send("step")
+            elapsed, losses = connection.recv()
+            outcome = outcomes.setdefault(side, Outcome([], losses))
+            if turn >= options.warmup:
+                outcome.seconds.append(elapsed)
+    for side, (connection, process) in sides.items():
+        connection.send(None)
+        outcomes[side].report = connection.recv()
+        process.join()
+    return outcomes
+
+
+def difference(ours: dict[str, float], torch: dict[str, float]) -> float:
+    """Largest relative difference between the losses of two sides' first steps."""
+    return max(abs(ours[name] / value - 1) for name, value in torch.items())
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    options = tyro.cli(Options, description=__doc__)
+    outcomes = measure(options)
+    torch = outcomes[TORCH]
+    config = options.inbetween
+    devices = ", ".join(dict.fromkeys(f"{side} on {outcome.report.device}" for side, outcome in outcomes.items()))
+    print(f"{config.num_frames} frames of {config.frame_size} pixels, batch {options.batch}; {devices}\n")
+    columns = ["side", "ratio to PyTorch", "single rounds", "peak GiB", "step's own GiB", "difference"]
+    print(f"| {' | '.join(columns + ['s a step'] * options.times)} |\n|{'---|' * (len(columns) + options.times)}")
+    for side, outcome in outcomes.items():
+        ratios = [a / b for a, b in zip(outcome.seconds, torch.seconds, strict=True)]
+        own = f"{outcome.report.temporary / 2**30:.2f}" if outcome.report.temporary else ""
+        cells = [
+            side,
+            f"{statistics.median(outcome.seconds) / statistics.median(torch.seconds):.2f}",
+            f"{min(ratios):.2f} to {max(ratios):.2f}",
+            f"{outcome.report.peak / 2**30:.2f}",
+            own,
+            f"{difference(outcome.first, torch.first):.0e}",
+        ]
+        if options.times:
+            cells.append(f"{statistics.median(outcome.seconds):.2f}")
+        print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

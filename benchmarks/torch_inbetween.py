@@ -1,0 +1,257 @@
+"""In-betweening by 3D convolutions in plain PyTorch: what a port in that framework would look like.
+
+In: weights under the names of `vidcomp_jax.inbetween.Inbetween`, clips [b, t, h, w, c] and noise. Out: one training
+step, with the losses it had. Written for `benchmarks.inbetween`; layers follow PyTorch's own layout, channels first.
+"""
+
+import itertools
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from vidcomp_jax.inbetween.networks import InbetweenConfig
+from vidcomp_jax.inbetween.objectives import InbetweenLossConfig
+
+DISCRIMINATORS = ("video_discriminator", "image_discriminator")
+
+
+class Encoder(nn.Module):
+    """Frames [b, c, h, w] to their encodings."""
+
+    def __init__(self, config: InbetweenConfig):
+        super().__init__()
+        w = config.width
+        widths = [config.num_channels, w, w, 2 * w, 2 * w, 4 * w, 4 * w]
+        blocks = [_encode(a, b, *((4, 2) if i % 2 == 0 else (3, 1))) for i, (a, b) in enumerate(_pairs(widths))]
+        self.blocks = nn.ModuleList(blocks)
+        self.head = _encode(4 * w, w, 3, 1)
+
+    def forward(self, x):
+        """Encode."""
+        for block in [*self.blocks, self.head]:
+            x = F.relu(block["norm"](block["conv"](x)))
+        return x
+
+
+class Stage(nn.Module):
+    """One stage of the latent video [b, c, t, h, w]."""
+
+    def __init__(self, config: InbetweenConfig, num_frames: int):
+        super().__init__()
+        w = config.width
+        self.num_frames = num_frames
+        self.linear = nn.Linear(config.noise_size, num_frames * w)
+        self.mix = nn.Conv1d(w, 3 * w, 3, padding=1)
+        self.first = nn.Conv3d(w, w, 3, padding=1)
+        self.second = nn.Conv3d(w, w, 3, padding=1)
+
+    def forward(self, start, end, z, noise):
+        """Mix in the encoded ends, and refine."""
+        x = self.linear(noise).reshape(len(noise), self.num_frames, -1).transpose(1, 2)
+        gates = self.mix(x)[..., None, None].chunk(3, dim=1)
+        start_gate, end_gate, additive = gates[0].sigmoid(), gates[1].sigmoid(), gates[2]
+        keep = (1 - start_gate - end_gate).clamp(min=0)
+        z = start_gate * start[:, :, None] + end_gate * end[:, :, None] + keep * z + additive
+        return F.leaky_relu(z + self.second(F.leaky_relu(self.first(z), 0.2)), 0.2)
+
+
+class Generator(nn.Module):
+    """First and last frames [b, c, h, w] and noise to clips [b, c, t, h, w]."""
+
+    def __init__(self, config: InbetweenConfig):
+        super().__init__()
+        self.encoder = Encoder(config)
+        lengths = [config.num_frames // 4, config.num_frames // 2, config.num_frames]
+        stages = [Stage(config, length) for length in lengths for _ in range(config.num_stages)]
+        self.latent = nn.ModuleDict({"stages": nn.ModuleList(stages)})
+        w = config.width
+        layers = [(w, 4 * w, False), (4 * w, 4 * w, False), (4 * w, 2 * w, True), (2 * w, 2 * w, False)]
+        layers += [(2 * w, w, True), (w, w, False)]
+        blocks = [nn.ModuleDict({"conv": _decode(*layer), "norm": nn.BatchNorm3d(layer[1])}) for layer in layers]
+        self.decoder = nn.ModuleDict({"blocks": nn.ModuleList(blocks), "head": _decode(w, config.num_channels, True)})
+
+    def forward(self, first, last, noise):
+        """Generate."""
+        start, end = self.encoder(torch.cat([first, last])).chunk(2)
+        stages = self.latent["stages"]
+        x = torch.zeros_like(start)[:, :, None].expand(-1, -1, stages[0].num_frames, -1, -1)
+        for stage in stages:
+            x = x.repeat_interleave(stage.num_frames // x.shape[2], dim=2)
+            x = stage(start, end, x, noise)
+        for block in self.decoder["blocks"]:
+            x = F.leaky_relu(block["norm"](block["conv"](x)), 0.2)
+        x = self.decoder["head"](x).sigmoid()
+        return torch.cat([first[:, :, None], x[:, :, 1:-1], last[:, :, None]], dim=2)
+
+
+class LayerNorm(nn.Module):
+    """Normalises over everything but the batch; scale and bias for each channel."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+
+    def forward(self, x):
+        """Normalise."""
+        shape = (-1, *[1] * (x.ndim - 2))
+        return F.layer_norm(x, x.shape[1:]) * self.weight.view(shape) + self.bias.view(shape)
+
+
+class VideoDiscriminator(nn.Module):
+    """Clips [b, c, t, h, w] to logits."""
+
+    def __init__(self, config: InbetweenConfig):
+        super().__init__()
+        widths = _widths(config)
+        self.convs = nn.ModuleList(nn.Conv3d(a, b, 4, (1, 2, 2), (0, 1, 1)) for a, b in _pairs(widths))
+        self.norms = nn.ModuleList(LayerNorm(b) for b in widths[1:])
+        self.head = nn.Linear(config.num_frames * (config.frame_size // 16) ** 2 * widths[-1], 1)
+
+    def forward(self, x):
+        """Judge."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            # Four taps in time keep the number of frames with one frame of padding before and two after.
+            x = F.leaky_relu(norm(conv(F.pad(x, (0, 0, 0, 0, 1, 2)))), 0.2)
+        return self.head(x.permute(0, 2, 3, 4, 1).flatten(1))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside an average-pooled shortcut; halves the size."""
+
+    def __init__(self, in_features: int, features: int):
+        super().__init__()
+        self.first = nn.Conv2d(in_features, in_features, 3, padding=1)
+        self.first_norm = LayerNorm(in_features)
+        self.second = nn.Conv2d(in_features, features, 4, 2, 1)
+        self.second_norm = LayerNorm(features)
+        self.shortcut = nn.Conv2d(in_features, features, 1)
+
+    def forward(self, x):
+        """Features at half the size."""
+        y = self.second_norm(self.second(F.leaky_relu(self.first_norm(self.first(x)), 0.2)))
+        return F.leaky_relu(y + self.shortcut(F.avg_pool2d(x, 2)), 0.2)
+
+
+class ImageDiscriminator(nn.Module):
+    """Frames [n, c, h, w] to logits."""
+
+    def __init__(self, config: InbetweenConfig):
+        super().__init__()
+        widths = _widths(config)
+        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in _pairs(widths))
+        self.head = nn.Linear((config.frame_size // 16) ** 2 * widths[-1], 1)
+
+    def forward(self, x):
+        """Judge."""
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.permute(0, 2, 3, 1).flatten(1))
+
+
+class Training:
+    """All three networks and their optimisers."""
+
+    def __init__(self, config: InbetweenConfig, loss: InbetweenLossConfig, weights: dict[str, np.ndarray], device):
+        self.networks = nn.ModuleDict(
+            {
+                "generator": Generator(config),
+                "video_discriminator": VideoDiscriminator(config),
+                "image_discriminator": ImageDiscriminator(config),
+            }
+        )
+        load(self.networks, weights)
+        self.networks.to(device).train()
+        self.loss = loss
+        self.optimizers = {
+            name: torch.optim.Adam(network.parameters(), loss.learning_rate, betas=(loss.beta1, 0.999))
+            for name, network in self.networks.items()
+        }
+
+    def step(self, clips: torch.Tensor, noise: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One update of all networks that do not pause, on clips [b, c, t, h, w]."""
+        made = self.networks["generator"](clips[:, :, 0], clips[:, :, -1], noise)
+        inner, target = made[:, :, 1:-1], clips[:, :, 1:-1]
+        losses = {
+            "squared_error": (inner - target).square().mean(),
+            "gradient_difference": sum(
+                (inner.diff(dim=d).abs() - target.diff(dim=d).abs()).abs().mean() for d in (3, 4)
+            ),
+        }
+        real_made = {"video_discriminator": (clips, made), "image_discriminator": (_frames(target), _frames(inner))}
+        for name, (real, fake) in real_made.items():
+            judge, kind = self.networks[name], name.removesuffix("_discriminator")
+            losses[f"{kind}_real"] = F.softplus(-judge(real)).mean()
+            losses[f"{kind}_fake"] = F.softplus(judge(fake.detach())).mean()
+            judge.requires_grad_(False)
+            losses[f"{kind}_generator"] = F.softplus(-judge(fake)).mean()
+            judge.requires_grad_(True)
+        loss = self.loss.reconstruction_weight * (
+            4 * losses["squared_error"] + self.loss.gradient_weight * losses["gradient_difference"]
+        )
+        loss = loss + self.loss.adversarial_weight * (losses["video_generator"] + losses["image_generator"])
+        loss = loss + sum(losses[f"{kind}_{side}"] for kind in ("video", "image") for side in ("real", "fake"))
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for name, optimizer in self.optimizers.items():
+            if name in self._moving(losses):
+                optimizer.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _moving(self, losses: dict[str, torch.Tensor]) -> set[str]:
+        games = {
+            n: [losses[f"{n.removesuffix('_discriminator')}_{s}"].item() for s in ("real", "fake")]
+            for n in DISCRIMINATORS
+        }
+        waiting = {name for name, game in games.items() if min(game) < self.loss.margin}
+        if any(max(game) > 1 - self.loss.margin for game in games.values()):
+            waiting.add("generator")
+        return set(self.networks) - waiting or set(self.networks)
+
+
+def load(networks: nn.Module, weights: dict[str, np.ndarray]) -> None:
+    """Copy weights named and laid out as in `vidcomp_jax.inbetween.Inbetween`; every parameter must be there."""
+    modules = dict(networks.named_modules())
+    state = {}
+    for name, value in weights.items():
+        path, kind = name.rsplit(".", 1)
+        if kind == "kernel":
+            value = _kernel(modules[path], value)
+        state[f"{path}.{'bias' if kind == 'bias' else 'weight'}"] = torch.from_numpy(np.array(value))
+    result = networks.load_state_dict(state, strict=False)
+    missing = set(result.missing_keys) & {name for name, _ in networks.named_parameters()}
+    if missing or result.unexpected_keys:
+        raise ValueError(f"weights missing: {sorted(missing)}; unexpected: {result.unexpected_keys}")
+
+
+def _kernel(module: nn.Module, value: np.ndarray) -> np.ndarray:
+    if isinstance(module, nn.ConvTranspose3d) and module.stride == (1, 2, 2):
+        # A transposed convolution mirrors the kernel in time too.
+        return value[::-1].transpose(3, 4, 0, 1, 2)
+    if isinstance(module, nn.ConvTranspose3d):
+        return value[::-1, ::-1, ::-1].transpose(3, 4, 0, 1, 2)
+    return np.moveaxis(value, (-1, -2), (0, 1))
+
+
+def _encode(in_features: int, features: int, size: int, stride: int) -> nn.ModuleDict:
+    return nn.ModuleDict({"conv": nn.Conv2d(in_features, features, size, stride, 1), "norm": nn.BatchNorm2d(features)})
+
+
+def _decode(in_features: int, features: int, up: bool) -> nn.Module:
+    if up:
+        return nn.ConvTranspose3d(in_features, features, (3, 4, 4), (1, 2, 2), 1)
+    return nn.ConvTranspose3d(in_features, features, 3, 1, 1)
+
+
+def _frames(clips: torch.Tensor) -> torch.Tensor:
+    return clips.transpose(1, 2).flatten(0, 1)
+
+
+def _widths(config: InbetweenConfig) -> list[int]:
+    return [config.num_channels, *(config.discriminator_width * 2**i for i in range(4))]
+
+
+def _pairs(widths: list[int]):
+    return itertools.pairwise(widths)
