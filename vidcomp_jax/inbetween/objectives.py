@@ -92,7 +92,7 @@ class Running(NamedTuple):
 
 def objective(
     model: Inbetween,
-    batch: Float[Array, "b t h w c"],
+    clips: Float[Array, "b t h w c"],
     keys: Key[Array, " b"],
     *,
     config: InbetweenLossConfig,
@@ -101,13 +101,12 @@ def objective(
 
     Args:
         model: the networks, in training mode.
-        batch: clips of the configured length and size.
+        clips: of the configured length and size.
         keys: one random key for each clip; its noise is drawn from it.
 
     Returns:
         The loss, and its parts unweighted, with `running_*` at 1 for each network that moves and 0 when paused.
     """
-    clips = batch
     made = model.generator(clips[:, 0], clips[:, -1], draw_noise(keys, model.noise_size))
     inner, target = made[:, 1:-1], clips[:, 1:-1]
     squared_error = jnp.square(inner - target).mean()
