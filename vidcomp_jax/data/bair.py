@@ -45,13 +45,14 @@ class BairClips:
     """Trajectories, read whenever frames are asked for; attributes are those of `Clips`.
 
     `names` are `<file>_<number of the record>`. The records do not say their rate; 10 frames a second is nominal.
-    `left_out` says what is not used, name -> reason; `records` where the clips lie.
+    `left_out` says what is not used, name -> reason (`unreadable`: the names); `records` where the clips lie.
     """
 
     fps = 10.0
 
     def __init__(self, records: Sequence[Record], reader: "RecordReader", left_out: Mapping[str, str] | None = None):
         self.records, self.left_out = list(records), dict(left_out or {})
+        self.unreadable = list(self.left_out)
         self.names = [name_of(record) for record in records]
         self.lengths = np.full(len(records), LENGTH)
         self.subjects = np.arange(len(records))
@@ -124,20 +125,7 @@ class RecordReader:
         Raises:
             InputError: the record is damaged, or is not one of BAIR.
         """
-        features = self._features(record)
-        stored = np.empty((len(indices), *_STORED), np.uint8)
-        if self._prepared:
-            images = features.byte_strings(self._image)
-            _check(record, self._image, "frames", len(images), LENGTH)
-            for frame, index in zip(stored, indices, strict=True):
-                frame[:] = _decoded(record, self._image, images[index])
-        else:
-            for frame, index in zip(stored, indices, strict=True):
-                name = f"{index}/{self._image}/encoded"
-                pixels = features.byte_strings(name)
-                _check(record, name, "images", len(pixels), 1)
-                _check(record, name, "bytes", len(pixels[0]), frame.size)
-                frame[:] = np.frombuffer(pixels[0], np.uint8).reshape(_STORED)
+        stored = self._stored(record, indices)
         return to_channels(resize(stored, self.frame_shape[0]), self.frame_shape[2])
 
     def floats(self, record: Record, name: str) -> Float32[np.ndarray, "30 n"]:
@@ -154,9 +142,26 @@ class RecordReader:
 
     def check(self, record: Record) -> None:
         """Raise an `InputError` unless everything in the record can be read."""
-        self.frames(record, np.arange(LENGTH))
+        self._stored(record, np.arange(LENGTH))
         for name in _FLOATS:
             self.floats(record, name)
+
+    def _stored(self, record: Record, indices: np.ndarray) -> UInt8[np.ndarray, "t 64 64 3"]:
+        features = self._features(record)
+        stored = np.empty((len(indices), *_STORED), np.uint8)
+        if self._prepared:
+            images = features.byte_strings(self._image)
+            _check(record, self._image, "frames", len(images), LENGTH)
+            for frame, index in zip(stored, indices, strict=True):
+                frame[:] = _decoded(record, self._image, images[index])
+        else:
+            for frame, index in zip(stored, indices, strict=True):
+                name = f"{index}/{self._image}/encoded"
+                pixels = features.byte_strings(name)
+                _check(record, name, "images", len(pixels), 1)
+                _check(record, name, "bytes", len(pixels[0]), frame.size)
+                frame[:] = np.frombuffer(pixels[0], np.uint8).reshape(_STORED)
+        return stored
 
     def _features(self, record: Record) -> Features:
         features = Features(record, record.read(), self._example)

@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -97,8 +97,8 @@ def cached_clips(
     if not folder.exists():
         cache_dir.mkdir(parents=True, exist_ok=True)
         _make(folder, sources, decode, frame_shape, outcomes)
-    clips, unreadable = _open(folder, frame_shape)
-    outcomes.check(unreadable)
+    clips = _open(folder, frame_shape)
+    outcomes.check(clips.left_out, clips.unreadable)
     report_left_out(label, clips.left_out, len(sources))
     return clips
 
@@ -119,7 +119,7 @@ class Outcomes:
     Attributes:
         label: names the data set.
         left_out: name -> reason.
-        unreadable: for those that cannot be read, the reason once more; too short is not unreadable.
+        unreadable: names of those that cannot be read; too short is not unreadable.
     """
 
     def __init__(self, label: str, total: int, skip_unreadable: bool):
@@ -132,15 +132,15 @@ class Outcomes:
         """Note why what is called `name` is not used; raise once too much is unreadable."""
         self.left_out[name] = str(error)
         if not isinstance(error, TooShort):
-            self.unreadable.append(str(error))
-        self.check(self.unreadable)
+            self.unreadable.append(name)
+        self.check(self.left_out, self.unreadable)
 
-    def check(self, unreadable: Sequence[str]):
-        """Raise if more than a tenth is `unreadable`, for the reasons given, and this is not skipped."""
+    def check(self, left_out: Mapping[str, str], unreadable: Sequence[str]):
+        """Raise if more than a tenth is `unreadable`, for the reasons in `left_out`, and this is not skipped."""
         if not self._skip and len(unreadable) > _UNREADABLE_SHARE * self._total:
             raise InputError(
                 f"{self.label}: more than a tenth of {self._total} videos cannot be read; {len(unreadable)} so far, "
-                f"the last is {unreadable[-1]}; --skip-unreadable goes on without them"
+                f"the last is {left_out[unreadable[-1]]}; --skip-unreadable goes on without them"
             )
 
     def check_any_left(self, count: int):
@@ -243,12 +243,12 @@ def numbered(subjects: Sequence[str]) -> list[int]:
     return [numbers[subject] for subject in subjects]
 
 
-def _open(folder: Path, frame_shape: tuple[int, int, int]) -> tuple[ArrayClips, list[str]]:
+def _open(folder: Path, frame_shape: tuple[int, int, int]) -> ArrayClips:
     try:
         index = json.loads((folder / "index.json").read_text())
-        count, unreadable = sum(index["lengths"]), index.pop("unreadable")
+        count = sum(index["lengths"])
         array = np.asarray(np.memmap(folder / "frames.bin", np.uint8, "r"))
-        return ArrayClips(array.reshape(count, *frame_shape), **index), unreadable
+        return ArrayClips(array.reshape(count, *frame_shape), **index)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder}: this cache was damaged ({error}); delete the folder to have it made again"

@@ -4,7 +4,7 @@ Every reader of this package ends in an object with the attributes of `Clips`; b
 evaluation ask nothing else of a data set.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -44,7 +44,8 @@ class Clips(Protocol):
 class ArrayClips:
     """Clips laid end to end in one array, which may be a memory-mapped file.
 
-    Attributes are those of `Clips`, and `left_out`: what the reader did not use, name -> reason.
+    Attributes are those of `Clips`, and `left_out`: what the reader did not use, name -> reason; the names of those
+    that could not be read are in `unreadable`, the others are too short.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ArrayClips:
         names: Sequence[str] | None = None,
         subjects: Sequence[int] | Int[np.ndarray, " n"] | None = None,
         left_out: Mapping[str, str] | None = None,
+        unreadable: Collection[str] = (),
     ):
         self.lengths = np.asarray(lengths, np.int64)
         if self.lengths.sum() != len(array):
@@ -64,7 +66,7 @@ class ArrayClips:
         self.subjects = np.arange(len(self.lengths)) if subjects is None else np.asarray(subjects, np.int64)
         self.fps = float(fps)
         self.frame_shape = tuple(int(n) for n in array.shape[1:])
-        self.left_out = dict(left_out or {})
+        self.left_out, self.unreadable = dict(left_out or {}), list(unreadable)
         self._array = array
         self._starts = np.cumsum(self.lengths) - self.lengths
 

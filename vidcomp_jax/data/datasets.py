@@ -74,15 +74,15 @@ def open_clips(config: DataConfig, split: Split) -> Clips:
 
 
 def _kth(config: DataConfig, split: Split) -> Clips:
-    return open_kth(_data_dir(config), split, config=config.kth, **_frames(config))
+    return open_kth(data_dir(config), split, config=config.kth, **_frames(config))
 
 
 def _folder(config: DataConfig, split: Split) -> Clips:
-    return open_folder(_data_dir(config), split, config=config.folder, **_frames(config))
+    return open_folder(data_dir(config), split, config=config.folder, **_frames(config))
 
 
 def _bair(config: DataConfig, split: Split) -> Clips:
-    return open_bair(_data_dir(config), split, config=config.bair, **_frames(config))
+    return open_bair(data_dir(config), split, config=config.bair, **_frames(config))
 
 
 def _synthetic(config: DataConfig, split: Split) -> Clips:
@@ -106,8 +106,8 @@ def _frames(config: DataConfig) -> dict:
     }
 
 
-def _data_dir(config: DataConfig) -> Path:
-    """The folder of a data set that needs one."""
+def data_dir(config: DataConfig) -> Path:
+    """The folder of a data set that needs one; InputError if it is not there."""
     if config.data_dir is None:
         raise InputError(f"data set {config.name} needs data_dir, the folder its videos are in")
     if not config.data_dir.is_dir():

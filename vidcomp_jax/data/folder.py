@@ -219,7 +219,7 @@ class _Reader:
 
 
 class StreamedClips:
-    """Clips decoded whenever they are asked for; attributes are those of `Clips`, and `left_out`.
+    """Clips decoded whenever they are asked for; attributes are those of `ArrayClips`.
 
     Frame counts are looked up once and kept in the small file `index_path`.
     """
@@ -228,8 +228,9 @@ class StreamedClips:
         if not index_path.exists():
             _write_index(index_path, sources, reader, outcomes)
         index = json.loads(index_path.read_text())
-        outcomes.check(index["unreadable"])
         self.left_out: dict[str, str] = index["left_out"]
+        self.unreadable: list[str] = index["unreadable"]
+        outcomes.check(self.left_out, self.unreadable)
         self._sources = [source for source in sources if source.name not in self.left_out]
         self._reader = reader
         self.names = [source.name for source in self._sources]

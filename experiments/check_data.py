@@ -1,0 +1,103 @@
+"""Look at a data set before training: `python -m experiments.check_data --dataset=kth --data-dir=DIR`.
+
+Reads all of it, says what it holds and what cannot be used, and draws random clips. The exit code is 0 if training
+can start, and 1 if it cannot.
+"""
+
+import collections
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from experiments.commands import run
+from experiments.configs import CONFIGS
+from vidcomp_jax.data import DataConfig
+from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.image_io import write_image
+
+_SHOWN = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckDataConfig:
+    """Check a data set."""
+
+    dataset: str = "kth"
+    """Which data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    contact_sheet: Path = Path("contact_sheet.png")
+    """Image of random clips to write."""
+    rows: int = 6
+    """Clips of each split on it."""
+    seed: int = 0
+    """Which clips they are."""
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    """Where the clips come from."""
+
+    def __post_init__(self):
+        if self.rows < 1 or self.seed < 0:
+            raise InputError(f"rows and seed are {self.rows} and {self.seed}; at least 1 and 0 are needed")
+
+
+def main(config: CheckDataConfig) -> int:
+    """Print the report, and return the exit code."""
+    reports = {split: inspect_split(config.data, split) for split in ("train", "test")}
+    print(f"{config.data.name}: {config.data.data_dir or 'drawn'}")
+    for split, report in reports.items():
+        _print_split(split, report, config.data)
+    train, test = reports.values()
+    both = sorted(set(train.subjects) & set(test.subjects))
+    print(f"subjects in both splits: {_some(both) or 'none'}")
+    _print_list("clips of test whose frames are in train too", [" = ".join(p) for p in duplicates(train, test)])
+    for split, report in reports.items():
+        _print_list(f"clips that repeat another of {split}", [" = ".join(p) for p in duplicates(report, report)])
+    usable = [report.clips for report in reports.values() if report.clips is not None]
+    if usable:
+        write_image(config.contact_sheet, contact_sheet(usable, rows=config.rows, columns=8, seed=config.seed))
+        print(f"contact sheet: {config.contact_sheet}")
+    problems = [f"{split}: {report.problem}" for split, report in reports.items() if report.problem]
+    print(f"training cannot start; {'; '.join(problems)}" if problems else "training can start")
+    return 1 if problems else 0
+
+
+def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
+    if report.clips is None:
+        print(f"{split}: nothing")
+        return
+    lengths = report.clips.lengths
+    print(
+        f"{split}: {report.num_videos} {'record files' if data.name == 'bair' else 'videos'}, "
+        f"{len(lengths)} clips of {lengths.min()} to {lengths.max()} frames, {np.sum(lengths)} frames, "
+        f"read as {data.size}x{data.size}, {'gray' if data.num_channels == 1 else 'RGB'}, {report.clips.fps:g} fps"
+    )
+    for place, what in enumerate(("sizes", "rates", "channels")):
+        counts = collections.Counter()
+        for kind, count in report.stored.items():
+            counts[kind[place]] += count
+        if counts:
+            print(f"  {what}: {', '.join(f'{kind} ({count})' for kind, count in counts.most_common())}")
+    print(f"  subjects: {len(report.subjects)}: {_some(report.subjects)}")
+    _print_list("  too short", report.too_short)
+    _print_list("  unreadable", report.unreadable)
+
+
+def _print_list(what: str, items: list[str]) -> None:
+    print(f"{what}: {len(items)}")
+    for item in items:
+        print(f"    {item}")
+
+
+def _some(items: list[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
+
+
+PRESETS = {name: CheckDataConfig(dataset=name, data=config.data) for name, config in CONFIGS.items()}
+
+if __name__ == "__main__":
+    logging.getLogger("vidcomp_jax").setLevel(logging.ERROR)  # what is left out stands in the report
+    run(main, CheckDataConfig, PRESETS)

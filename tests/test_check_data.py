@@ -1,0 +1,109 @@
+"""The check before training: counts that are right, everything wrong named, and an exit code to rely on."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.bair_records import write_download
+from experiments import check_data
+from experiments.check_data import CheckDataConfig
+from vidcomp_jax.data import BairConfig, DataConfig, KthConfig, SyntheticConfig
+from vidcomp_jax.image_io import read_image
+from vidcomp_jax.video_io import VideoWriter
+
+KTH_LIKE = Path(__file__).parent / "data" / "kth_like"
+
+
+@pytest.fixture
+def check(tmp_path, capsys):
+    """Run the command on a data set; the exit code, what is printed, and the contact sheet."""
+
+    def run(name, data_dir, **settings):
+        data = DataConfig(name=name, data_dir=data_dir, cache_dir=tmp_path / "cache", **settings)
+        sheet = tmp_path / "sheet.png"
+        sheet.unlink(missing_ok=True)
+        code = check_data.main(CheckDataConfig(data=data, contact_sheet=sheet, rows=2))
+        return code, capsys.readouterr().out, sheet
+
+    return run
+
+
+def write_video(path, seed=0, num_frames=4, size=(32, 48)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = np.random.default_rng(seed).integers(0, 256, (num_frames, *size, 3), np.uint8)
+    with VideoWriter(path, fps=10.0, lossless=True) as writer:
+        writer.write(frames)
+
+
+def test_kth_is_described(check):
+    code, out, sheet = check("kth", KTH_LIKE)
+    assert code == 0 and out.endswith("training can start\n")
+    assert "train: 11 videos, 16 clips of 16 to 16 frames, 256 frames, read as 64x64, gray, 25 fps" in out
+    assert "sizes: 160x120 (11)" in out and "rates: 25 fps (5)" in out and "channels: gray (5)" in out
+    assert "subjects: 5: person17, person19, person21, person23, person25" in out
+    assert "subjects in both splits: none" in out
+    assert read_image(sheet).shape == (4 * (96 + 14), 8 * 96, 3)
+
+
+def test_what_is_wrong_with_kth_is_named(check, tmp_path):
+    data = tmp_path / "kth"
+    shutil.copytree(KTH_LIKE, data)
+    (data / "00sequences.txt").write_text("person21_walking_d1 frames 1-99\nperson19_walking_d2 frames 1-9\n")
+    videos = data / "walking"
+    shutil.copy(videos / "person01_walking_d1_uncomp.avi", videos / "person17_walking_d1_uncomp.avi")
+    (videos / "person03_walking_d1_uncomp.avi").write_bytes(b"nonsense")
+    code, out, _ = check("kth", data, kth=KthConfig(num_frames=23))
+    assert code == 1
+    assert "clips of test whose frames are in train too: 2\n" in out
+    assert "walking/person01_walking_d1_uncomp.avi[0:23] = walking/person17_walking_d1_uncomp.avi[0:23]" in out
+    assert "unreadable: 1\n" in out and "unreadable: 2\n" in out
+    assert "person03_walking_d1_uncomp.avi: not a video" in out
+    assert "line 1: frames 1-99 of walking/person21" in out and "line 2: names walking/person19_walking_d2" in out
+    assert "too short: 2" in out and "person25_walking_d1_uncomp.avi: 20 frames, a clip has 23" in out
+    assert "training cannot start; test: kth-64-test: more than a tenth of 6 videos cannot be read" in out
+    assert "train: kth" not in out
+    code, out, _ = check("kth", data, kth=KthConfig(num_frames=23), skip_unreadable=True)
+    assert code == 0 and "person03_walking_d1_uncomp.avi: not a video" in out
+
+
+@pytest.mark.parametrize("tenth", [False, True])
+def test_bair_is_described_and_its_damage_found(check, tmp_path, tenth):
+    write_download(tmp_path / "bair", train=[2, 2], test=[1])
+    code, out, _ = check("bair", tmp_path / "bair", size=128, num_channels=3)
+    assert code == 0 and "train: 2 record files, 4 clips of 30 to 30 frames, 120 frames, read as 128x128, RGB" in out
+    file = next(tmp_path.glob("bair/*/train/traj_2*"))
+    data = bytearray(file.read_bytes())
+    data[-1000] ^= 1
+    file.write_bytes(data)
+    code, out, _ = check("bair", tmp_path / "bair", skip_unreadable=tenth)
+    assert code == (0 if tenth else 1)
+    assert "unreadable: 1\n" in out and "traj_2_to_3.tfrecords record 1: damaged" in out
+    code, out, _ = check("bair", tmp_path / "bair", bair=BairConfig(tfds=True))
+    assert code == 1 and "train: nothing" in out and "prepare bair_robot_pushing_small with TFDS" in out
+
+
+def test_folders_are_described(check, tmp_path):
+    for number in range(4):
+        write_video(tmp_path / "data" / "train" / f"id{number % 2}#{number}.mp4", seed=number)
+    write_video(tmp_path / "data" / "test" / "id1#9.mp4", seed=3)
+    write_video(tmp_path / "data" / "test" / "id7#1.mp4", seed=9, size=(20, 20), num_frames=6)
+    write_video(tmp_path / "data" / "test" / "id7#2.mp4", seed=9, size=(20, 20), num_frames=6)
+    write_video(tmp_path / "data" / "test" / "id8.mp4", num_frames=1)
+    code, out, _ = check("folder", tmp_path / "data", size=32, num_channels=3)
+    assert code == 0
+    assert "test: 4 videos, 3 clips of 4 to 6 frames, 16 frames, read as 32x32, RGB, 10 fps" in out
+    assert "sizes: 20x20 (2), 48x32 (2)" in out or "sizes: 48x32 (2), 20x20 (2)" in out
+    assert "channels: colour (4)" in out
+    assert "too short: 1" in out and "id8.mp4: one frame" in out
+    assert "subjects in both splits: id1" in out
+    assert "in train too: 1\n    id1#3.mp4 = id1#9.mp4" in out
+    assert "repeat another of test: 1\n    id7#1.mp4 = id7#2.mp4" in out
+    code, out, sheet = check("folder", tmp_path / "nothing")
+    assert code == 1 and "nothing does not exist" in out and not sheet.exists()
+
+
+def test_drawn_clips_can_be_looked_at(check):
+    code, out, sheet = check("synthetic", None, synthetic=SyntheticConfig(num_train=3, num_test=2, length=4))
+    assert code == 0 and "train: 0 videos, 3 clips of 4 to 4 frames" in out and sheet.exists()
