@@ -59,7 +59,7 @@ def test_batch_norm_sees_the_batches_of_all_devices():
     np.testing.assert_allclose(each_var, np.stack([var, var]), rtol=1e-5)
 
 
-@pytest.mark.parametrize("scale,size", itertools.product([0.5, 0.25, 0.125], [16, 22]))
+@pytest.mark.parametrize("scale,size", [*itertools.product([0.5, 0.25, 0.125], [16, 22])])
 def test_downsampling_is_a_padded_strided_convolution(scale, size):
     x = normal(2, size, size + 2, 3)
     down = AntiAliasDownsample(scale, 3)
@@ -159,8 +159,8 @@ def test_bad_vgg19_files_are_named(tmp_path, vgg_file):
 def test_reconstruction_losses_are_zero_for_the_truth_only(vgg_file):
     x, y = (np.random.default_rng(seed).uniform(size=(1, 32, 32, 1)).astype(np.float32) for seed in (0, 1))
     vgg = load_vgg19(vgg_file)
-    for loss in (lambda a, b: perceptual_loss(vgg, a, b, scales=(1, 0.5)), lambda a, b: pyramid_loss(a, b)):
+    for loss in (lambda a, b: perceptual_loss(vgg, a, b, scales=(1.0, 0.5)), lambda a, b: pyramid_loss(a, b)):
         assert loss(jnp.asarray(x), jnp.asarray(x)) == 0
         assert loss(jnp.asarray(x), jnp.asarray(y)) > 0.01
     with pytest.raises(InputError, match="VGG19 needs 16"):
-        perceptual_loss(vgg, jnp.asarray(x), jnp.asarray(y), scales=(1, 0.25))
+        perceptual_loss(vgg, jnp.asarray(x), jnp.asarray(y), scales=(1.0, 0.25))

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.geometry import gaussian_heatmaps
 from vidcomp_jax.keypoints import Keypoints
-from vidcomp_jax.layers import average_pool, conv, image_pyramid
+from vidcomp_jax.layers import average_pool, constant, conv, image_pyramid
 
 
 class Scores(NamedTuple):
@@ -61,8 +61,8 @@ class InstanceNorm(nnx.Module):
     """Normalisation of every channel of every image by its own mean and biased variance, then a learned affine."""
 
     def __init__(self, features: int):
-        self.scale = nnx.Param(jnp.ones(features))
-        self.bias = nnx.Param(jnp.zeros(features))
+        self.scale = nnx.Param(constant(1.0, features))
+        self.bias = nnx.Param(constant(0.0, features))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Normalise."""

@@ -61,7 +61,27 @@ def conv(
 
 
 def _uniform(key, shape, dtype=jnp.float32, out_sharding=None, *, bound: float):
-    return jax.random.uniform(key, shape, dtype, -bound, bound, out_sharding=out_sharding)
+    """Uniform draws, block by block: one small compiled program serves layers of all shapes, which start at once."""
+    count = math.prod(shape)
+    blocks = -(-count // _BLOCK)
+    if isinstance(key, jax.core.Tracer):
+        draws = jax.vmap(_draw_block, (None, 0))(key, jnp.arange(blocks)).ravel()
+        return (bound * draws[:count]).reshape(shape).astype(dtype)
+    draws = np.concatenate([np.asarray(_draw_block(key, i)) for i in range(blocks)])
+    return jnp.asarray(bound * draws[:count].reshape(shape), dtype)
+
+
+_BLOCK = 1 << 14
+
+
+@jax.jit
+def _draw_block(key, index):
+    return jax.random.uniform(jax.random.fold_in(key, index), (_BLOCK,), minval=-1.0, maxval=1.0)
+
+
+def constant(value: float, *shape: int) -> Array:
+    """A float32 array of one value, made without compiling anything."""
+    return jnp.asarray(np.full(shape, value, np.float32))
 
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
@@ -91,11 +111,11 @@ class BatchNorm(nnx.Module):
     """
 
     def __init__(self, features: int, *, epsilon: float = 1e-5, momentum: float = 0.9):
-        self.scale = nnx.Param(jnp.ones(features))
-        self.bias = nnx.Param(jnp.zeros(features))
-        self.mean = nnx.BatchStat(jnp.zeros(features))
-        self.var = nnx.BatchStat(jnp.ones(features))
-        self.num_batches = nnx.BatchStat(jnp.zeros((), jnp.int32))
+        self.scale = nnx.Param(constant(1.0, features))
+        self.bias = nnx.Param(constant(0.0, features))
+        self.mean = nnx.BatchStat(constant(0.0, features))
+        self.var = nnx.BatchStat(constant(1.0, features))
+        self.num_batches = nnx.BatchStat(jnp.asarray(np.int32(0)))
         self.epsilon = epsilon
         self.momentum = momentum
         self.use_running_average = False

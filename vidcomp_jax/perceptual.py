@@ -67,8 +67,8 @@ def perceptual_loss(
     prediction: Float[Array, "b h w c"],
     target: Float[Array, "b h w c"],
     *,
-    scales: Sequence[float] = (1, 0.5, 0.25, 0.125),
-    weights: Sequence[float] = (10, 10, 10, 10, 10),
+    scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125),
+    weights: Sequence[float] = (10.0, 10.0, 10.0, 10.0, 10.0),
 ) -> Float[Array, ""]:
     """Weighted mean absolute difference of VGG19 features, summed over scales and layers.
 
@@ -91,7 +91,7 @@ def pyramid_loss(
     prediction: Float[Array, "b h w c"],
     target: Float[Array, "b h w c"],
     *,
-    scales: Sequence[float] = (1, 0.5, 0.25, 0.125),
+    scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125),
 ) -> Float[Array, ""]:
     """Mean absolute difference plus gradient difference, averaged over scales."""
     total = jnp.zeros(())
