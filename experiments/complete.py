@@ -5,8 +5,6 @@ between: a video and keypoints for each clip, method and sample, and `index.html
 """
 
 import dataclasses
-import os
-import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,16 +14,13 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
-from vidcomp_jax.completion import Completion, Render, complete
+from vidcomp_jax.completion import MAX_PIXELS, Render, complete
+from vidcomp_jax.completion_files import write_completions
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.gaps import Gap, find_gaps, gaps_of_clips
-from vidcomp_jax.model_files import fingerprint, load_fomm
-from vidcomp_jax.motion import MotionModel
-from vidcomp_jax.motion.linear import LinearMotion
-from vidcomp_jax.motion.model_files import Method, check_fingerprint, load_motion_model
-from vidcomp_jax.page import Player, Row, write_page
-from vidcomp_jax.video_io import VideoWriter
+from vidcomp_jax.model_files import load_fomm
+from vidcomp_jax.motion.model_files import Method, open_motions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,13 +55,22 @@ class CompleteConfig:
     """Frames a second; 0 takes those of the input, 25 for images."""
     seed: int = 0
     """Another seed gives other samples."""
+    max_pixels: int = MAX_PIXELS
+    """Most pixels rendered in one program; lower it where memory is short."""
     resize: int = 0
     """With --input: cut the middle square and resize it to this many pixels; 0 leaves frames as they are."""
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
     """Where clips come from without --input."""
 
     def __post_init__(self):
-        for name, least in (("num_frames", 2), ("samples", 1), ("max_clips", 1), ("seed", 0), ("resize", 0)):
+        for name, least in (
+            ("num_frames", 2),
+            ("samples", 1),
+            ("max_clips", 1),
+            ("seed", 0),
+            ("resize", 0),
+            ("max_pixels", 1),
+        ):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; at least {least} is needed")
         if self.fps < 0:
@@ -80,7 +84,7 @@ def main(config: CompleteConfig) -> None:
     if config.output.exists():
         raise InputError(f"{config.output}: exists; give a new folder, or remove this one")
     model = load_fomm(config.fomm, config.which)
-    motions = open_methods(config, fingerprint(model), model.config.num_keypoints)
+    motions = open_motions(config.method, config.motion_model, model, which=config.which)
     gaps = open_gaps(config, model.config.num_channels)
     first, last = (np.stack([end(gap) for gap in gaps]) for end in (lambda g: g.first, lambda g: g.last))
     results = {}
@@ -89,31 +93,20 @@ def main(config: CompleteConfig) -> None:
             title = f"{method} {sample + 1}" if motion.stochastic else method
             key = jax.random.fold_in(jax.random.key(config.seed), sample)
             results[title] = complete(
-                model, first, last, config.num_frames, motion=motion, key=key, render=config.render
+                model,
+                first,
+                last,
+                config.num_frames,
+                motion=motion,
+                key=key,
+                render=config.render,
+                max_pixels=config.max_pixels,
             )
-    write(config, gaps, results)
+    write_completions(config.output, gaps, results, format=config.format)
     for title, clips in results.items():
         errors = [np.abs(clips.frames[i] - g.truth).mean() for i, g in enumerate(gaps) if g.truth is not None]
         print(f"{title}: L1 to the truth {np.mean(errors):.4f}" if errors else f"{title}: no truth to compare with")
     print(f"{len(gaps)} clips of {config.num_frames} frames: look at {config.output / 'index.html'}")
-
-
-def open_methods(config: CompleteConfig, model_fingerprint: str, num_keypoints: int) -> dict[str, MotionModel]:
-    """The motion model of every method asked for."""
-    learned = {}
-    for directory in config.motion_model:
-        motion, trained_on = load_motion_model(directory, config.which)
-        if trained_on.num_keypoints != num_keypoints:
-            raise InputError(
-                f"{directory}: trained on {trained_on.num_keypoints} keypoints a frame, {config.fomm} has {num_keypoints}"
-            )
-        check_fingerprint(trained_on.fingerprint, model_fingerprint, str(directory))
-        learned[trained_on.method] = motion
-    for method in config.method:
-        if method != "linear" and method not in learned:
-            given = ", ".join(learned) or "none"
-            raise InputError(f"method {method} needs --motion-model=RUN, a run that trained one; given: {given}")
-    return {method: LinearMotion() if method == "linear" else learned[method] for method in config.method}
 
 
 def open_gaps(config: CompleteConfig, num_channels: int) -> list[Gap]:
@@ -125,33 +118,6 @@ def open_gaps(config: CompleteConfig, num_channels: int) -> list[Gap]:
     else:
         gaps = gaps_of_clips(open_clips(config.data, "test"), config.num_frames, config.max_clips)
     return [gap._replace(fps=config.fps or gap.fps) for gap in gaps]
-
-
-def write(config: CompleteConfig, gaps: list[Gap], results: dict[str, Completion]) -> None:
-    """Write the output folder, which then appears whole."""
-    partial = config.output.with_name(f".{config.output.name}.{os.getpid()}")
-    try:
-        rows = []
-        for i, gap in enumerate(gaps):
-            folder = partial / gap.name
-            folder.mkdir(parents=True)
-            players = [Player("first frame", gap.first[None]), Player("last frame", gap.last[None])]
-            if gap.truth is not None:
-                players.append(Player("truth", gap.truth))
-            arrays = {}
-            for title, clips in results.items():
-                name = title.replace(" ", "-")
-                keypoints = type(clips.keypoints)(*(x[i] for x in clips.keypoints))
-                with VideoWriter(folder / f"{name}.{config.format}", fps=gap.fps) as video:
-                    video.write(clips.frames[i])
-                players.append(Player(title, clips.frames[i], keypoints))
-                arrays |= {f"{name}/position": keypoints.position, f"{name}/jacobian": keypoints.jacobian}
-            np.savez_compressed(folder / "keypoints.npz", fps=gap.fps, **arrays)
-            rows.append(Row(gap.name, players))
-        write_page(partial / "index.html", rows, title="Completed clips", fps=gaps[0].fps)
-        partial.rename(config.output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 PRESETS = {

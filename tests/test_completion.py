@@ -60,6 +60,14 @@ def test_chunks_change_nothing():
     np.testing.assert_allclose(chunked.frames, whole.frames, atol=1e-5)
 
 
+def test_clips_one_after_the_other_change_nothing():
+    motion, key = small_gan(), jax.random.key(3)
+    whole = complete(MODEL, FIRST, LAST, 5, motion=motion, key=key)
+    alone = complete(MODEL, FIRST, LAST, 5, motion=motion, key=key, max_pixels=32 * 32)
+    np.testing.assert_allclose(alone.frames, whole.frames, atol=1e-5)
+    np.testing.assert_allclose(alone.keypoints.position, whole.keypoints.position, atol=1e-5)
+
+
 def test_clips_of_a_batch_do_not_mix():
     straight, turned = (complete(MODEL, FIRST[order], LAST[order], 5) for order in ([0, 1, 2], [2, 0, 1]))
     np.testing.assert_allclose(straight.frames[[2, 0, 1]], turned.frames, atol=1e-5)

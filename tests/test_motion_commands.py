@@ -160,6 +160,7 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
 
     for module in (train_motion_gan, train_autoregressive):
         files = (module, workdir, f"--motion={work / 'train.npz'}")
+        refused(train, *files, "--num-frames=2", says="num_frames is 2")
         refused(train, *files, "--num-frames=7", says="longest of 4 clips has 6")
         refused(train, *files, other, says="fingerprint")
         refused(train, module, workdir, f"--motion={work / 'test.npz'}", says="train split")

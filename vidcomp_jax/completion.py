@@ -78,19 +78,25 @@ def complete(
         motion: what moves the keypoints; linear interpolation if None.
         key: of a stochastic motion model's samples; another key gives other samples.
         render: with `both` a clip starts and ends with exactly the given frames.
-        max_pixels: most pixels to render in one program.
+        max_pixels: most pixels to render in one program; more are rendered in chunks of frames, then of clips.
 
     Raises:
         InputError: frames of different shapes, too few frames, or a motion model for other keypoints.
     """
     _check(model, first, last, num_frames, motion)
-    keypoints = model.detect(np.concatenate([first, last]))
-    b = len(first)
+    b, height, width, _ = first.shape
     keys = jax.random.split(jax.random.key(0) if key is None else key, b)
-    start, end = (Keypoints(*(x[half] for x in keypoints)) for half in (slice(b), slice(b, None)))
-    moved = generate(motion or LinearMotion(), start, end, num_frames, keys)
-    frames = render_between(model, first, last, moved, render=render, max_pixels=max_pixels)
-    return Completion(frames, jax.tree.map(np.asarray, moved))
+    at_a_time = max(max_pixels // (height * width), 1)
+    parts = []
+    for i in range(0, b, at_a_time):
+        share = slice(i, i + at_a_time)
+        ends = first[share], last[share]
+        keypoints = model.detect(np.concatenate(ends))
+        start, end = (Keypoints(*x) for x in zip(*(np.split(np.asarray(x), 2) for x in keypoints), strict=True))
+        moved = generate(motion or LinearMotion(), start, end, num_frames, keys[share])
+        frames = render_between(model, *ends, moved, render=render, max_pixels=max_pixels)
+        parts.append(Completion(frames, jax.tree.map(np.asarray, moved)))
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 def render_between(

@@ -1,6 +1,7 @@
 """Linear interpolation, the baseline: the first and the last frame's keypoints in, those of all frames out."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from vidcomp_jax.keypoints import Keypoints
@@ -31,13 +32,17 @@ def interpolate(first: Keypoints, last: Keypoints, num_frames: int) -> Keypoints
     return Keypoints(*(_between(x, y, num_frames) for x, y in zip(first, last, strict=True)))
 
 
-def _between(first: Float[Array, "b *k"], last: Float[Array, "b *k"], num_frames: int) -> Float[Array, "b t *k"]:
+def _between(
+    first: Float[Array | np.ndarray, "b *k"], last: Float[Array | np.ndarray, "b *k"], num_frames: int
+) -> Float[Array, "b t *k"]:
     time = jnp.linspace(0, 1, num_frames).reshape(-1, *[1] * (first.ndim - 1))
     return keep_ends((1 - time) * first[:, None] + time * last[:, None], first, last)
 
 
 def keep_ends(
-    sequence: Float[Array, "b t *k"], first: Float[Array, "b *k"], last: Float[Array, "b *k"]
+    sequence: Float[Array, "b t *k"],
+    first: Float[Array | np.ndarray, "b *k"],
+    last: Float[Array | np.ndarray, "b *k"],
 ) -> Float[Array, "b t *k"]:
     """`sequence` with its first and last entries replaced."""
     return sequence.at[:, 0].set(first).at[:, -1].set(last)

@@ -1,6 +1,7 @@
 """Folders of trained motion models: the work folder of a training run in, a motion model out."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +10,12 @@ from flax import nnx
 from vidcomp_jax.checkpoint import load_weights
 from vidcomp_jax.config_file import CONFIG_FILE, load_config
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.model_files import fingerprint
+from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
 from vidcomp_jax.motion.clips import MotionClips
+from vidcomp_jax.motion.linear import LinearMotion
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 
 Method = Literal["linear", "wgan", "autoregressive"]
@@ -66,3 +71,39 @@ def load_motion_model(
     motion = nnx.eval_shape(lambda: kind(config, trained_on.num_keypoints, rngs=nnx.Rngs(0)))
     load_weights(motion, Path(directory), which=which)
     return motion, trained_on
+
+
+def open_motions(
+    methods: Sequence[Method],
+    directories: Sequence[Path],
+    model: FirstOrderMotionModel,
+    *,
+    which: Literal["latest", "best"] = "latest",
+) -> dict[str, MotionModel]:
+    """The motion model of each method.
+
+    Args:
+        methods: asked for.
+        directories: training runs of the learned ones.
+        model: the keypoint model they must have been trained on.
+        which: see `load_motion_model`.
+
+    Raises:
+        InputError: no run of a method, a run that cannot be read, or one for another keypoint model.
+    """
+    learned = {}
+    for directory in directories:
+        motion, trained_on = load_motion_model(directory, which)
+        expected = model.config.num_keypoints
+        if trained_on.num_keypoints != expected:
+            raise InputError(
+                f"{directory}: trained on {trained_on.num_keypoints} keypoints a frame; "
+                f"the keypoint model has {expected}"
+            )
+        check_fingerprint(trained_on.fingerprint, fingerprint(model), str(directory))
+        learned[trained_on.method] = motion
+    for method in methods:
+        if method != "linear" and method not in learned:
+            given = ", ".join(learned) or "none"
+            raise InputError(f"method {method} needs --motion-model=RUN, a run that trained one; given: {given}")
+    return {method: LinearMotion() if method == "linear" else learned[method] for method in methods}

@@ -36,6 +36,10 @@ class MotionFiles:
     num_frames: int = 16
     """Frames of a training window."""
 
+    def __post_init__(self):
+        if self.num_frames < 3:
+            raise InputError(f"num_frames is {self.num_frames}; a training window has a frame between its ends, 3")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MotionData:
@@ -71,7 +75,7 @@ class MotionData:
         if files.validation is not None:
             validation = MotionClips.load(files.validation)
             expected.check(validation, files.validation)
-            validation.window_starts(max(files.num_frames, 3))
+            validation.window_starts(files.num_frames)
         model = None
         if files.fomm is not None:
             model = load_fomm(files.fomm)

@@ -1,0 +1,62 @@
+"""Completed clips as files: gaps and what each method made of them in, a folder of videos, keypoints and a page out."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from vidcomp_jax.completion import Completion
+from vidcomp_jax.gaps import Gap
+from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.page import Player, Row, write_page
+from vidcomp_jax.video_io import VideoWriter
+
+
+def write_completions(
+    folder: Path,
+    gaps: Sequence[Gap],
+    results: Mapping[str, Completion],
+    *,
+    format: Literal["mp4", "gif"] = "mp4",
+) -> None:
+    """Write `folder`, which must not exist and appears whole or not at all.
+
+    It holds `index.html`, which plays everything side by side, and for each gap a folder with a video a result and
+    `keypoints.npz` with the arrays `RESULT/position` [t, k, 2] and `RESULT/jacobian` [t, k, 2, 2].
+
+    Args:
+        folder: to write.
+        gaps: what was completed.
+        results: by title, such as `wgan 1`; clip i belongs to gap i.
+        format: of the videos.
+    """
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        rows = []
+        for i, gap in enumerate(gaps):
+            (partial / gap.name).mkdir(parents=True)
+            clips = {
+                title: (clips.frames[i], Keypoints(*(x[i] for x in clips.keypoints)))
+                for title, clips in results.items()
+            }
+            _write_clip(partial / gap.name, gap, clips, format)
+            given = [Player("first frame", gap.first[None]), Player("last frame", gap.last[None])]
+            truth = [] if gap.truth is None else [Player("truth", gap.truth)]
+            rows.append(Row(gap.name, [*given, *truth, *(Player(title, *clip) for title, clip in clips.items())]))
+        write_page(partial / "index.html", rows, title="Completed clips", fps=gaps[0].fps)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_clip(folder: Path, gap: Gap, clips: Mapping[str, tuple[np.ndarray, Keypoints]], format: str) -> None:
+    arrays = {}
+    for title, (frames, keypoints) in clips.items():
+        name = title.replace(" ", "-")
+        with VideoWriter(folder / f"{name}.{format}", fps=gap.fps) as video:
+            video.write(frames)
+        arrays |= {f"{name}/position": keypoints.position, f"{name}/jacobian": keypoints.jacobian}
+    np.savez_compressed(folder / "keypoints.npz", fps=gap.fps, **arrays)
