@@ -6,9 +6,6 @@ released checkpoints, so that the official state dicts load strictly, and nothin
 than there: rendering encodes the source again for every frame. `torch_fomm_training` holds losses and updates.
 """
 
-import json
-import pathlib
-import runpy
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -16,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.recipes import model_params, recipe_state
 from benchmarks.torch_layers import (
     AntiAliasDownsample,
     ConvBlock,
@@ -24,8 +22,6 @@ from benchmarks.torch_layers import (
     coordinate_grid,
     gaussians,
 )
-
-GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "data" / "golden"
 
 
 class Keypoints(NamedTuple):
@@ -172,9 +168,7 @@ class OcclusionAwareGenerator(nn.Module):
         self.down_blocks = nn.ModuleList(ConvBlock(widths[i], widths[i + 1], resample="down") for i in levels)
         blocks = ((f"r{i}", ResidualBlock(widths[-1])) for i in range(num_bottleneck_blocks))
         self.bottleneck = nn.Sequential(OrderedDict(blocks))
-        self.up_blocks = nn.ModuleList(
-            ConvBlock(widths[i + 1], widths[i], resample="up") for i in reversed(levels)
-        )
+        self.up_blocks = nn.ModuleList(ConvBlock(widths[i + 1], widths[i], resample="up") for i in reversed(levels))
         self.final = nn.Conv2d(widths[0], num_channels, 7, padding=3)
 
     def forward(self, source: Tensor, source_kp: Keypoints, driving_kp: Keypoints) -> Rendered:
@@ -209,14 +203,9 @@ class FOMM(NamedTuple):
     generator: OcclusionAwareGenerator
 
 
-def model_params(name: str) -> dict[str, Any]:
-    """The official `model_params` of a configuration such as `kth-128`."""
-    return json.loads((GOLDEN / "fomm_layouts.json").read_text())[name]["model_params"]
-
-
 def load_recipe(module: nn.Module, name: str, part: str) -> None:
     """Fills a network strictly with the recipe weights of one part (`generator`, ...) of a configuration."""
-    state = runpy.run_path(str(GOLDEN / "make_checkpoint.py"))["recipe_state"](name)[part]
+    state = recipe_state(name)[part]
     module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=True)
 
 

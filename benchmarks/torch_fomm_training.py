@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
-from benchmarks.torch_fomm import FOMM, Keypoints, load_recipe, model_params
+from benchmarks.recipes import model_params
+from benchmarks.torch_fomm import FOMM, Keypoints, load_recipe
 from benchmarks.torch_layers import AntiAliasDownsample, coordinate_grid, gaussians
 
 VGG19_WIDTHS = (64, 64, "pool", 128, 128, "pool", *[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4, "pool")
@@ -27,6 +28,7 @@ class TrainParams:
 
     scales: tuple[float, ...] = (1, 0.5, 0.25, 0.125)
     perceptual: tuple[float, ...] = (10.0,) * 5
+    pyramid: float = 100.0
     generator_gan: float = 1.0
     discriminator_gan: float = 1.0
     feature_matching: tuple[float, ...] = (10.0,) * 4
@@ -54,9 +56,7 @@ class DiscriminatorBlock(nn.Module):
 class Discriminator(nn.Module):
     """Patch discriminator of one scale, which may see the keypoints as Gaussians."""
 
-    def __init__(
-        self, inputs: int, block_expansion: int, max_features: int, num_blocks: int, sn: bool, use_kp: bool
-    ):
+    def __init__(self, inputs: int, block_expansion: int, max_features: int, num_blocks: int, sn: bool, use_kp: bool):
         super().__init__()
         self.use_kp = use_kp
         widths = [inputs, *(min(max_features, block_expansion * 2 ** (i + 1)) for i in range(num_blocks))]
@@ -188,6 +188,14 @@ class RandomWarp(NamedTuple):
         return F.grid_sample(frame, grid, padding_mode="reflection", align_corners=align_corners)
 
 
+def pyramid_loss(real: dict[float, Tensor], fake: dict[float, Tensor]) -> Tensor:
+    """Mean absolute difference of pixels and of gradients' sizes, averaged over scales."""
+    total = sum(F.l1_loss(fake[scale], real[scale]) for scale in real)
+    for dim in (2, 3):
+        total += sum(F.l1_loss(fake[s].diff(dim=dim).abs(), real[s].diff(dim=dim).abs()) for s in real)
+    return total / len(real)
+
+
 class Training(nn.Module):
     """Everything one training step touches; a module only so that it moves between devices as one."""
 
@@ -224,13 +232,13 @@ class Training(nn.Module):
         return losses, prediction, kp.position
 
     def reconstruction(self, real: dict[float, Tensor], fake: dict[float, Tensor]) -> Tensor:
-        """The perceptual loss over all scales."""
+        """The perceptual loss over all scales, or without VGG19 what `vidcomp_jax` puts in its place."""
+        if self.vgg is None:
+            return self.params.pyramid * pyramid_loss(real, fake)
         return sum(
             weight * F.l1_loss(a, b.detach())
             for scale in self.params.scales
-            for weight, a, b in zip(
-                self.params.perceptual, self.vgg(fake[scale]), self.vgg(real[scale]), strict=True
-            )
+            for weight, a, b in zip(self.params.perceptual, self.vgg(fake[scale]), self.vgg(real[scale]), strict=True)
         )
 
     def equivariance(self, driving: Tensor, kp: Keypoints, warp: RandomWarp) -> dict[str, Tensor]:

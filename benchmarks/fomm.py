@@ -1,0 +1,164 @@
+"""Times the First Order Motion Model beside the same network in plain PyTorch.
+
+    python -m benchmarks.fomm --help
+
+In: configurations and what to do with them. Out: a Markdown table of ratios (ours / PyTorch, below 1 is faster) and
+peak memory. Both sides get equal weights and frames, run in a process each, and take turns: what slows the machine
+down for a while slows both. Run it on an otherwise idle machine.
+"""
+
+import dataclasses
+import multiprocessing
+import statistics
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.recipes import layouts
+from benchmarks.workers import Case, Report, serve
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time the First Order Motion Model beside the same network in plain PyTorch."""
+
+    configs: tuple[str, ...] = ("kth-128", "bair-256")
+    """Configurations; `tiny-gray` and the like take seconds."""
+    work: tuple[Literal["step", "frame"], ...] = ("step", "frame")
+    """One training step; one rendered frame, detection of its keypoints included."""
+    train_batch: int = 4
+    """Pairs of a training step."""
+    perceptual: tuple[bool, ...] = (True, False)
+    """Train with the VGG19 perceptual loss, with the pyramid loss that replaces it, or both in turn."""
+    frame_batches: tuple[int, ...] = (8, 1)
+    """Frames our side renders in one call. PyTorch renders as many in one call, and, as the official loop does,
+    frame by frame."""
+    rounds: int = 5
+    """Turns of each side that count, after `warmup` ones that do not."""
+    warmup: int = 2
+    """Turns of each side before that; the first one compiles."""
+    times: bool = False
+    """Print milliseconds too, which mean something on this machine only. On a GPU they are always printed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one case gave.
+
+    Attributes:
+        seconds: of our side and of PyTorch, one each a round.
+        reports: of our side and of PyTorch.
+        difference: between the two sides' results, of the first round: largest absolute one of a prediction, relative
+            one of the reconstruction loss.
+    """
+
+    seconds: tuple[list[float], list[float]]
+    reports: tuple[Report, Report]
+    difference: float
+
+    @property
+    def ratio(self) -> float:
+        """Our median time as a multiple of PyTorch's."""
+        ours, torch = map(statistics.median, self.seconds)
+        return ours / torch
+
+
+def cases(options: Options) -> Iterator[Case]:
+    """The rows of the table."""
+    for config in options.configs:
+        if "step" in options.work:
+            for perceptual in options.perceptual:
+                yield Case(config, "step", options.train_batch, options.train_batch, perceptual)
+        if "frame" in options.work:
+            for batch in options.frame_batches:
+                for torch_batch in dict.fromkeys((batch, 1)):
+                    yield Case(config, "frame", batch, torch_batch)
+
+
+def measure(case: Case, rounds: int, warmup: int) -> Outcome:
+    """Lets both sides take turns, each in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    sides = []
+    for framework in ("jax", "torch"):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, framework, case), daemon=True)
+        process.start()
+        theirs.close()  # so that a side which dies is an end of file here
+        sides.append((ours, process))
+    seconds: tuple[list[float], list[float]] = ([], [])
+    first = []
+    for turn in range(warmup + rounds):
+        for (connection, _), times in zip(sides, seconds, strict=True):
+            connection.send("run")
+            elapsed, result = connection.recv()
+            if turn == 0:
+                first.append(result)
+            if turn >= warmup:
+                times.append(elapsed)
+    reports = []
+    for connection, process in sides:
+        connection.send(None)
+        reports.append(connection.recv())
+        process.join()
+    return Outcome(seconds, tuple(reports), _difference(case, *first))
+
+
+def _difference(case: Case, ours: dict[str, np.ndarray], torch: dict[str, np.ndarray]) -> float:
+    if case.work == "frame":
+        return float(np.abs(ours["prediction"] - torch["prediction"]).max())
+    name = "perceptual" if case.perceptual else "pyramid"
+    return float(abs(ours[name] / torch["perceptual"] - 1))
+
+
+def row(case: Case, outcome: Outcome, times: bool) -> str:
+    """One line of the table."""
+    if case.work == "step":
+        work = f"step, batch {case.batch}, perceptual {'on' if case.perceptual else 'off'}"
+    else:
+        work = f"frame, {case.batch} a call (PyTorch {case.torch_batch})"
+    memory = " | ".join(f"{report.peak_memory / 2**30:.2f}" for report in outcome.reports)
+    pairs = [ours / torch for ours, torch in zip(*outcome.seconds, strict=True)]
+    cells = [case.config, work, f"{outcome.ratio:.2f}", f"{min(pairs):.2f} to {max(pairs):.2f}", memory]
+    cells.append(f"{outcome.difference:.0e}")
+    if times:
+        frames = case.batch if case.work == "frame" else 1
+        cells += [f"{1e3 * statistics.median(seconds) / frames:.1f}" for seconds in outcome.seconds]
+    return f"| {' | '.join(cells)} |"
+
+
+def check(options: Options) -> None:
+    """Raises InputError for a configuration that does not exist or a number that makes no sense."""
+    from vidcomp_jax.errors import InputError  # not above: PyTorch's process imports this module, but never JAX
+
+    known = [name for name, layout in layouts().items() if "model_params" in layout]
+    for name in options.configs:
+        if name not in known:
+            raise InputError(f"--configs: no configuration {name}; there are {', '.join(known)}")
+    for name in ("train_batch", "rounds", "warmup", "frame_batches"):
+        smallest = np.min(getattr(options, name), initial=1)
+        if smallest < 1:
+            raise InputError(f"--{name.replace('_', '-')}: {smallest}; at least 1 is needed")
+
+
+def main(options: Options) -> None:
+    """Measures everything asked for and prints a line as soon as it is known."""
+    check(options)
+    started = False
+    for case in cases(options):
+        outcome = measure(case, options.rounds, options.warmup)
+        times = options.times or outcome.reports[0].is_gpu
+        if not started:
+            ours, torch = (report.device for report in outcome.reports)
+            print(f"JAX on {ours}; PyTorch on {torch}; medians of {options.rounds} rounds\n")
+            columns = ["configuration", "work", "ratio", "single rounds", "GiB ours", "GiB PyTorch", "difference"]
+            columns += ["ms ours", "ms PyTorch"] * times
+            print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+            started = True
+        print(row(case, outcome, times), flush=True)
+
+
+if __name__ == "__main__":
+    from experiments.commands import run
+
+    run(main, Options)

@@ -1,0 +1,188 @@
+"""The two sides of the comparison, each in a process of its own, so that memory and threads are its own too.
+
+In: a `Case` over a pipe, then one request after another. Out: seconds and results of each, and at the end the peak
+memory. Both sides get the same weights and the same frames; only the process of a side imports its framework.
+"""
+
+import resource
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.recipes import frame_size, model_params, recipe_state
+
+Work = Callable[[], dict[str, np.ndarray]]
+
+
+class Case(NamedTuple):
+    """What is timed.
+
+    Attributes:
+        config: name of a configuration, such as `kth-128`.
+        work: `step` (one training step) or `frame` (rendering, detection of the driving keypoints included).
+        batch: pairs of a training step, or frames rendered in one call.
+        torch_batch: the same for PyTorch; a divisor of `batch`, which is then done in several calls.
+        perceptual: VGG19 perceptual loss, or the pyramid loss that stands in for it.
+    """
+
+    config: str
+    work: str
+    batch: int
+    torch_batch: int
+    perceptual: bool = False
+
+
+class Report(NamedTuple):
+    """What a side says at the end.
+
+    Attributes:
+        device: name of the processor it ran on.
+        is_gpu: whether that is a GPU.
+        peak_memory: bytes, of the process, or of the GPU where there is one.
+    """
+
+    device: str
+    is_gpu: bool
+    peak_memory: int
+
+
+def serve(connection: Connection, framework: str, case: Case) -> None:
+    """Runs one side until it is told to stop: `None` ends it, anything else asks for one run."""
+    work, report = {"jax": _jax, "torch": _torch}[framework](case)
+    while connection.recv() is not None:
+        start = time.perf_counter()
+        result = work()
+        connection.send((time.perf_counter() - start, result))
+    connection.send(report())
+
+
+def frames(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Source and driving frames [b, h, w, c] in [0, 1]: smooth patterns, the same for both sides."""
+    size, channels = frame_size(case.config), model_params(case.config)["common_params"]["num_channels"]
+    y, x = np.mgrid[:size, :size] / size
+    phase = np.arange(2 * case.batch * channels).reshape(2, case.batch, 1, 1, channels)
+    pattern = 0.5 + 0.5 * np.sin(9 * x[..., None] + phase) * np.cos(7 * y[..., None] - 0.5 * phase)
+    return tuple(pattern.astype(np.float32))
+
+
+def _resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _torch(case: Case) -> tuple[Work, Callable[[], Report]]:
+    import torch
+
+    from benchmarks import torch_fomm, torch_fomm_training
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    source, driving = (torch.from_numpy(x).permute(0, 3, 1, 2).contiguous().to(device) for x in frames(case))
+    model = torch_fomm.build(case.config)
+    for network in model:
+        network.to(device)
+
+    def report() -> Report:
+        if device.type == "cuda":
+            return Report(torch.cuda.get_device_name(), True, torch.cuda.max_memory_allocated())
+        return Report(f"CPU, {torch.get_num_threads()} threads", False, _resident())
+
+    if case.work == "frame":
+        with torch.no_grad():
+            source_kp = model.detector(source[:1])
+        source = source[:1].expand(case.torch_batch, -1, -1, -1)
+        source_kp = torch_fomm.Keypoints(
+            *(x if x is None else x.expand(case.torch_batch, *x.shape[1:]) for x in source_kp)
+        )
+
+        def render() -> dict[str, np.ndarray]:
+            calls = [torch_fomm.render(model, source, source_kp, d) for d in driving.split(case.torch_batch)]
+            return {"prediction": torch.cat(calls).permute(0, 2, 3, 1).cpu().numpy()}
+
+        return render, report
+
+    vgg = None
+    if case.perceptual:
+        vgg = torch_fomm_training.VGG19()
+        torch_fomm.load_recipe(vgg, "vgg19", "vgg19")
+    params = torch_fomm_training.TrainParams(**_loss(case.config))
+    training = torch_fomm_training.Training(case.config, params, model, vgg).to(device)
+
+    def step() -> dict[str, np.ndarray]:
+        warp = torch_fomm_training.RandomWarp.sample(case.batch, device)
+        losses = training.step(source, driving, warp)
+        return {key: value.cpu().numpy() for key, value in losses.items()}
+
+    return step, report
+
+
+def _jax(case: Case) -> tuple[Work, Callable[[], Report]]:
+    import jax
+    from flax import nnx
+
+    from converters.fomm_state import fomm_config, load_fomm_state
+    from vidcomp_jax.fomm import FirstOrderMotionModel
+
+    device = jax.devices()[0]
+    source, driving = frames(case)
+    config = fomm_config(model_params(case.config))
+    model = nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
+    load_fomm_state(model, recipe_state(case.config))
+
+    def report() -> Report:
+        if device.platform == "gpu":
+            return Report(device.device_kind, True, device.memory_stats()["peak_bytes_in_use"])
+        return Report("CPU", False, _resident())
+
+    if case.work == "frame":
+        encoded = model.encode(source[0], model.detect(source[0]))
+
+        def render() -> dict[str, np.ndarray]:
+            rendered = model.render(encoded, None, model.detect(driving))
+            return {"prediction": np.asarray(rendered.prediction)}
+
+        return render, report
+    return _jax_step(case, model, device, source, driving), report
+
+
+def _jax_step(case: Case, model, device, source: np.ndarray, driving: np.ndarray) -> Work:
+    import jax
+    from flax import nnx
+
+    from converters.walker import load_state
+    from experiments.configs import OptimizerConfig
+    from vidcomp_jax.layers import freeze
+    from vidcomp_jax.objectives import FOMMLossConfig, TrainingNetworks, fomm_objective
+    from vidcomp_jax.perceptual import VGG19
+    from vidcomp_jax.train_step import init_state, make_train_step, shard
+
+    vgg = None
+    if case.perceptual:
+        vgg = nnx.eval_shape(lambda: VGG19(rngs=nnx.Rngs(0)))
+        load_state(vgg, recipe_state("vgg19")["vgg19"])
+        freeze(vgg)
+    networks = TrainingNetworks(model, FOMMLossConfig(**_loss(case.config)), vgg)
+    optimizer = OptimizerConfig().build()
+    graphdef, constants, state = init_state(networks, optimizer, [device])
+    train_step = make_train_step(graphdef, optimizer, fomm_objective, [device])
+    batch = shard((source, driving), case.batch, [device])
+    key = jax.random.key(0)
+
+    def step() -> dict[str, np.ndarray]:
+        nonlocal state
+        state, metrics = jax.block_until_ready(train_step(state, constants, batch, key))
+        return {name: np.asarray(value) for name, value in metrics.items()}
+
+    return step
+
+
+def _loss(config: str) -> dict[str, Any]:
+    """Loss weights as released: gray models train without the adversarial terms; no scale below VGG19's 16 pixels."""
+    params = model_params(config)
+    gray = params["common_params"]["num_channels"] == 1
+    return {
+        "scales": tuple(scale for scale in (1.0, 0.5, 0.25, 0.125) if frame_size(config) * scale >= 16),
+        "generator_gan": 0.0 if gray else 1.0,
+        "feature_matching": (10.0,) * params["discriminator_params"]["num_blocks"],
+    }
