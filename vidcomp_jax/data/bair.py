@@ -24,6 +24,7 @@ from vidcomp_jax.image_io import resize, to_channels
 
 LENGTH = 30
 _STORED = (64, 64, 3)
+_BYTES = 64 * 64 * 3
 _FLOATS = {"action": 4, "endeffector_pos": 3}
 
 
@@ -148,25 +149,21 @@ class RecordReader:
 
     def _stored(self, record: Record, indices: np.ndarray) -> UInt8[np.ndarray, "t 64 64 3"]:
         features = self._features(record)
-        stored = np.empty((len(indices), *_STORED), np.uint8)
         if self._prepared:
             images = features.byte_strings(self._image)
             _check(record, self._image, "frames", len(images), LENGTH)
-            for frame, index in zip(stored, indices, strict=True):
-                frame[:] = _decoded(record, self._image, images[index])
-        else:
-            for frame, index in zip(stored, indices, strict=True):
-                name = f"{index}/{self._image}/encoded"
-                pixels = features.byte_strings(name)
-                _check(record, name, "images", len(pixels), 1)
-                _check(record, name, "bytes", len(pixels[0]), frame.size)
-                frame[:] = np.frombuffer(pixels[0], np.uint8).reshape(_STORED)
-        return stored
+            return np.stack([_decoded(record, self._image, images[index]) for index in indices])
+        names = [f"{index}/{self._image}/encoded" for index in indices]
+        images = [features.byte_string(name) for name in names]
+        for name, image in zip(names, images, strict=True):
+            _check(record, name, "bytes", len(image), _BYTES)
+        return np.frombuffer(bytearray().join(images), np.uint8).reshape(-1, *_STORED)
 
     def _features(self, record: Record) -> Features:
         features = Features(record, record.read(), self._example)
         if self._example is None:
-            features.names()
+            for index in range(0 if self._prepared else LENGTH):
+                features.byte_string(f"{index}/{self._image}/encoded")
             self._example = features
         return features
 

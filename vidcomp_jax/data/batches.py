@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float32, Int, Shaped, UInt8
 
 from vidcomp_jax.data.augment import AugmentationConfig, augment
 from vidcomp_jax.data.clips import Clips
@@ -72,7 +72,7 @@ def pairs(
     if clips.lengths[shortest] < 2:
         raise InputError(f"{clips.names[shortest]}: one frame, but a training pair needs two different ones")
 
-    def examples(numbers: range) -> Float[np.ndarray, "b 2 h w c"]:
+    def examples(numbers: range) -> Shaped[np.ndarray, "b 2 h w c"]:
         taken, rngs = [], []
         for visit, group in itertools.groupby(numbers, lambda number: number // pairs_per_clip):
             clip, rng = order.draw(visit)
@@ -81,15 +81,15 @@ def pairs(
             if augmentation is not None:
                 own = [rng] if pairs_per_clip == 1 else rng.spawn(pairs_per_clip)
                 rngs += [own[place] for place in shown]
-        batch = _as_float(np.concatenate(taken)).reshape(-1, 2, *clips.frame_shape)
-        if augmentation is not None:
-            for pair, rng in zip(batch, rngs, strict=True):
-                pair[:] = augment(pair, augmentation, rng)
-        return batch
+        batch = np.concatenate(taken).reshape(-1, 2, *clips.frame_shape)
+        if augmentation is None:
+            return batch
+        return np.stack([augment(_as_float(pair), augmentation, rng) for pair, rng in zip(batch, rngs, strict=True)])
 
     rows = _share(batch_size, process_index, process_count)
     shape = (len(rows), 2, *clips.frame_shape)
-    return (Pair(batch[:, 0], batch[:, 1]) for batch in _stream(examples, batch_size, rows, start_step, shape))
+    batches = _stream(examples, batch_size, rows, start_step, shape, np.uint8 if augmentation is None else np.float32)
+    return (Pair(batch[:, 0], batch[:, 1]) for batch in batches)
 
 
 def windows(
@@ -115,16 +115,17 @@ def windows(
         )
     order = _Order(clips, long_enough, seed)
 
-    def example(number: int) -> Float[np.ndarray, "t h w c"]:
+    def example(number: int) -> UInt8[np.ndarray, "t h w c"]:
         clip, rng = order.draw(number)
         start = rng.integers(clips.lengths[clip] - num_frames + 1)
-        return _as_float(clips.frames(clip, np.arange(start, start + num_frames)))
+        return clips.frames(clip, np.arange(start, start + num_frames))
 
-    def examples(numbers: range) -> np.ndarray:
+    def examples(numbers: range) -> UInt8[np.ndarray, "b t h w c"]:
         return np.stack([example(number) for number in numbers])
 
     rows = _share(batch_size, process_index, process_count)
-    return _stream(examples, batch_size, rows, start_step, (len(rows), num_frames, *clips.frame_shape))
+    shape = (len(rows), num_frames, *clips.frame_shape)
+    return _stream(examples, batch_size, rows, start_step, shape, np.uint8)
 
 
 def import_tensorflow() -> ModuleType:
@@ -198,9 +199,17 @@ def _share(batch_size: int, process_index: int, process_count: int) -> range:
 
 
 def _stream(
-    examples: Callable[[range], np.ndarray], batch_size: int, rows: range, start_step: int, shape: tuple[int, ...]
+    examples: Callable[[range], np.ndarray],
+    batch_size: int,
+    rows: range,
+    start_step: int,
+    shape: tuple[int, ...],
+    dtype: type[np.uint8] | type[np.float32],
 ) -> Iterator[np.ndarray]:
-    """Batches of the examples step * batch_size + row, made ahead of time on a few threads, handed out in order."""
+    """Batches of the examples step * batch_size + row, made ahead of time on a few threads, handed out in order.
+
+    What `examples` gives as uint8 becomes float32 here, after it was handed around.
+    """
     tf = import_tensorflow()
     failures: list[Exception] = []
 
@@ -213,7 +222,7 @@ def _stream(
             raise
 
     def load(step):
-        return tf.ensure_shape(tf.numpy_function(batch, [step], tf.float32, stateful=False), shape)
+        return tf.ensure_shape(tf.numpy_function(batch, [step], tf.as_dtype(dtype), stateful=False), shape)
 
     threads = min(os.cpu_count() or 1, 8)
     options = tf.data.Options()
@@ -225,7 +234,8 @@ def _stream(
 
     def iterate():
         try:
-            yield from dataset.as_numpy_iterator()
+            for made in dataset.as_numpy_iterator():
+                yield _as_float(made) if dtype is np.uint8 else made
         except tf.errors.OpError:
             if failures:
                 raise failures[0] from None

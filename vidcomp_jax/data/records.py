@@ -85,6 +85,20 @@ def find_records(path: Path) -> Iterator[Record]:
         raise InputError(f"{path}: no such file") from None
 
 
+class _Place(NamedTuple):
+    """Where a feature lies: from where its entry starts to where its value ends.
+
+    Attributes:
+        header: the bytes of the entry up to its value, which hold its name and its lengths.
+        string: those up to the string, if the value is known to be a single one that ends where the value ends.
+    """
+
+    start: int
+    header: bytes
+    end: int
+    string: bytes = b""
+
+
 class Features:
     """The features of a record's data, found by name; nothing is copied before it is asked for.
 
@@ -100,13 +114,26 @@ class Features:
 
     def __init__(self, record: Record, data: bytes, like: "Features | None" = None):
         self._record, self._data = record, data
-        self._places: dict[str, tuple[int, bytes, int]] = {}
+        self._places: dict[str, _Place] = {}
         self._guesses = like._places if like is not None and like._record.length == record.length else {}
 
     def byte_strings(self, name: str) -> list[memoryview]:
         """The byte strings of feature `name`."""
         start, end = self._value(name, _BYTES)
         return [view for tag, view in self._fields(start, end) if tag == _BYTES]
+
+    def byte_string(self, name: str) -> memoryview:
+        """The only byte string of feature `name`."""
+        guess = self._guesses.get(name)
+        if guess is not None and guess.string and self._data.startswith(guess.string, guess.start):
+            start = guess.start + len(guess.string)
+            return memoryview(self._data)[start : guess.end]
+        strings = self.byte_strings(name)
+        if len(strings) != 1:
+            raise InputError(f"{self._record}: feature {name} holds {len(strings)} strings, one was expected")
+        place = self._places[name]
+        self._places[name] = place._replace(string=self._data[place.start : place.end - len(strings[0])])
+        return strings[0]
 
     def floats(self, name: str) -> Float32[np.ndarray, " n"]:
         """The floats of feature `name`."""
@@ -122,7 +149,7 @@ class Features:
     def _value(self, name: str, kind: int) -> tuple[int, int]:
         """Where the list of the feature begins and ends."""
         guess = self._guesses.get(name)
-        if guess is not None and self._data.startswith(guess[1], guess[0]):
+        if guess is not None and self._data.startswith(guess.header, guess.start):
             place = self._places[name] = guess
         else:
             self._search()
@@ -130,8 +157,7 @@ class Features:
         if place is None:
             some = ", ".join(sorted(self._places)[:3]) or "none"
             raise InputError(f"{self._record}: no feature {name}, of another data set? Its features begin with {some}")
-        start = place[0] + len(place[1])
-        end = start + place[2]
+        start, end = place.start + len(place.header), place.end
         if start == end:
             return start, end
         try:
@@ -143,7 +169,7 @@ class Features:
         return view_start, view_end
 
     def _search(self) -> None:
-        """Find the place of every feature: where its entry starts, the entry up to the value, the value's length."""
+        """Find the place of every feature."""
         try:
             for tag, features_start, features_end in self._spans(0, len(self._data)):
                 if tag != _BYTES:
@@ -153,7 +179,7 @@ class Features:
                     if len(fields) == 2 and (fields[0][0], fields[1][0]) == (_BYTES, _FLOATS):
                         (_, name_start, name_end), (_, value_start, value_end) = fields
                         name = self._data[name_start:name_end].decode()
-                        self._places[name] = (start, self._data[start:value_start], value_end - value_start)
+                        self._places.setdefault(name, _Place(start, self._data[start:value_start], value_end))
         except (IndexError, UnicodeDecodeError):
             raise self._malformed() from None
 

@@ -1,0 +1,218 @@
+"""Times reading data: BAIR beside TensorFlow's and TFDS's readers, KTH from its cache, and how long training waits.
+
+    python -m benchmarks.data --help
+
+In: BAIR as downloaded, or noise in its layout made on the spot, and the few KTH-like videos of the tests. Out:
+Markdown tables. All readers of a table take turns on the same files, which stay in the system's file cache; ratios
+are medians over the rounds. Run it on an otherwise idle machine.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from benchmarks.bair_records import write_download
+from vidcomp_jax.data import BairClips, DataConfig, import_tensorflow, open_clips, pairs, windows
+from vidcomp_jax.errors import InputError
+
+KTH = Path(__file__).parents[1] / "tests" / "data" / "kth_like"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to measure."""
+
+    work: tuple[Literal["records", "pairs", "cache", "wait"], ...] = ("records", "pairs", "cache", "wait")
+    """records: trajectories a second; pairs: training pairs a second; cache: clips of KTH a second; wait: the share of
+    a training step spent waiting for data."""
+    data_dir: Path | None = None
+    """Folder that holds or is softmotion30_44k; without it, noise in its layout is written to a temporary folder."""
+    files: int = 4
+    """Record files to write there."""
+    trajectories: int = 64
+    """Trajectories of each of them, 0.74 MB each."""
+    rounds: int = 5
+    """Turns of each reader that count, after one that does not."""
+    pairs_per_record: int = 8
+    """Training pairs from each record, compared with one."""
+    batch: int = 40
+    """Pairs of a batch."""
+    steps: int = 6
+    """Training steps whose wait is measured, after as many that are not."""
+    train_batch: int = 4
+    """Pairs of a training step."""
+
+    def __post_init__(self):
+        for name in ("files", "trajectories", "rounds", "pairs_per_record", "batch", "steps", "train_batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')}: {getattr(self, name)}; at least 1 is needed")
+
+
+def take_turns(readers: Mapping[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
+    """What each reader reads a second, by round; a reader returns how much it has read."""
+    rates = {name: [] for name in readers}
+    for turn in range(rounds + 1):
+        for name, read in readers.items():
+            start = time.perf_counter()
+            count = read()
+            if turn:
+                rates[name].append(count / (time.perf_counter() - start))
+    return rates
+
+
+def ratio(ours: list[float], other: list[float]) -> float:
+    """Median over the rounds of how many times faster ours is."""
+    return statistics.median(a / b for a, b in zip(ours, other, strict=True))
+
+
+def record_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
+    """All that read the same trajectories once, every one as fast as it can."""
+    tf = import_tensorflow()
+    from tensorflow_datasets.datasets.bair_robot_pushing_small import bair_robot_pushing_small_dataset_builder as tfds
+
+    files = [str(path) for path in dict.fromkeys(record.path for record in clips.records)]
+    threads = min(os.cpu_count() or 1, 8)
+    order = np.random.default_rng(0).permutation(len(clips.names))
+
+    def bare(parallel: int | None) -> int:
+        return sum(1 for _ in tf.data.TFRecordDataset(files, num_parallel_reads=parallel))
+
+    def generator() -> int:
+        return sum(1 for _ in tfds.Builder._generate_examples(None, os.path.dirname(files[0])))
+
+    def ours(numbers: np.ndarray, indices: Callable[[int], list[int]]) -> int:
+        def read(share: np.ndarray) -> int:
+            return sum(len(clips.frames(number, indices(number))) > 0 for number in share)
+
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(pool.map(read, np.array_split(numbers, threads)))
+
+    return {
+        "TFRecordDataset, nothing parsed": lambda: bare(None),
+        f"TFRecordDataset, nothing parsed, {threads} files at once": lambda: bare(threads),
+        "TFDS's example generator": generator,
+        "ours: one camera's 30 frames, in order": lambda: ours(np.sort(order), lambda number: list(range(30))),
+        "ours: a training pair's two frames, shuffled": lambda: ours(
+            order, lambda number: [number % 29, 29 - number % 7]
+        ),
+    }
+
+
+def print_records(clips: BairClips, options: Options) -> None:
+    """Trajectories a second, against both bare readers' better one and TFDS's generator."""
+    rates = take_turns(record_readers(clips), options.rounds)
+    plain, parallel, generator = list(rates.values())[:3]
+    bare = list(map(max, plain, parallel))
+    print("| reader | trajectories/s | of the bare reader (>= 0.8) | of TFDS's generator (>= 1.3) |\n|---|---|---|---|")
+    for name, values in rates.items():
+        print(
+            f"| {name} | {statistics.median(values):.0f} | {ratio(values, bare):.2f} | {ratio(values, generator):.2f} |"
+        )
+
+
+def print_pairs(clips: BairClips, options: Options) -> None:
+    """Training pairs a second as training gets them, by pairs drawn from each record; and the memory that takes."""
+
+    def reader(per_record: int) -> Callable[[], int]:
+        def read() -> int:
+            batches = pairs(clips, batch_size=options.batch, seed=0, pairs_per_clip=per_record)
+            count = max(len(clips.names) * per_record // options.batch, 50)
+            return sum(len(batch.source) for batch in itertools.islice(batches, count))
+
+        return read
+
+    counts = dict.fromkeys((1, options.pairs_per_record))
+    rates = take_turns({str(count): reader(count) for count in counts}, options.rounds)
+    before = resident()
+    take_turns({"1": reader(1)}, 2 * options.rounds)
+    print("| pairs a record | pairs/s | of one pair a record |\n|---|---|---|")
+    for count, values in rates.items():
+        print(f"| {count} | {statistics.median(values):.0f} | {ratio(values, rates['1']):.2f} |")
+    print(f"\nresident memory after {2 * options.rounds + 1} more passes: {resident() - before:+.0f} MiB")
+
+
+def print_cache(options: Options) -> None:
+    """Clips of KTH a second, 16 frames of 64 pixels each, from a cache that is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        clips = open_clips(DataConfig(name="kth", data_dir=KTH, cache_dir=Path(folder)), "train")
+        batches = windows(clips, num_frames=16, batch_size=options.batch, seed=0)
+        rates = take_turns({"": lambda: sum(map(len, itertools.islice(batches, 20)))}, options.rounds)[""]
+    print(f"KTH from the cache: {statistics.median(rates):.0f} clips/s of 16 frames, 64x64, gray")
+
+
+def print_wait(name: str, data: DataConfig, options: Options) -> None:
+    """Share of the time that training as released waits for data."""
+    from experiments import train_fomm
+    from experiments.configs import CONFIGS
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = dataclasses.replace(
+            CONFIGS[data.name],
+            data=dataclasses.replace(data, cache_dir=Path(folder, "cache")),
+            workdir=Path(folder, "run"),
+            train=dataclasses.replace(
+                CONFIGS[data.name].train,
+                batch_size=options.train_batch,
+                num_steps=2 * options.steps,
+                log_every=options.steps,
+                panel_every=0,
+                evaluate_every=0,
+                checkpoint_every=0,
+            ),
+        )
+        train_fomm.main(config)
+        lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
+    last = next(line for line in reversed(lines) if "data_wait" in line)
+    print(
+        f"{name}, batch {options.train_batch}: waits {last['data_wait']:.2%} of {1 / last['steps_per_second']:.2f} s a "
+        "step for data (< 2 %)"
+    )
+
+
+def resident() -> float:
+    """Memory of this process, in MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> None:
+    """Measure everything asked for."""
+    options = tyro.cli(Options, description=__doc__)
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = options.data_dir
+        if data_dir is None:
+            data_dir = Path(folder)
+            write_download(data_dir, train=[options.trajectories] * options.files, test=[2], draw=False)
+        bair = DataConfig(name="bair", data_dir=data_dir, size=64, num_channels=3)
+        clips = open_clips(bair, "train")
+        print(f"BAIR: {len(clips.names)} trajectories, {sum(r.length for r in clips.records) / 2**20:.0f} MiB\n")
+        if "records" in options.work:
+            print_records(clips, options)
+            print()
+        if "pairs" in options.work:
+            print_pairs(clips, options)
+            print()
+        if "cache" in options.work:
+            print_cache(options)
+        if "wait" in options.work:
+            sys.stdout.flush()
+            print_wait("kth-128", DataConfig(name="kth", data_dir=KTH, size=128), options)
+            print_wait("bair-64", bair, options)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
