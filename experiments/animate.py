@@ -1,0 +1,193 @@
+"""Animate a picture: `python -m experiments.animate --fomm=DIR --source=IMAGE --driving=VIDEO --output=out.mp4`.
+
+The picture moves as the video does. The result has the frame rate of the video and, as an MP4, its sound. Frames
+are read, rendered and written a few at a time.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from experiments.commands import run
+from vidcomp_jax.animation import Chunk, Result, animate, best_frame, detect
+from vidcomp_jax.config_file import CONFIG_FILE
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.ffmpeg import Header
+from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.image_io import as_bytes
+from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.model_files import Which, load_fomm
+from vidcomp_jax.outputs import check_output_file, check_output_folder, folder_put_in_place
+from vidcomp_jax.video_io import VideoWriter, iterate_frames, probe, read_frames, read_image, resize, write_image
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnimateConfig:
+    """Animate a picture with the motion of a video."""
+
+    fomm: Path
+    """Model folder or training run of the First Order Motion Model."""
+    source: Path
+    """Picture to animate."""
+    driving: Path
+    """Video whose motion it takes."""
+    output: Path = Path("animation.mp4")
+    """The file to write: .mp4 or .gif."""
+    which: Which = "latest"
+    """Which checkpoint of a training run."""
+    relative: bool = True
+    """Move the picture's keypoints as the video's move away from those of its best frame."""
+    absolute: bool = False
+    """Place keypoints where the video's are, as with --no-relative: the picture then takes on the video's shapes."""
+    adapt_scale: bool = False
+    """Make movements larger or smaller by the ratio of the figures' sizes; not with --absolute."""
+    best_frame: int | Literal["auto"] = 0
+    """Number of the driving frame (from 0) in the picture's pose; auto looks for it, which reads the video twice. Not
+    with --absolute."""
+    size: int = 0
+    """Height and width of the frames; 0 takes the size that the model was trained at."""
+    batch_size: int = 8
+    """Frames rendered at a time."""
+    side_by_side: bool = False
+    """Write source, driving frame and result beside each other."""
+    png_frames: Path | None = None
+    """Also write every frame as PNG into this new folder."""
+    lossless: bool = False
+    """MP4 only: keep every pixel as it is (few browsers play such files)."""
+    overwrite: bool = False
+    """Replace outputs that exist."""
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise InputError(f"--batch-size is {self.batch_size}; at least 1 is needed")
+        if self.size < 0 or self.size % 4:
+            raise InputError(f"--size is {self.size}; it must be a multiple of 4, such as 256")
+        if self.best_frame != "auto" and self.best_frame < 0:
+            raise InputError(f"--best-frame is {self.best_frame}; frames count from 0")
+        if not self.moves_relatively and (self.adapt_scale or self.best_frame != 0):
+            raise InputError("--adapt-scale and --best-frame change relative motion; leave them out, or --absolute")
+
+    @property
+    def moves_relatively(self) -> bool:
+        """Whether changes of keypoints are transferred, rather than keypoints."""
+        return self.relative and not self.absolute
+
+
+def main(config: AnimateConfig) -> None:
+    """Animate, and say what was written."""
+    check_output_file(config.output, overwrite=config.overwrite)
+    if config.png_frames is not None:
+        check_output_folder(config.png_frames, overwrite=config.overwrite, holds="*.png", option="--png-frames")
+    info = probe(config.driving)
+    model = load_fomm(config.fomm, config.which)
+    channels = model.config.num_channels
+    _check_channels(config, channels)
+    size = config.size or trained_size(config.fomm)
+    source = resize(read_image(config.source, num_channels=channels)[None], size)[0]
+    start = time.perf_counter()
+    initial = initial_keypoints(config, model, source) if config.moves_relatively else None
+    count, first = 0, 0.0
+    with contextlib.ExitStack() as outputs:
+        folder = None
+        if config.png_frames is not None:
+            folder = outputs.enter_context(folder_put_in_place(config.png_frames))
+            folder.mkdir()
+        gif = config.output.suffix.lower() == ".gif"
+        sound = config.driving if info.has_audio and not gif else None
+        video = outputs.enter_context(
+            VideoWriter(config.output, fps=info.fps, lossless=config.lossless, audio_from=sound)
+        )
+        bar = outputs.enter_context(tqdm(total=info.num_frames, unit="frame", disable=None))
+        for driving, result in _rendered(config, model, source, size, initial):
+            result = as_bytes(result)
+            shown = _beside(source, driving, result) if config.side_by_side else result
+            video.write(shown)
+            if folder is not None:
+                for i, frame in enumerate(shown, count):
+                    write_image(folder / f"{i:06d}.png", frame)
+            if not count:
+                first = time.perf_counter() - start
+            count += len(result)
+            bar.update(len(result))
+    seconds = time.perf_counter() - start
+    print(
+        f"{config.output}: {count} frames of {shown.shape[2]} x {shown.shape[1]} at {info.fps:.5g} frames a second"
+        f"{', with sound' if sound else ''}; {seconds:.1f} s, {first:.1f} s of them up to the first frames"
+    )
+
+
+def initial_keypoints(config: AnimateConfig, model: FirstOrderMotionModel, source: np.ndarray) -> Keypoints:
+    """Keypoints of the driving frame that the motion is taken relative to."""
+    size, channels = source.shape[0], source.shape[-1]
+    if config.best_frame != "auto":
+        frames = read_frames(config.driving, num_channels=channels, indices=[config.best_frame])
+        return detect(model, resize(frames, size)[0])
+    best = best_frame(model, source, _driving(config, channels, size), chunk=config.batch_size)
+    print(f"frame {best.index} of {config.driving} is nearest to the pose of {config.source}", flush=True)
+    return best.keypoints
+
+
+def trained_size(directory: Path) -> int:
+    """Size of the frames that the model in a folder was trained on; `InputError` if the folder does not say."""
+    try:
+        return msgspec.json.decode((directory / CONFIG_FILE).read_bytes(), type=_Trained).data.size
+    except msgspec.ValidationError:
+        raise InputError(f"{directory}: does not say at which size the model was trained; give --size") from None
+
+
+class _Data(msgspec.Struct):
+    size: int
+
+
+class _Trained(msgspec.Struct):
+    data: _Data
+
+
+def _rendered(config: AnimateConfig, model, source, size: int, initial) -> Iterator[tuple[Chunk, Result]]:
+    """Driving frames and results, a chunk at a time."""
+    read = []
+
+    def remembered() -> Iterator[Chunk]:
+        for frames in _driving(config, source.shape[-1], size):
+            read.append(frames)
+            yield frames
+
+    options = {"chunk": config.batch_size, "adapt_scale": config.adapt_scale}
+    for result in animate(model, source, remembered(), initial, **options):
+        yield read.pop(0), result
+
+
+def _driving(config: AnimateConfig, channels: int, size: int) -> Iterator[Chunk]:
+    for frames in iterate_frames(config.driving, num_channels=channels, chunk=config.batch_size):
+        yield resize(frames, size)
+
+
+def _beside(source: np.ndarray, driving: Chunk, result: Chunk) -> Chunk:
+    return np.concatenate([np.broadcast_to(source, driving.shape), driving, result], axis=2)
+
+
+def _check_channels(config: AnimateConfig, channels: int) -> None:
+    """Raise an `InputError` if one input is gray and the other is not; a model of gray frames takes both as gray."""
+    if channels == 1 or config.driving.suffix.lower() == ".gif":  # GIFs do not say
+        return
+    read_image(config.source)
+    with Image.open(config.source) as image:
+        source = 1 if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I") else 3
+    driving = 1 if "gray" in Header.read(config.driving).streams.partition("Video:")[2].partition("\n")[0] else 3
+    if source != driving:
+        raise InputError(
+            f"{config.source} has {source} channel{'s' * (source > 1)}, {config.driving} has {driving}, and the model "
+            f"takes {channels}: convert one of them, or the model would see a gray and a coloured scene"
+        )
+
+
+if __name__ == "__main__":
+    run(main, AnimateConfig)

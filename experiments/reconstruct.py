@@ -1,0 +1,142 @@
+"""Reconstruct test clips from their first frame: `python -m experiments.reconstruct --fomm=DIR --dataset=kth`.
+
+Every frame is rendered from the clip's first one at its own keypoints, as in the published evaluation. Writes
+`scores.json`, a panel, and videos of the first clips: source, truth and result beside each other.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from experiments.commands import run
+from experiments.configs import CONFIGS
+from vidcomp_jax.animation import Chunk, animate
+from vidcomp_jax.data import Clips, DataConfig, open_clips
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.image_io import as_bytes
+from vidcomp_jax.model_files import Which, load_fomm
+from vidcomp_jax.outputs import check_output_folder, folder_put_in_place
+from vidcomp_jax.reconstruction import reconstruction_panel
+from vidcomp_jax.video_io import VideoWriter, write_image
+
+_SCORES = "scores.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReconstructConfig:
+    """Reconstruct clips from their first frame, and measure the error."""
+
+    fomm: Path = Path("runs/fomm")
+    """Model folder or training run of the First Order Motion Model."""
+    which: Which = "latest"
+    """Which checkpoint of a training run."""
+    dataset: str = "kth"
+    """Which data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    split: Literal["test", "train"] = "test"
+    """Which clips."""
+    output: Path = Path("reconstruction")
+    """Folder to write."""
+    max_clips: int = 0
+    """Only the first clips; 0 takes all."""
+    max_frames: int = 0
+    """Only the first frames of every clip; 0 takes all."""
+    videos: int = 8
+    """Clips to write as videos."""
+    batch_size: int = 8
+    """Frames rendered at a time."""
+    overwrite: bool = False
+    """Replace the output folder if it exists."""
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    """Where the clips come from."""
+
+    def __post_init__(self):
+        for name, least in (("batch_size", 1), ("max_clips", 0), ("max_frames", 0), ("videos", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; at least {least} is needed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Errors of a clip's frames, or of those of many clips.
+
+    Attributes:
+        l1: mean absolute error in [0, 1].
+        l1_of_first_frame: that of repeating the first frame.
+        num_frames: how many there were.
+    """
+
+    l1: float
+    l1_of_first_frame: float
+    num_frames: int
+
+    @staticmethod
+    def mean(scores: list["Score"]) -> "Score":
+        """Every frame counts the same, whatever clip it is of: the published evaluation's mean."""
+        weights = [score.num_frames for score in scores]
+        l1, still = (np.average([getattr(s, n) for s in scores], weights=weights) for n in ("l1", "l1_of_first_frame"))
+        return Score(float(l1), float(still), sum(weights))
+
+
+def main(config: ReconstructConfig) -> None:
+    """Reconstruct, and report."""
+    check_output_folder(config.output, overwrite=config.overwrite, holds=_SCORES)
+    model = load_fomm(config.fomm, config.which)
+    clips = open_clips(config.data, config.split)
+    if clips.frame_shape[-1] != model.config.num_channels:
+        raise InputError(
+            f"--num-channels is {clips.frame_shape[-1]}; the model in {config.fomm} takes {model.config.num_channels}"
+        )
+    count = min(config.max_clips or len(clips.names), len(clips.names))
+    scores = {}
+    with folder_put_in_place(config.output) as folder:
+        folder.mkdir()
+        for clip in tqdm(range(count), unit="clip", disable=None):
+            video = folder / f"{clip:04d}.mp4" if clip < config.videos else None
+            scores[clips.names[clip]] = reconstruct_clip(config, model, clips, clip, video)
+        mean = Score.mean(list(scores.values()))
+        stored = {"mean": mean, "clips": scores}
+        (folder / _SCORES).write_bytes(msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n")
+        write_image(folder / "panel.png", reconstruction_panel(model, clips))
+    print(f"L1 of {mean.num_frames} frames of {count} clips, in [0, 1]:")
+    print(f"  reconstructed from the first frame  {mean.l1:.5f}")
+    print(f"  repeating the first frame           {mean.l1_of_first_frame:.5f}")
+    print(f"look at {config.output}")
+
+
+def reconstruct_clip(
+    config: ReconstructConfig, model: FirstOrderMotionModel, clips: Clips, clip: int, video: Path | None = None
+) -> Score:
+    """Reconstruct one clip a chunk at a time, and write it as a video if one is named."""
+    length = min(config.max_frames or int(clips.lengths[clip]), int(clips.lengths[clip]))
+    source = clips.frames(clip, [0])[0]
+    results = animate(model, source, _chunks(clips, clip, length, config.batch_size), chunk=config.batch_size)
+    errors, still = [], []
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(VideoWriter(video, fps=clips.fps)) if video is not None else None
+        for truth, result in zip(_chunks(clips, clip, length, config.batch_size), results, strict=True):
+            unit = truth.astype(np.float32) / 255
+            errors.append(np.abs(result - unit).mean((1, 2, 3)))
+            still.append(np.abs(source.astype(np.float32) / 255 - unit).mean((1, 2, 3)))
+            if writer is not None:
+                beside = [np.broadcast_to(source, truth.shape), truth, as_bytes(result)]
+                writer.write(np.concatenate(beside, axis=2))
+    return Score(*(float(np.concatenate(x).mean()) for x in (errors, still)), length)
+
+
+def _chunks(clips: Clips, clip: int, length: int, chunk: int) -> Iterator[Chunk]:
+    for start in range(0, length, chunk):
+        yield clips.frames(clip, np.arange(start, min(start + chunk, length)))
+
+
+PRESETS = {name: ReconstructConfig(dataset=name, data=config.data) for name, config in CONFIGS.items()}
+
+if __name__ == "__main__":
+    run(main, ReconstructConfig, PRESETS)

@@ -1,0 +1,74 @@
+"""Reconstruction of test clips from their first frame: the published error, what is written, what is refused."""
+
+import json
+
+import golden
+import numpy as np
+import pytest
+
+from converters.official import converted
+from experiments import reconstruct as command
+from experiments.commands import parse
+from experiments.reconstruct import PRESETS, ReconstructConfig, Score
+from vidcomp_jax import InputError, load_fomm
+from vidcomp_jax.checkpoint import save_model
+from vidcomp_jax.data import ArrayClips, DataConfig, SyntheticConfig, open_clips
+from vidcomp_jax.reconstruction import reconstructions
+from vidcomp_jax.video_io import probe, read_image
+
+DATA = DataConfig(name="synthetic", size=64, synthetic=SyntheticConfig(num_train=2, num_test=3, length=5))
+
+
+@pytest.fixture(scope="module")
+def fomm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reconstruct") / "model"
+    model = golden.fomm("tiny-gray")
+    save_model(folder, model, converted(model.config, 64))
+    return folder
+
+
+def test_scores_are_those_of_whole_clips(fomm, tmp_path, capsys):
+    config = ReconstructConfig(fomm=fomm, data=DATA, output=tmp_path / "out", batch_size=4, videos=2)
+    command.main(config)
+    assert sorted(path.name for path in config.output.iterdir()) == ["0000.mp4", "0001.mp4", "panel.png", "scores.json"]
+    assert probe(config.output / "0001.mp4")[:3] == (3 * 64, 64, 5)
+    assert read_image(config.output / "panel.png").std() > 5
+    scores = json.loads((config.output / "scores.json").read_text())
+    clips = open_clips(DATA, "test")
+    found = list(reconstructions(load_fomm(fomm), clips))
+    assert list(scores["clips"]) == list(clips.names)
+    for score, whole in zip(scores["clips"].values(), found, strict=True):
+        np.testing.assert_allclose(score["l1"], whole.l1, rtol=1e-4)
+        np.testing.assert_allclose(score["l1_of_first_frame"], np.abs(whole.truth - whole.truth[0]).mean(), rtol=1e-4)
+    np.testing.assert_allclose(scores["mean"]["l1"], np.mean([whole.l1 for whole in found]), rtol=1e-4)
+    assert f"first frame  {scores['mean']['l1']:.5f}" in capsys.readouterr().out
+
+
+def test_every_frame_counts_the_same(fomm):
+    short, long = Score(0.1, 0.3, 10), Score(0.4, 0.6, 20)
+    mean = Score.mean([short, long])
+    assert (mean.l1, mean.l1_of_first_frame, mean.num_frames) == (pytest.approx(0.3), pytest.approx(0.5), 30)
+    frames = np.random.default_rng(0).integers(0, 255, (12, 64, 64, 1), np.uint8)
+    clips = ArrayClips(frames, [7, 5])
+    config = ReconstructConfig(fomm=fomm, max_frames=6, batch_size=4)
+    scores = [command.reconstruct_clip(config, load_fomm(fomm), clips, clip) for clip in range(2)]
+    assert [score.num_frames for score in scores] == [6, 5]
+    unit = frames[7:].astype(np.float64) / 255
+    assert scores[1].l1_of_first_frame == pytest.approx(np.abs(unit - unit[0]).mean(), rel=1e-5)
+
+
+def test_limits_presets_and_bad_input(fomm, tmp_path):
+    assert parse(ReconstructConfig, ["--dataset=bair"], PRESETS).data.num_channels == 3
+    output = tmp_path / "out"
+    config = ReconstructConfig(fomm=fomm, data=DATA, output=output, max_clips=1, max_frames=2, batch_size=4, videos=0)
+    command.main(config)
+    scores = json.loads((output / "scores.json").read_text())
+    assert scores["mean"]["num_frames"] == 2 and len(scores["clips"]) == 1
+    with pytest.raises(InputError, match="exists"):
+        command.main(config)
+    colour = DataConfig(name="synthetic", size=64, num_channels=3, synthetic=DATA.synthetic)
+    with pytest.raises(InputError, match=r"num-channels is 3; the model in .* takes 1"):
+        command.main(ReconstructConfig(fomm=fomm, data=colour, output=tmp_path / "other"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(InputError, match="batch_size is 0"):
+        ReconstructConfig(batch_size=0)
