@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -92,7 +93,7 @@ def record_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
     def generator() -> int:
         return sum(1 for _ in tfds.Builder._generate_examples(None, os.path.dirname(files[0])))
 
-    def ours(numbers: np.ndarray, indices: Callable[[int], list[int]]) -> int:
+    def ours(numbers: np.ndarray, indices: Callable[[int], np.ndarray]) -> int:
         def read(share: np.ndarray) -> int:
             return sum(len(clips.frames(number, indices(number))) > 0 for number in share)
 
@@ -103,9 +104,9 @@ def record_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
         "TFRecordDataset, nothing parsed": lambda: bare(None),
         f"TFRecordDataset, nothing parsed, {threads} files at once": lambda: bare(threads),
         "TFDS's example generator": generator,
-        "ours: one camera's 30 frames, in order": lambda: ours(np.sort(order), lambda number: list(range(30))),
+        "ours: one camera's 30 frames, in order": lambda: ours(np.sort(order), lambda number: np.arange(30)),
         "ours: a training pair's two frames, shuffled": lambda: ours(
-            order, lambda number: [number % 29, 29 - number % 7]
+            order, lambda number: np.array([number % 20, 29 - number % 7])
         ),
     }
 
@@ -152,32 +153,29 @@ def print_cache(options: Options) -> None:
     print(f"KTH from the cache: {statistics.median(rates):.0f} clips/s of 16 frames, 64x64, gray")
 
 
-def print_wait(name: str, data: DataConfig, options: Options) -> None:
-    """Share of the time that training as released waits for data."""
-    from experiments import train_fomm
-    from experiments.configs import CONFIGS
-
+def print_wait(name: str, data: list[str], options: Options) -> None:
+    """Share of the time that training as released waits for data, by the log of a run."""
     with tempfile.TemporaryDirectory() as folder:
-        config = dataclasses.replace(
-            CONFIGS[data.name],
-            data=dataclasses.replace(data, cache_dir=Path(folder, "cache")),
-            workdir=Path(folder, "run"),
-            train=dataclasses.replace(
-                CONFIGS[data.name].train,
-                batch_size=options.train_batch,
-                num_steps=2 * options.steps,
-                log_every=options.steps,
-                panel_every=0,
-                evaluate_every=0,
-                checkpoint_every=0,
-            ),
-        )
-        train_fomm.main(config)
-        lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
+        settings = {
+            "workdir": folder,
+            "cache-dir": f"{folder}/cache",
+            "batch-size": options.train_batch,
+            "num-steps": 2 * options.steps,
+            "log-every": options.steps,
+            "panel-every": 0,
+            "evaluate-every": 0,
+            "checkpoint-every": 0,
+        }
+        command = [sys.executable, "-m", "experiments.train_fomm", *data, *(f"--{k}={v}" for k, v in settings.items())]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise InputError(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
+        lines = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
     last = next(line for line in reversed(lines) if "data_wait" in line)
     print(
         f"{name}, batch {options.train_batch}: waits {last['data_wait']:.2%} of {1 / last['steps_per_second']:.2f} s a "
-        "step for data (< 2 %)"
+        "step for data (< 2 %)",
+        flush=True,
     )
 
 
@@ -206,9 +204,8 @@ def main() -> None:
         if "cache" in options.work:
             print_cache(options)
         if "wait" in options.work:
-            sys.stdout.flush()
-            print_wait("kth-128", DataConfig(name="kth", data_dir=KTH, size=128), options)
-            print_wait("bair-64", bair, options)
+            print_wait("kth-128", ["--dataset=kth", f"--data-dir={KTH}"], options)
+            print_wait("bair-64", ["--dataset=bair", f"--data-dir={data_dir}", "--size=64"], options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""The benchmark of reading runs, and its readers read what they say."""
+
+import pytest
+
+from benchmarks import data
+from benchmarks.bair_records import write_download
+from vidcomp_jax.data import DataConfig, open_clips
+from vidcomp_jax.errors import InputError
+
+
+@pytest.fixture
+def clips(tmp_path):
+    write_download(tmp_path, train=[2, 1], test=[1], draw=False)
+    return open_clips(DataConfig(name="bair", data_dir=tmp_path, num_channels=3), "train")
+
+
+def test_all_readers_read_every_trajectory(clips, capsys):
+    readers = data.record_readers(clips)
+    assert len(readers) == 5
+    assert [read() for read in readers.values()] == [3] * 5
+    data.print_records(clips, data.Options(rounds=1))
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 7 and all(line.count("|") == 5 for line in table)
+
+
+def test_pairs_and_clips_are_counted(clips, capsys):
+    options = data.Options(rounds=1, batch=4)
+    data.print_pairs(clips, options)
+    data.print_cache(options)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("| 1 |") and lines[2].endswith("| 1.00 |") and lines[3].startswith("| 8 |")
+    assert "clips/s of 16 frames" in lines[-1]
+
+
+def test_ratios_are_medians_over_the_rounds():
+    rates = data.take_turns({"one": lambda: 1, "two": lambda: 2}, 3)
+    assert [len(values) for values in rates.values()] == [3, 3]
+    assert data.ratio([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == 2.0
+    with pytest.raises(InputError, match="--pairs-per-record: 0"):
+        data.Options(pairs_per_record=0)
