@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 from flax import nnx
 
@@ -89,7 +90,7 @@ def read_fomm_checkpoint(path: Path) -> tuple[dict[str, State], list[str]]:
 def convert(
     checkpoint: dict[str, State], config: ConvertedFOMM, *, name: str, path: Path
 ) -> tuple[FirstOrderMotionModel, list[str]]:
-    """A model filled with the state dicts of a checkpoint, and the parts that were missing.
+    """A model to be written, filled with the state dicts of a checkpoint, and the parts that were missing.
 
     Args:
         checkpoint: as `read_fomm_checkpoint` returns it.
@@ -105,7 +106,7 @@ def convert(
         fitting = [f"--config={other}" for other in fitting_names(checkpoint) if other != name]
         hint = f"it fits {' or '.join(fitting)}" if fitting else "no released configuration fits it"
         raise InputError(f"{path}: does not fit --config={name}; {hint}; {len(lines)} differences: {'; '.join(lines)}")
-    missing = load_fomm_state(model, checkpoint)
+    missing = load_fomm_state(model, checkpoint, place=np.asarray)  # no second copy of all weights in memory
     if "discriminator" in missing:
         fomm = config.fomm
         sizes = {"num_channels": fomm.num_channels, "num_keypoints": fomm.num_keypoints}

@@ -1,8 +1,9 @@
 """How an official FOMM checkpoint divides over our model: three state dicts in, one filled model out, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from converters.official import fomm_config
@@ -40,10 +41,12 @@ def fomm_differences(model: FirstOrderMotionModel, checkpoint: Mapping[str, Stat
     return lines
 
 
-def load_fomm_state(model: FirstOrderMotionModel, checkpoint: Mapping[str, State]) -> list[str]:
+def load_fomm_state(
+    model: FirstOrderMotionModel, checkpoint: Mapping[str, State], place: Callable = jnp.array
+) -> list[str]:
     """Fill a model from `{"generator": ..., "kp_detector": ..., "discriminator": ...}`.
 
-    The discriminator may be missing; it then keeps the model's weights.
+    The discriminator may be missing; it then keeps the model's weights. `place` is as `load_state` takes it.
 
     Returns:
         The parts that were missing.
@@ -56,7 +59,7 @@ def load_fomm_state(model: FirstOrderMotionModel, checkpoint: Mapping[str, State
             f"the checkpoint does not fit the configuration, {len(lines)} differences: " + "; ".join(lines)
         )
     for _, _, module, share in _shares(model, checkpoint):
-        load_state(module, share)
+        load_state(module, share, place=place)
     return [part for part in PARTS if part not in checkpoint]
 
 

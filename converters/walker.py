@@ -141,13 +141,15 @@ def differences(model: nnx.Module, state: State) -> list[str]:
     return lines
 
 
-def load_state(model: nnx.Module, state: State, *, name: str = "the checkpoint") -> None:
+def load_state(model: nnx.Module, state: State, *, name: str = "the checkpoint", place: Callable = jnp.array) -> None:
     """Fill every leaf of `model` from a PyTorch state dict; every key is used exactly once.
 
     Args:
         model: changed in place, unless an error is raised.
         state: NumPy arrays under PyTorch's keys.
         name: what to call the state dict in an error.
+        place: makes a leaf of an array and a type. The default copies to the device; `np.asarray` shares memory with
+            the state dict where it can, for a model that is only written.
 
     Raises:
         InputError: names every missing, unexpected and misshaped key.
@@ -159,7 +161,7 @@ def load_state(model: nnx.Module, state: State, *, name: str = "the checkpoint")
         if leaf.variable is None:
             continue
         value = leaf.to_flax(np.asarray(state[leaf.key])) if leaf.key in state else _left_out_vector(leaf.key, state)
-        leaf.variable.set_value(jnp.asarray(value, leaf.variable.dtype))
+        leaf.variable.set_value(place(value, leaf.variable.dtype))
 
 
 def _left_out_vector(key: str, state: State) -> np.ndarray:
