@@ -15,7 +15,7 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
-from vidcomp_jax.data import DataConfig
+from vidcomp_jax.data import Clips, DataConfig
 from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.image_io import write_image
@@ -55,10 +55,7 @@ def main(config: CheckDataConfig) -> int:
     _print_list("clips of test whose frames are in train too", [" = ".join(p) for p in duplicates(train, test)])
     for split, report in reports.items():
         _print_list(f"clips that repeat another of {split}", [" = ".join(p) for p in duplicates(report, report)])
-    usable = [report.clips for report in reports.values() if report.clips is not None]
-    if usable:
-        write_image(config.contact_sheet, contact_sheet(usable, rows=config.rows, columns=8, seed=config.seed))
-        print(f"contact sheet: {config.contact_sheet}")
+    _draw([report.clips for report in reports.values() if report.clips is not None], config)
     problems = [f"{split}: {report.problem}" for split, report in reports.items() if report.problem]
     print(f"training cannot start; {'; '.join(problems)}" if problems else "training can start")
     return 1 if problems else 0
@@ -83,6 +80,18 @@ def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
     print(f"  subjects: {len(report.subjects)}: {_some(report.subjects)}")
     _print_list("  too short", report.too_short)
     _print_list("  unreadable", report.unreadable)
+
+
+def _draw(clips: list[Clips], config: CheckDataConfig) -> None:
+    if not clips:
+        return
+    try:
+        sheet = contact_sheet(clips, rows=config.rows, columns=8, seed=config.seed)
+    except InputError as error:
+        print(f"contact sheet: none, {error}")
+        return
+    write_image(config.contact_sheet, sheet)
+    print(f"contact sheet: {config.contact_sheet}")
 
 
 def _print_list(what: str, items: list[str]) -> None:

@@ -1,5 +1,6 @@
 """The check before training: counts that are right, everything wrong named, and an exit code to rely on."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -68,8 +69,8 @@ def test_what_is_wrong_with_kth_is_named(check, tmp_path):
     assert code == 0 and "person03_walking_d1_uncomp.avi: not a video" in out
 
 
-@pytest.mark.parametrize("tenth", [False, True])
-def test_bair_is_described_and_its_damage_found(check, tmp_path, tenth):
+@pytest.mark.parametrize("skip", [False, True])
+def test_bair_is_described_and_its_damage_found(check, tmp_path, skip):
     write_download(tmp_path / "bair", train=[2, 2], test=[1])
     code, out, _ = check("bair", tmp_path / "bair", size=128, num_channels=3)
     assert code == 0 and "train: 2 record files, 4 clips of 30 to 30 frames, 120 frames, read as 128x128, RGB" in out
@@ -77,9 +78,15 @@ def test_bair_is_described_and_its_damage_found(check, tmp_path, tenth):
     data = bytearray(file.read_bytes())
     data[-1000] ^= 1
     file.write_bytes(data)
-    code, out, _ = check("bair", tmp_path / "bair", skip_unreadable=tenth)
-    assert code == (0 if tenth else 1)
+    code, out, _ = check("bair", tmp_path / "bair", skip_unreadable=skip)
+    assert code == (0 if skip else 1)
     assert "unreadable: 1\n" in out and "traj_2_to_3.tfrecords record 1: damaged" in out
+    changed = file.stat()
+    data[1000] ^= 1
+    file.write_bytes(data)  # a disk that goes bad leaves the times as they are
+    os.utime(file, ns=(changed.st_atime_ns, changed.st_mtime_ns))
+    code, out, _ = check("bair", tmp_path / "bair", skip_unreadable=skip)
+    assert code == 1 and "unreadable: 2\n" in out and "traj_2_to_3.tfrecords record 0: damaged" in out
     code, out, _ = check("bair", tmp_path / "bair", bair=BairConfig(tfds=True))
     assert code == 1 and "train: nothing" in out and "prepare bair_robot_pushing_small with TFDS" in out
 

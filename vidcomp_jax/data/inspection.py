@@ -85,6 +85,12 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
     for _, result in in_parallel(_stored, sources, f"measuring {split}"):
         if isinstance(result, Stored):
             stored[result] += 1
+    digests = []
+    for clip, result in in_parallel(lambda clip: _digest(clips, clip), range(len(clips.names)), f"comparing {split}"):
+        if isinstance(result, InputError):  # damaged since it was looked at first
+            unreadable.append(str(result))
+            problem = problem or str(result)
+        digests.append(f"{split} {clip}" if isinstance(result, InputError) else result)
     return SplitReport(
         clips,
         len(sources),
@@ -93,7 +99,7 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
         [reason for name, reason in left_out.items() if name not in names],
         unreadable,
         problem,
-        [digest for _, digest in in_parallel(lambda clip: _digest(clips, clip), range(len(clips.names)), "comparing")],
+        digests,
     )
 
 
