@@ -129,7 +129,7 @@ def print_pairs(clips: BairClips, options: Options) -> None:
     def reader(per_record: int) -> Callable[[], int]:
         def read() -> int:
             batches = pairs(clips, batch_size=options.batch, seed=0, pairs_per_clip=per_record)
-            count = max(len(clips.names) * per_record // options.batch, 50)
+            count = max(len(clips.names) * per_record // options.batch, 25 * per_record)
             return sum(len(batch.source) for batch in itertools.islice(batches, count))
 
         return read
