@@ -67,11 +67,14 @@ class Report(NamedTuple):
         device: name of the processor it ran on.
         peak: bytes; of the GPU where there is one, otherwise of the process, its compiler included.
         temporary: bytes that the compiled step holds beside its arguments and results; 0 where that is not known.
+        kept: bytes that the forward pass keeps for the backward pass, before XLA fuses any of it away; 0 where that
+            is not known. On a CPU, XLA undoes the recomputation, so that only this number shows what it saves.
     """
 
     device: str
     peak: int
     temporary: int
+    kept: int
 
 
 Step = Callable[[], dict[str, float]]
@@ -129,9 +132,36 @@ def _jax(options: Options, remat: bool) -> tuple[Step, Callable[[], Report], Sha
         temporary = analysis.temp_size_in_bytes if analysis is not None else 0
         gpu = device.platform == "gpu"
         peak = device.memory_stats()["peak_bytes_in_use"] if gpu else _resident()
-        return Report(device.device_kind if gpu else "CPU", peak, temporary)
+        return Report(device.device_kind if gpu else "CPU", peak, temporary, _kept(config, loss, options.batch))
 
     return step, report, Shared(weights, np.asarray(draw_noise(keys, config.noise_size)))
+
+
+def _kept(config: InbetweenConfig, loss: InbetweenLossConfig, batch: int) -> int:
+    """Bytes that a step's forward pass keeps for its backward pass, the weights not counted; nothing is run for it."""
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+
+    from vidcomp_jax.inbetween.objectives import Inbetween, objective
+
+    model = nnx.eval_shape(lambda: Inbetween(config, rngs=nnx.Rngs(0)))
+    definition, params, rest = nnx.split(model, nnx.Param, ...)
+    params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+    shape = (batch, config.num_frames, config.frame_size, config.frame_size, config.num_channels)
+
+    def backward(params, rest):
+        keys = jax.random.split(jax.random.key(0), batch)
+        clips = jnp.zeros(shape)
+        return jax.vjp(
+            lambda params: objective(nnx.merge(definition, params, rest), clips, keys, config=loss)[0], params
+        )[1]
+
+    kept, weights = (
+        sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+        for tree in (jax.eval_shape(backward, params, rest), params)
+    )
+    return kept - weights
 
 
 def _torch(options: Options, shared: Shared) -> tuple[Step, Callable[[], Report], None]:
@@ -146,8 +176,8 @@ def _torch(options: Options, shared: Shared) -> tuple[Step, Callable[[], Report]
 
     def report() -> Report:
         if device.type == "cuda":
-            return Report(torch.cuda.get_device_name(), torch.cuda.max_memory_allocated(), 0)
-        return Report(f"CPU, {torch.get_num_threads()} threads", _resident(), 0)
+            return Report(torch.cuda.get_device_name(), torch.cuda.max_memory_allocated(), 0, 0)
+        return Report(f"CPU, {torch.get_num_threads()} threads", _resident(), 0, 0)
 
     return lambda: {k: float(v) for k, v in training.step(batch, noise).items()}, report, None
 
@@ -205,17 +235,26 @@ def main() -> None:
     config = options.inbetween
     devices = ", ".join(dict.fromkeys(f"{side} on {outcome.report.device}" for side, outcome in outcomes.items()))
     print(f"{config.num_frames} frames of {config.frame_size} pixels, batch {options.batch}; {devices}\n")
-    columns = ["side", "ratio to PyTorch", "single rounds", "peak GiB", "step's own GiB", "difference"]
+    columns = [
+        "side",
+        "ratio to PyTorch",
+        "single rounds",
+        "peak GiB",
+        "step's own GiB",
+        "kept for backward GiB",
+        "difference",
+    ]
     print(f"| {' | '.join(columns + ['s a step'] * options.times)} |\n|{'---|' * (len(columns) + options.times)}")
     for side, outcome in outcomes.items():
         ratios = [a / b for a, b in zip(outcome.seconds, torch.seconds, strict=True)]
-        own = f"{outcome.report.temporary / 2**30:.2f}" if outcome.report.temporary else ""
+        own, kept = (f"{x / 2**30:.2f}" if x else "" for x in (outcome.report.temporary, outcome.report.kept))
         cells = [
             side,
             f"{statistics.median(outcome.seconds) / statistics.median(torch.seconds):.2f}",
             f"{min(ratios):.2f} to {max(ratios):.2f}",
             f"{outcome.report.peak / 2**30:.2f}",
             own,
+            kept,
             f"{difference(outcome.first, torch.first):.0e}",
         ]
         if options.times:

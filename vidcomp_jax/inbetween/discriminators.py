@@ -25,12 +25,14 @@ class VideoDiscriminator(nnx.Module):
         self.norms = nnx.List(_layer_norm(b, 4, rngs) for b in widths[1:])
         positions = config.num_frames * (config.frame_size // 2**HALVINGS) ** 2
         self.head = _head(positions * widths[-1], rngs)
+        self.remat = config.remat
 
     def __call__(self, clips: Float[Array, "b t h w c"]) -> Float[Array, " b"]:
         """Judge clips in [0, 1] of the configured length and size."""
+        run = nnx.remat(_layer) if self.remat else _layer
         x = clips
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = _leaky_relu(norm(conv(x)))
+            x = run(conv, norm, x)
         return self.head(x.reshape(x.shape[0], -1))[:, 0]
 
 
@@ -59,17 +61,23 @@ class ImageDiscriminator(nnx.Module):
         widths = _widths(config)
         self.blocks = nnx.List(ResidualBlock(a, b, rngs=rngs) for a, b in itertools.pairwise(widths))
         self.head = _head((config.frame_size // 2**HALVINGS) ** 2 * widths[-1], rngs)
+        self.remat = config.remat
 
     def __call__(self, frames: Float[Array, "b h w c"]) -> Float[Array, " b"]:
         """Judge frames in [0, 1] of the configured size."""
+        run = nnx.remat(ResidualBlock.__call__) if self.remat else ResidualBlock.__call__
         x = frames
         for block in self.blocks:
-            x = block(x)
+            x = run(block, x)
         return self.head(x.reshape(x.shape[0], -1))[:, 0]
 
 
 def _widths(config: InbetweenConfig) -> list[int]:
     return [config.num_channels, *(config.discriminator_width * 2**i for i in range(HALVINGS))]
+
+
+def _layer(conv: Conv3d, norm: nnx.LayerNorm, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h2 w2 d"]:
+    return _leaky_relu(norm(conv(x)))
 
 
 def _layer_norm(features: int, num_axes: int, rngs: nnx.Rngs) -> nnx.LayerNorm:

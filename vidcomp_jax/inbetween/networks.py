@@ -44,7 +44,8 @@ class InbetweenConfig:
     discriminator_width: int = 64
     """Channels after the first layer of each discriminator; they double with each halving of the size."""
     remat: bool = False
-    """Recompute activations in the backward pass instead of keeping them: less memory, more time."""
+    """Keep the input of each layer for the backward pass and recompute the rest: less memory, more time. On a CPU, XLA
+    merges the recomputation with the first pass, and nothing changes."""
 
     def __post_init__(self):
         for name in ("num_frames", "width", "num_stages", "noise_size", "discriminator_width"):
@@ -92,13 +93,15 @@ class ImageEncoder(nnx.Module):
             for i, (a, b) in enumerate(itertools.pairwise(widths))
         )
         self.head = ConvBlock(4 * w, w, 3, 1, rngs=rngs)
+        self.remat = config.remat
 
     def __call__(self, frames: Frame) -> Float[Array, "b h2 w2 d"]:
         """Encode frames in [0, 1]."""
+        run = nnx.remat(ConvBlock.__call__) if self.remat else ConvBlock.__call__
         x = frames
-        for block in self.blocks:
-            x = block(x)
-        return self.head(x)
+        for block in [*self.blocks, self.head]:
+            x = run(block, x)
+        return x
 
 
 def fuse(start: Frame, end: Frame, previous: Latent, start_gate: Gate, end_gate: Gate, additive: Gate) -> Latent:
