@@ -2,11 +2,13 @@
 
 Takes the first and the last frame of videos, pairs of images, or a data set's test clips, and writes the frames
 between: a video and keypoints for each clip, method and sample, and `index.html`, which plays them side by side.
+Methods over keypoints (linear, wgan, autoregressive) need --fomm, `inbetween` a run of `experiments.train_inbetween`,
+`tfhub` a published TensorFlow Hub module.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import jax
 import numpy as np
@@ -14,13 +16,18 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
-from vidcomp_jax.completion import MAX_PIXELS, Render, complete
+from vidcomp_jax.completion import MAX_PIXELS, Completion, Render, complete
 from vidcomp_jax.completion_files import write_completions
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.gaps import Gap, find_gaps, gaps_of_clips
+from vidcomp_jax.inbetween import InbetweenModel, load_inbetween
+from vidcomp_jax.inbetween.tfhub import HubModule
 from vidcomp_jax.model_files import load_fomm
-from vidcomp_jax.motion.model_files import Method, open_motions
+from vidcomp_jax.motion.model_files import open_motions
+
+Method = Literal["linear", "wgan", "autoregressive", "inbetween", "tfhub"]
+"""Over keypoints, the first three; from pixels to pixels, the others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,11 +35,15 @@ class CompleteConfig:
     """Generate the frames between a first and a last one."""
 
     fomm: Path = Path("runs/fomm")
-    """Model folder or training run of the First Order Motion Model."""
+    """Model folder or training run of the First Order Motion Model; not needed by inbetween and tfhub."""
     method: tuple[Method, ...] = ("linear",)
     """How keypoints move; several methods are shown side by side."""
     motion_model: tuple[Path, ...] = ()
     """Training runs of the learned methods, one each."""
+    inbetween: Path | None = None
+    """Training run of the method inbetween."""
+    module: str = ""
+    """Module of the method tfhub: a folder, or a handle such as google/tweening_conv3d_kth/1."""
     which: Literal["latest", "best"] = "latest"
     """Which checkpoint of training runs."""
     input: tuple[Path, ...] = ()
@@ -76,28 +87,34 @@ class CompleteConfig:
         if self.fps < 0:
             raise InputError(f"fps is {self.fps}; it must not be negative")
         if not self.method:
-            raise InputError("method is empty; choose from linear, wgan, autoregressive")
+            raise InputError(f"method is empty; choose from {', '.join(get_args(Method))}")
 
 
 def main(config: CompleteConfig) -> None:
     """Complete, write, and say where."""
     if config.output.exists():
         raise InputError(f"{config.output}: exists; give a new folder, or remove this one")
-    model = load_fomm(config.fomm, config.which)
-    motions = open_motions(config.method, config.motion_model, model, which=config.which)
-    gaps = open_gaps(config, model.config.num_channels)
+    direct = open_direct(config)
+    over_keypoints = [method for method in config.method if method not in direct]
+    model = load_fomm(config.fomm, config.which) if over_keypoints else None
+    motions = open_motions(over_keypoints, config.motion_model, model, which=config.which) if model else {}
+    gaps = open_gaps(config, _num_channels(config, model, direct))
     first, last = (np.stack([end(gap) for gap in gaps]) for end in (lambda g: g.first, lambda g: g.last))
     results = {}
-    for method, motion in motions.items():
-        for sample in range(config.samples if motion.stochastic else 1):
-            title = f"{method} {sample + 1}" if motion.stochastic else method
+    for method in config.method:
+        filler = direct.get(method) or motions[method]
+        for sample in range(config.samples if filler.stochastic else 1):
+            title = f"{method} {sample + 1}" if filler.stochastic else method
             key = jax.random.fold_in(jax.random.key(config.seed), sample)
+            if method in direct:
+                results[title] = Completion(filler(first, last, key=key), None)
+                continue
             results[title] = complete(
                 model,
                 first,
                 last,
                 config.num_frames,
-                motion=motion,
+                motion=filler,
                 key=key,
                 render=config.render,
                 max_pixels=config.max_pixels,
@@ -107,6 +124,36 @@ def main(config: CompleteConfig) -> None:
         errors = [np.abs(clips.frames[i] - g.truth).mean() for i, g in enumerate(gaps) if g.truth is not None]
         print(f"{title}: L1 to the truth {np.mean(errors):.4f}" if errors else f"{title}: no truth to compare with")
     print(f"{len(gaps)} clips of {config.num_frames} frames: look at {config.output / 'index.html'}")
+
+
+def open_direct(config: CompleteConfig) -> dict[str, InbetweenModel | HubModule]:
+    """The models of the methods that need no keypoints.
+
+    Raises:
+        InputError: the option that names one is missing, it cannot be read, or it makes clips of another length.
+    """
+    models: dict[str, InbetweenModel | HubModule] = {}
+    if "inbetween" in config.method:
+        if config.inbetween is None:
+            raise InputError("method inbetween needs --inbetween=RUN, a run of experiments.train_inbetween")
+        models["inbetween"] = load_inbetween(config.inbetween, config.which)
+    if "tfhub" in config.method:
+        if not config.module:
+            raise InputError("method tfhub needs --module, a folder or a handle such as google/tweening_conv3d_kth/1")
+        models["tfhub"] = HubModule(config.module)
+    for method, model in models.items():
+        if model.num_frames != config.num_frames:
+            raise InputError(
+                f"num_frames is {config.num_frames}, but {method} makes clips of {model.num_frames}; "
+                f"give --num-frames={model.num_frames}"
+            )
+    return models
+
+
+def _num_channels(config: CompleteConfig, fomm, direct: dict) -> int:
+    """Channels of the frames: those of the model, where one says."""
+    models = [model for model in (fomm, direct.get("inbetween")) if model is not None]
+    return models[0].config.num_channels if models else config.data.num_channels
 
 
 def open_gaps(config: CompleteConfig, num_channels: int) -> list[Gap]:

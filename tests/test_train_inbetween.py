@@ -6,7 +6,9 @@ import json
 import jax
 import numpy as np
 import pytest
+from test_inbetween_tfhub import save_tf2
 
+from experiments import complete
 from experiments.commands import parse
 from experiments.train_inbetween import CONFIGS, TrainInbetweenConfig, synthetic, train
 from vidcomp_jax.data import DataConfig, SyntheticClips, SyntheticConfig
@@ -14,6 +16,7 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween import InbetweenConfig, load_inbetween
 from vidcomp_jax.inbetween.generation import inbetween_errors
 from vidcomp_jax.train import TrainConfig
+from vidcomp_jax.video_io import read_frames
 
 DATA = SyntheticConfig(num_train=6, num_test=5, length=9)
 
@@ -108,3 +111,36 @@ def test_bad_clip_list_leaves_no_run(tmp_path):
     with pytest.raises(InputError, match=r"list\.txt line 1: .*none\.mp4"):
         train(config)
     assert not (tmp_path / "run").exists()
+
+
+def run_complete(*arguments):
+    data = ["--dataset=synthetic", "--size=16", "--synthetic.num-train=1", "--synthetic.num-test=2"]
+    config = parse(complete.CompleteConfig, [*data, *map(str, arguments)], complete.PRESETS)
+    complete.main(config)
+
+
+def test_complete_fills_clips_with_it_beside_a_hub_module(run, tmp_path, capsys):
+    module = save_tf2(tmp_path / "module")
+    methods = ["--method", "inbetween", f"--inbetween={run}", "--num-frames=8", "--samples=2"]
+    run_complete(*methods, f"--output={tmp_path / 'own'}")
+    files = sorted(path.name for path in (tmp_path / "own").glob("*00000/*"))
+    assert files == ["inbetween-1.mp4", "inbetween-2.mp4", "keypoints.npz"]
+    samples = [read_frames(path) for path in sorted((tmp_path / "own").glob("*00000/*.mp4"))]
+    assert samples[0].shape == (8, 16, 16, 3) and (samples[0] != samples[1]).any()
+    assert (tmp_path / "own" / "index.html").is_file()
+
+    run_complete("--method=tfhub", f"--module={module}", f"--output={tmp_path / 'hub'}")
+    assert "tfhub: L1 to the truth" in capsys.readouterr().out
+    assert len(list((tmp_path / "hub").glob("*/tfhub.mp4"))) == 2
+
+
+def test_complete_names_what_is_missing(run, tmp_path):
+    def refused(*arguments, says):
+        with pytest.raises(InputError, match=says):
+            run_complete(*arguments, f"--output={tmp_path / 'out'}")
+        assert not (tmp_path / "out").exists()
+
+    refused("--method=inbetween", says="needs --inbetween=RUN")
+    refused("--method=tfhub", says="needs --module")
+    refused("--method=tfhub", f"--module={run}", says="SavedModel|saved_model")
+    refused("--method=inbetween", f"--inbetween={run}", "--num-frames=9", says="give --num-frames=8")

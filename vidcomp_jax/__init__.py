@@ -3,6 +3,7 @@
 Importing this package touches no device, no file and no flag, and never imports TensorFlow.
 """
 
+from vidcomp_jax.completion import Completion, complete
 from vidcomp_jax.dense_motion import DenseMotion, DenseMotionConfig, Motion
 from vidcomp_jax.devices import AXIS
 from vidcomp_jax.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
@@ -21,6 +22,7 @@ from vidcomp_jax.model_files import load_fomm, save_fomm
 
 __all__ = [
     "AXIS",
+    "Completion",
     "DenseMotion",
     "DenseMotionConfig",
     "DiscriminatorConfig",
@@ -36,6 +38,7 @@ __all__ = [
     "MultiScaleDiscriminator",
     "OcclusionAwareGenerator",
     "Rendered",
+    "complete",
     "load_fomm",
     "movement_scale",
     "save_fomm",

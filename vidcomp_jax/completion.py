@@ -36,11 +36,11 @@ class Completion(NamedTuple):
 
     Attributes:
         frames: in [0, 1].
-        keypoints: those of all frames, [b, t, k, ...]; at both ends the detected ones.
+        keypoints: those of all frames, [b, t, k, ...]; at both ends the detected ones. None for clips made without.
     """
 
     frames: Float[np.ndarray, "b t h w c"]
-    keypoints: Keypoints
+    keypoints: Keypoints | None
 
 
 class _Ends(NamedTuple):

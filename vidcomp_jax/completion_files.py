@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import jax
 import numpy as np
 
 from vidcomp_jax.completion import Completion
@@ -25,7 +26,8 @@ def write_completions(
     """Write `folder`, which must not exist and appears whole or not at all.
 
     It holds `index.html`, which plays everything side by side, and for each gap a folder with a video a result and
-    `keypoints.npz` with the arrays `RESULT/position` [t, k, 2] and `RESULT/jacobian` [t, k, 2, 2].
+    `keypoints.npz` with the arrays `RESULT/position` [t, k, 2] and `RESULT/jacobian` [t, k, 2, 2] of methods that have
+    keypoints.
 
     Args:
         folder: to write.
@@ -38,10 +40,7 @@ def write_completions(
         rows = []
         for i, gap in enumerate(gaps):
             (partial / gap.name).mkdir(parents=True)
-            clips = {
-                title: (clips.frames[i], Keypoints(*(x[i] for x in clips.keypoints)))
-                for title, clips in results.items()
-            }
+            clips = {title: jax.tree.map(lambda x, i=i: x[i], tuple(clips)) for title, clips in results.items()}
             _write_clip(partial / gap.name, gap, clips, format)
             given = [Player("first frame", gap.first[None]), Player("last frame", gap.last[None])]
             truth = [] if gap.truth is None else [Player("truth", gap.truth)]
@@ -52,11 +51,12 @@ def write_completions(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_clip(folder: Path, gap: Gap, clips: Mapping[str, tuple[np.ndarray, Keypoints]], format: str) -> None:
+def _write_clip(folder: Path, gap: Gap, clips: Mapping[str, tuple[np.ndarray, Keypoints | None]], format: str) -> None:
     arrays = {}
     for title, (frames, keypoints) in clips.items():
         name = title.replace(" ", "-")
         with VideoWriter(folder / f"{name}.{format}", fps=gap.fps) as video:
             video.write(frames)
-        arrays |= {f"{name}/position": keypoints.position, f"{name}/jacobian": keypoints.jacobian}
+        if keypoints is not None:
+            arrays |= {f"{name}/position": keypoints.position, f"{name}/jacobian": keypoints.jacobian}
     np.savez_compressed(folder / "keypoints.npz", fps=gap.fps, **arrays)
