@@ -104,9 +104,7 @@ class DenseMotion(nnx.Module):
         """Motion from the source frame, in [0, 1], to the driving keypoints."""
         return self.from_small(self.down(source), source_keypoints, driving)
 
-    def from_small(
-        self, small: Float[Array, "n h w c"], source_keypoints: Keypoints, driving: Keypoints
-    ) -> Motion:
+    def from_small(self, small: Float[Array, "n h w c"], source_keypoints: Keypoints, driving: Keypoints) -> Motion:
         """The same for source frames already shrunk by `down`.
 
         There may be fewer frames than keypoints: each frame then serves as many keypoints in a row.
