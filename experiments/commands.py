@@ -99,3 +99,4 @@ def _keep_compiled_programs() -> None:
         return
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     jax.config.update("jax_compilation_cache_dir", os.path.join(home, "vidcomp_jax", "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
