@@ -60,12 +60,12 @@ class TrainInbetweenConfig:
                 )
 
 
-def synthetic(num_steps: int = 1500) -> TrainInbetweenConfig:
+def synthetic(num_steps: int = 3000) -> TrainInbetweenConfig:
     """Synthetic gray clips, which two CPU cores train on in minutes: narrow networks, no discriminators."""
     return TrainInbetweenConfig(
         dataset="synthetic",
         data=DataConfig(name="synthetic", size=32),
-        inbetween=InbetweenConfig(frame_size=32, width=32, num_stages=2, noise_size=16, discriminator_width=8),
+        inbetween=InbetweenConfig(frame_size=32, width=16, num_stages=2, noise_size=16, discriminator_width=8),
         loss=InbetweenLossConfig(
             gradient_weight=0.1, adversarial_weight=0.0, learning_rate=3e-3, cosine_steps=num_steps
         ),
