@@ -28,7 +28,7 @@ class DemoConfig:
 
     output: Path = Path("demo")
     """Folder of the results."""
-    num_steps: int = 1000
+    num_steps: int = 1400
     """Steps to train for; the defaults need a few minutes on two CPU cores."""
 
 
