@@ -34,6 +34,15 @@ class AdamConfig:
     cosine_steps: int = 0
     """If not 0, the learning rate falls to a hundredth over this many steps, along a cosine."""
 
+    def __post_init__(self):
+        if self.learning_rate <= 0 or self.cosine_steps < 0:
+            raise InputError(
+                f"learning_rate is {self.learning_rate} and cosine_steps {self.cosine_steps}; the one must be "
+                "positive, the other not negative"
+            )
+        if self.milestones and self.cosine_steps:
+            raise InputError(f"milestones {self.milestones} and cosine_steps {self.cosine_steps}: give one of them")
+
     def build(self) -> optax.GradientTransformation:
         """The optimiser, with the betas of the released training code."""
         if self.cosine_steps:

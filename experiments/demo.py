@@ -8,6 +8,7 @@ trained and only reconstructs.
 import dataclasses
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from experiments import train_fomm
@@ -52,6 +53,9 @@ class Score:
 def main(config: DemoConfig) -> int:
     """Train, reconstruct, report."""
     training = dataclasses.replace(synthetic(config.num_steps), workdir=config.output / "run")
+    devices = jax.device_count()
+    batch_size = -(-training.train.batch_size // devices) * devices
+    training = dataclasses.replace(training, train=dataclasses.replace(training.train, batch_size=batch_size))
     stopped = train_fomm.train(training)
     if stopped:
         return stopped
@@ -81,8 +85,11 @@ def measure(model: FirstOrderMotionModel, train: SyntheticClips, test: Synthetic
         errors.append((found.l1, l1(truth[:1], truth), l1(mean, truth)))
         keypoints.append(found.keypoints.position)
         joints.append(test.joints(clip))
-    fit_keypoints = [found.keypoints.position for found in reconstructions(model, train, num_fit)]
-    fit_joints = [train.joints(clip) for clip in range(num_fit)]
+    fit_keypoints, fit_joints = [], []
+    for clip in range(num_fit):
+        frames = train.frames(clip, range(train.lengths[clip])).astype(np.float32) / 255
+        fit_keypoints.append(model.detect(frames).position)
+        fit_joints.append(train.joints(clip))
     distances = joint_error(*map(np.concatenate, (fit_keypoints, fit_joints, keypoints, joints)))
     pixels = (test.frame_shape[1] - 1) / 2
     return Score(*map(float, np.mean(errors, axis=0)), JointError(*(d * pixels for d in distances)))

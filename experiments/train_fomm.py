@@ -10,13 +10,14 @@ from flax import nnx
 
 from experiments.commands import run
 from experiments.configs import CONFIGS, TrainFOMMConfig
+from vidcomp_jax.checkpoint import CHECKPOINTS, latest_step
 from vidcomp_jax.data import open_clips, pairs
 from vidcomp_jax.fomm import FirstOrderMotionModel
 from vidcomp_jax.model_files import load_fomm_weights
 from vidcomp_jax.objectives import TrainingNetworks, fomm_objective
 from vidcomp_jax.perceptual import load_vgg19
 from vidcomp_jax.reconstruction import reconstruction_error, reconstruction_panel
-from vidcomp_jax.train import fit, initialize_distributed
+from vidcomp_jax.train import check_batch_size, fit, initialize_distributed
 
 
 def main(config: TrainFOMMConfig) -> int:
@@ -27,10 +28,9 @@ def main(config: TrainFOMMConfig) -> int:
 
 def train(config: TrainFOMMConfig) -> int:
     """Train, and return the exit code: not 0 if a signal stopped the run."""
-    train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
-
+    check_batch_size(config.train.batch_size)
     model = FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(config.train.seed))
-    if config.init_from is not None:
+    if config.init_from is not None and latest_step(config.workdir / CHECKPOINTS) is None:
         load_fomm_weights(model, config.init_from)
     vgg = None
     if config.perceptual_weights is not None:
@@ -43,8 +43,10 @@ def train(config: TrainFOMMConfig) -> int:
             flush=True,
         )
 
+    networks = TrainingNetworks(model, config.loss, vgg)
+    train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
     result = fit(
-        TrainingNetworks(model, config.loss, vgg),
+        networks,
         tx=config.optimizer.build(),
         objective=fomm_objective,
         batches=functools.partial(_batches, config, train_clips),

@@ -152,8 +152,11 @@ def test_bad_vgg19_files_are_named(tmp_path, vgg_file):
     with pytest.raises(InputError, match=r"cut\.npz"):
         load_vgg19(tmp_path / "cut.npz")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(InputError, match=r"features\.0\.kernel is nothing"):
-        load_vgg19(tmp_path / "other.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg19.pth")
+    for name in ("other.npz", "array.npy", "vgg19.pth"):
+        with pytest.raises(InputError, match=rf"{name}: no converted VGG19 weights; make them with"):
+            load_vgg19(tmp_path / name)
 
 
 def test_reconstruction_losses_are_zero_for_the_truth_only(vgg_file):
@@ -162,5 +165,5 @@ def test_reconstruction_losses_are_zero_for_the_truth_only(vgg_file):
     for loss in (lambda a, b: perceptual_loss(vgg, a, b, scales=(1.0, 0.5)), lambda a, b: pyramid_loss(a, b)):
         assert loss(jnp.asarray(x), jnp.asarray(x)) == 0
         assert loss(jnp.asarray(x), jnp.asarray(y)) > 0.01
-    with pytest.raises(InputError, match="VGG19 needs 16"):
+    with pytest.raises(InputError, match=r"VGG19 needs 16; leave that scale out with --loss\.scales"):
         perceptual_loss(vgg, jnp.asarray(x), jnp.asarray(y), scales=(1.0, 0.25))

@@ -4,7 +4,7 @@ First Order Motion Model for Image Animation (Siarohin et al., NeurIPS 2019), se
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from vidcomp_jax.geometry import (
     warp,
 )
 from vidcomp_jax.keypoints import Keypoints
-from vidcomp_jax.layers import AntiAliasDownsample, Hourglass, HourglassConfig, conv
+from vidcomp_jax.layers import AntiAliasDownsample, Hourglass, HourglassConfig, check_scale, conv
 
 
 class Motion(NamedTuple):
@@ -49,10 +49,13 @@ class DenseMotionConfig(HourglassConfig):
     heatmap_variance: float = 0.01
     """Variance of the keypoints' Gaussians, in squared coordinate units."""
 
+    part: ClassVar[str] = "dense_motion"
+
     def __post_init__(self):
         super().__post_init__()
+        check_scale("dense_motion.scale", self.scale)
         if self.heatmap_variance <= 0:
-            raise InputError(f"heatmap_variance is {self.heatmap_variance}; it must be positive")
+            raise InputError(f"dense_motion.heatmap_variance is {self.heatmap_variance}; it must be positive")
 
 
 def sparse_motions(source: Keypoints, driving: Keypoints, height: int, width: int) -> Float[Array, "b m h w 2"]:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.geometry import gaussian_heatmaps
 from vidcomp_jax.keypoints import Keypoints
-from vidcomp_jax.layers import average_pool, constant, conv, image_pyramid
+from vidcomp_jax.layers import average_pool, check_scale, constant, conv, image_pyramid
 
 
 class Scores(NamedTuple):
@@ -55,6 +55,8 @@ class DiscriminatorConfig:
                 raise InputError(f"discriminator.{name} is {getattr(self, name)}; it must be at least 1")
         if not self.scales or len(set(self.scales)) < len(self.scales):
             raise InputError(f"discriminator.scales is {self.scales}; it must name at least one scale, each once")
+        for scale in self.scales:
+            check_scale("discriminator.scales", scale)
 
 
 class InstanceNorm(nnx.Module):
@@ -153,8 +155,14 @@ class Discriminator(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Scores:
         """Scores of frames."""
-        features = []
+        features, size = [], x.shape[1:3]
         for block in self.down_blocks:
+            if min(x.shape[1:3]) < 4:
+                raise InputError(
+                    f"the discriminator sees frames of {size[1]}x{size[0]} pixels, too few for its "
+                    f"{len(self.down_blocks)} blocks of 4x4 convolutions; give larger frames, fewer "
+                    "--fomm.discriminator.num-blocks, or leave small ones out of --fomm.discriminator.scales"
+                )
             x = block(x)
             features.append(x)
         return Scores(tuple(features), self.conv(x))

@@ -125,13 +125,17 @@ class FirstOrderMotionModel(nnx.Module):
         graphdef, state = self._inference()
         return _detect(graphdef, state, frames)
 
-    def encode(self, source: Float[Array | np.ndarray, "*s h w c"], keypoints: Keypoints) -> EncodedSource:
+    def encode(self, source: Float[Array | np.ndarray, "*s h w c"], keypoints: Keypoints | None) -> EncodedSource:
         """Compute once what rendering needs of source frames in [0, 1]; height and width divisible by 4.
 
         Raises:
             InputError: wrong number of channels, or a height or width that does not divide.
         """
         self._check_frames(source)
+        expected = (*source.shape[:-3], self.config.num_keypoints, 2)
+        if keypoints is None or keypoints.position.shape != expected:
+            found = "none" if keypoints is None else f"of shape {keypoints.position.shape}"
+            raise InputError(f"source keypoints {found} for frames of shape {source.shape}: expected {expected}")
         graphdef, state = self._inference()
         return _encode(graphdef, state, source, keypoints)
 
@@ -158,7 +162,7 @@ class FirstOrderMotionModel(nnx.Module):
         encoded = source if isinstance(source, EncodedSource) else self.encode(source, source_keypoints)
         leading = encoded.frame.shape[:-3]
         given = driving_keypoints.position.shape
-        if given[: len(leading)] != leading or given[-2] != self.config.num_keypoints or len(given) < 2:
+        if len(given) < 2 or given[: len(leading)] != leading or given[-2] != self.config.num_keypoints:
             raise InputError(
                 f"driving keypoints of shape {given} for source frames of shape {encoded.frame.shape}: expected "
                 f"{(*leading, '...', self.config.num_keypoints, 2)}"

@@ -5,7 +5,7 @@ that of its supplement: an hourglass, a softmax over space, and maps of Jacobian
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.geometry import coordinate_grid
-from vidcomp_jax.layers import AntiAliasDownsample, Hourglass, HourglassConfig, conv
+from vidcomp_jax.layers import AntiAliasDownsample, Hourglass, HourglassConfig, check_scale, conv
 
 
 class Keypoints(NamedTuple):
@@ -44,8 +44,11 @@ class KeypointDetectorConfig(HourglassConfig):
     single_jacobian: bool = False
     """One map of Jacobians shared by all keypoints instead of one map each."""
 
+    part: ClassVar[str] = "detector"
+
     def __post_init__(self):
         super().__post_init__()
+        check_scale("detector.scale", self.scale)
         if self.temperature <= 0:
             raise InputError(f"detector.temperature is {self.temperature}; it must be positive")
 

@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -144,6 +145,12 @@ class BatchNorm(nnx.Module):
         running[...] = self.momentum * running[...] + (1 - self.momentum) * jax.lax.stop_gradient(batch)
 
 
+def check_scale(option: str, scale: float) -> None:
+    """Raise an `InputError` that names `option` unless images can be shrunk by `scale`."""
+    if not 0 < scale <= 1 or abs(1 / scale - round(1 / scale)) > 1e-6:
+        raise InputError(f"{option} is {scale}; it must be 1 divided by a whole number, such as 0.25")
+
+
 class AntiAliasDownsample(nnx.Module):
     """Gaussian blur, then every n-th pixel: the shrinking in front of the motion networks and in the pyramids.
 
@@ -155,8 +162,7 @@ class AntiAliasDownsample(nnx.Module):
     """
 
     def __init__(self, scale: float, num_channels: int):
-        if not 0 < scale <= 1 or abs(1 / scale - round(1 / scale)) > 1e-6:
-            raise InputError(f"scale is {scale}; it must be 1 divided by a whole number, such as 0.25")
+        check_scale("scale", scale)
         self.stride = round(1 / scale)
         self.num_channels = num_channels
 
@@ -245,10 +251,13 @@ class HourglassConfig:
     num_blocks: int = 5
     """Levels; the lowest one is 2**num_blocks times smaller."""
 
+    part: ClassVar[str] = "hourglass"
+    """What errors call it."""
+
     def __post_init__(self):
         for name in ("width", "max_width", "num_blocks"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+                raise InputError(f"{self.part}.{name} is {getattr(self, name)}; it must be at least 1")
 
     def features(self, level: int) -> int:
         """Channels at a level; level 0 has full resolution."""

@@ -16,6 +16,7 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm import FirstOrderMotionModel, Rendered
 from vidcomp_jax.geometry import RandomWarp, RandomWarpConfig, inverse_2x2, multiply_2x2
 from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.layers import check_scale
 from vidcomp_jax.perceptual import VGG19, perceptual_loss, pyramid_loss
 
 Metrics = dict[str, Float[Array, ""]]
@@ -49,6 +50,11 @@ class FOMMLossConfig:
             raise InputError(f"loss.perceptual is {self.perceptual}; it needs five weights, one a VGG19 layer")
         if not self.scales:
             raise InputError("loss.scales is empty; it needs at least one scale, such as 1")
+        for scale in self.scales:
+            check_scale("loss.scales", scale)
+        for name in ("pyramid", "generator_gan", "discriminator_gan", "equivariance_position", "equivariance_jacobian"):
+            if getattr(self, name) < 0:
+                raise InputError(f"loss.{name} is {getattr(self, name)}; it must not be negative")
 
 
 class TrainingNetworks(nnx.Module):

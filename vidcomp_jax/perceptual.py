@@ -6,6 +6,7 @@ Model; without them, a multi-scale L1 and gradient difference loss (Mathieu et a
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def perceptual_loss(
     if smallest < 16:
         raise InputError(
             f"the perceptual loss at scale {min(scales):g} sees frames of {smallest:g} pixels, VGG19 needs 16; "
-            "leave that scale out with --fomm.loss.scales"
+            "leave that scale out with --loss.scales"
         )
     total = jnp.zeros(())
     for x, y in zip(image_pyramid(prediction, scales), image_pyramid(target, scales), strict=True):
@@ -121,16 +122,19 @@ def load_vgg19(path: Path | str) -> VGG19:
         InputError: the file is missing, is something else, or lacks weights.
     """
     vgg = nnx.eval_shape(lambda: VGG19(rngs=nnx.Rngs(0)))
+    not_converted = InputError(
+        f"{path}: no converted VGG19 weights; make them with `python -m converters.convert_vgg19 vgg19.pth "
+        "--output=FILE`"
+    )
     try:
-        with np.load(path) as file:
-            stored = dict(file)
+        file = np.load(path)
+        stored = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; converted VGG19 weights were expected") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        raise InputError(
-            f"{path}: no converted VGG19 weights; make them with `python -m converters.convert_vgg19 vgg19.pth "
-            "--output=FILE`"
-        ) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise not_converted from None
+    if "features.0.kernel" not in stored:
+        raise not_converted
     for key, leaf in _vgg19_leaves(vgg):
         if key not in stored or stored[key].shape != leaf.shape:
             found = stored[key].shape if key in stored else "nothing"

@@ -64,16 +64,22 @@ def reconstruct(model: FirstOrderMotionModel, frames: Float[np.ndarray, "t h w c
 def reconstructions(
     model: FirstOrderMotionModel, clips: Clips, max_clips: int | None = None, max_frames: int | None = None
 ) -> Iterator[Reconstruction]:
-    """Reconstruct clips one after another, the first `max_clips` of them, the first `max_frames` frames of each."""
-    for clip in range(len(clips.names) if max_clips is None else min(max_clips, len(clips.names))):
+    """Reconstruct clips one after another, the first `max_frames` frames of each.
+
+    With `max_clips` as many are taken, spread over the data set: neighbours often show the same person.
+    """
+    count = len(clips.names)
+    for clip in np.linspace(0, count - 1, min(max_clips or count, count)).round().astype(int):
         length = int(clips.lengths[clip])
         frames = clips.frames(clip, np.arange(length if max_frames is None else min(length, max_frames)))
         yield reconstruct(model, frames.astype(np.float32) / 255)
 
 
-def reconstruction_error(model: FirstOrderMotionModel, clips: Clips, max_clips: int = 64) -> float:
-    """Mean L1 over the first `max_clips` clips, each frame in [0, 1] rendered from the clip's first."""
-    return float(np.mean([reconstruction.l1 for reconstruction in reconstructions(model, clips, max_clips)]))
+def reconstruction_error(
+    model: FirstOrderMotionModel, clips: Clips, max_clips: int = 64, max_frames: int = 32
+) -> float:
+    """Mean L1 over clips, their frames in [0, 1] rendered from the first one; see `reconstructions`."""
+    return float(np.mean([found.l1 for found in reconstructions(model, clips, max_clips, max_frames)]))
 
 
 def reconstruction_panel(

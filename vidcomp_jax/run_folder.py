@@ -17,9 +17,9 @@ import jax
 import numpy as np
 
 from vidcomp_jax.checkpoint import CHECKPOINTS, Checkpoints, latest_step
-from vidcomp_jax.config_file import MAY_CHANGE, claim_workdir
+from vidcomp_jax.config_file import CONFIG_FILE, MAY_CHANGE, claim_workdir
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.run_log import RunLog
+from vidcomp_jax.run_log import METRICS, RunLog
 from vidcomp_jax.train_step import Batch, TrainingError, TrainState, host_copy
 
 
@@ -98,6 +98,10 @@ class RunFolder:
                 f"give at least {latest}, or another folder"
             )
         self._lock()
+        log = self.workdir / METRICS
+        if not latest and not (log.is_file() and log.stat().st_size):
+            # Nothing was trained here: a run that a mistake ended at once may be started with other settings.
+            (self.workdir / CONFIG_FILE).unlink(missing_ok=True)
         claim_workdir(self.workdir, run_config)
         self._checkpoints = self._stack.enter_context(Checkpoints(directory, self._config.keep_last))
         return latest

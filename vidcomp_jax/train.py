@@ -126,11 +126,7 @@ def fit(
     if (objective is None) == (step is None):
         raise ValueError("fit needs either an objective or a step")
     devices = all_devices() if devices is None else list(devices)
-    if config.batch_size % len(devices):
-        raise InputError(
-            f"batch_size: {config.batch_size} examples do not divide over {len(devices)} devices; "
-            f"take a multiple of {len(devices)}"
-        )
+    check_batch_size(config.batch_size, len(devices))
     process, processes = jax.process_index(), jax.process_count()
     graphdef, constants, state = init_state(model, tx, devices)
     train_step = map_over_devices(graphdef, step or gradient_step(tx, objective), devices)
@@ -170,6 +166,15 @@ def fit(
                 break
     nnx.update(model, *single_copy((state.params, state.batch_stats)))
     return FitResult(model, int(state.step), values, stopped)
+
+
+def check_batch_size(batch_size: int, num_devices: int | None = None) -> None:
+    """Raise an `InputError` unless a batch divides over the devices, by default all visible ones."""
+    count = jax.device_count() if num_devices is None else num_devices
+    if batch_size % count:
+        raise InputError(
+            f"batch_size: {batch_size} examples do not divide over {count} devices; take a multiple of {count}"
+        )
 
 
 def _finite(step: int, metrics: dict[str, jax.Array]) -> dict[str, float]:

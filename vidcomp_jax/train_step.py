@@ -75,8 +75,15 @@ def initialize_distributed(coordinator: str = "", num_processes: int = 0, proces
                 f"coordinator {coordinator} with num_processes {num_processes} and process_id {process_id}: give the "
                 "number of processes, and this one's number from 0"
             )
+        if not coordinator.rpartition(":")[2].isdecimal():
+            raise InputError(f"coordinator is {coordinator}; it must be the HOST:PORT of process 0")
         jax.distributed.initialize(coordinator, num_processes, process_id)
         return
+    if num_processes or process_id >= 0:
+        raise InputError(
+            f"num_processes is {num_processes} and process_id {process_id}, but there is no coordinator; give "
+            "--coordinator=HOST:PORT of process 0 as well"
+        )
     try:
         jax.distributed.initialize()
     except ValueError as error:
