@@ -14,8 +14,9 @@ from experiments.commands import run
 from experiments.configs import CONFIGS
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.model_files import load_fomm
+from vidcomp_jax.model_files import check_trained_data, load_fomm
 from vidcomp_jax.motion.clips import extract_motion
+from vidcomp_jax.outputs import check_output_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class ExtractMotionConfig:
     """The file to write."""
     chunk: int = 64
     """Frames on the device at a time."""
+    overwrite: bool = False
+    """Replace the output if it exists."""
+    any_data: bool = False
+    """Take other data settings than the model was trained with: another split, size or camera."""
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
     """Where the clips come from."""
 
@@ -44,7 +49,10 @@ class ExtractMotionConfig:
 
 def main(config: ExtractMotionConfig) -> None:
     """Extract and write."""
+    check_output_file(config.output, overwrite=config.overwrite)
     model = load_fomm(config.fomm, config.which)
+    if not config.any_data:
+        check_trained_data(config.fomm, config.data)
     clips = extract_motion(model, open_clips(config.data, config.split), config.split, chunk=config.chunk)
     clips.save(config.output)
     print(

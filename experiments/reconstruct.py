@@ -22,7 +22,7 @@ from vidcomp_jax.data import Clips, DataConfig, open_clips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm import FirstOrderMotionModel
 from vidcomp_jax.image_io import as_bytes
-from vidcomp_jax.model_files import Which, load_fomm
+from vidcomp_jax.model_files import Which, check_trained_data, load_fomm
 from vidcomp_jax.outputs import check_output_folder, folder_put_in_place
 from vidcomp_jax.reconstruction import reconstruction_panel
 from vidcomp_jax.video_io import VideoWriter, write_image
@@ -54,6 +54,8 @@ class ReconstructConfig:
     """Frames rendered at a time."""
     overwrite: bool = False
     """Replace the output folder if it exists."""
+    any_data: bool = False
+    """Take other data settings than the model was trained with: another split, size or camera."""
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
     """Where the clips come from."""
 
@@ -89,6 +91,8 @@ def main(config: ReconstructConfig) -> None:
     """Reconstruct, and report."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=_SCORES)
     model = load_fomm(config.fomm, config.which)
+    if not config.any_data:
+        check_trained_data(config.fomm, config.data)
     clips = open_clips(config.data, config.split)
     if clips.frame_shape[-1] != model.config.num_channels:
         raise InputError(

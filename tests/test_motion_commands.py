@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from experiments.commands import parse
 from experiments.configs import tiny
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.gaps import find_gaps
 from vidcomp_jax.image_io import write_image
 from vidcomp_jax.model_files import fingerprint, load_fomm, save_fomm
 from vidcomp_jax.motion.clips import MotionClips
@@ -117,6 +120,34 @@ def test_videos_and_pairs_of_images(work, tmp_path):
         assert (float(a["fps"]), float(b["fps"])) == (5.0, 25.0)  # nine frames' time takes five frames
 
 
+def test_resize_makes_images_of_different_sizes_a_pair(tmp_path):
+    for name, shape in (("a.png", (8, 16, 1)), ("b.png", (32, 32, 1))):
+        write_image(tmp_path / name, np.zeros(shape, np.uint8))
+    (gap,) = find_gaps([tmp_path / "a.png", tmp_path / "b.png"], 5, num_channels=1, size=8)
+    assert gap.first.shape == gap.last.shape == (8, 8, 1)
+    with VideoWriter(tmp_path / "v.gif", fps=5.0) as video:
+        video.write(np.zeros((3, 8, 8, 1), np.uint8))
+    (tmp_path / "folder").mkdir()
+    for name in ("0.png", "1.png"):
+        write_image(tmp_path / "folder" / name, np.zeros((16, 16, 1), np.uint8))
+    paths = [tmp_path / "v.gif", tmp_path / "folder"]
+    with pytest.raises(InputError, match="v with 8x8 and folder with 16x16 pixels; give --resize=N"):
+        find_gaps(paths, 5, num_channels=1)
+    assert len(find_gaps(paths, 5, num_channels=1, size=8)) == 2
+
+
+def test_names_are_unique_and_never_empty(tmp_path, monkeypatch):
+    for folder in ("a", "sub/a", "a-2", "sub/index.html"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("0.png", "1.png"):
+            write_image(tmp_path / folder / name, np.zeros((8, 8, 1), np.uint8))
+    paths = [tmp_path / "a", tmp_path / "sub" / "a", tmp_path / "a-2", tmp_path / "sub" / "index.html"]
+    names = [gap.name for gap in find_gaps(paths, 5, num_channels=1)]
+    assert names == ["a", "a-2", "a-2-2", "index.html-2"]
+    monkeypatch.chdir(tmp_path / "a")
+    assert [gap.name for gap in find_gaps([Path(".")], 5, num_channels=1)] == ["a"]
+
+
 def test_one_clear_line_and_nothing_written(work, tmp_path):
     fomm, output, clips = (
         f"--fomm={work / 'fomm'}",
@@ -152,7 +183,7 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
     write_image(tmp_path / "large.png", np.zeros((64, 32, 1), np.uint8))
     one, two = tmp_path / "small.png", tmp_path / "large.png"
     refused(run_complete, fomm, output, "--input", one, says="first and the last frame")
-    refused(run_complete, fomm, output, "--input", one, two, says="32x32 and 32x64")
+    refused(run_complete, fomm, output, "--input", one, two, says="32x32 and 32x64 pixels; give --resize=N")
     (tmp_path / "folder").mkdir()
     refused(run_complete, fomm, output, "--input", tmp_path / "folder", says="no videos and no images")
     write_image(tmp_path / "folder" / "0.png", np.zeros((32, 32, 1), np.uint8))
@@ -171,6 +202,21 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
         )
         refused(train, *files, f"--validation={motion('few.npz', keypoints=few)}", says="2 keypoints a frame; 3")
     refused(extract, f"--fomm={work / 'fomm'}", output, "--num-channels=3", says="channels")
+    refused(extract, f"--fomm={tmp_path / 'none'}", f"--output={work / 'train.npz'}", says="exists; .*--overwrite")
+    refused(extract, f"--fomm={tmp_path / 'none'}", f"--output={tmp_path / 'no' / 'a.npz'}", says="does not exist")
+
+
+def test_motion_is_extracted_from_the_data_of_the_training_and_replaced_on_request(work, tmp_path):
+    run, output = tmp_path / "run", tmp_path / "motion.npz"
+    shutil.copytree(work / "fomm", run)
+    stored = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(stored | {"data": {"name": "synthetic", "size": 64}}))
+    with pytest.raises(InputError, match="--size is 32, the model was trained with --size=64"):
+        extract(f"--fomm={run}", f"--output={output}", "--chunk=12")
+    assert not output.exists()
+    output.write_text("something else")
+    extract(f"--fomm={run}", f"--output={output}", "--chunk=12", "--any-data", "--overwrite")
+    assert len(MotionClips.load(output).names) == 4
 
 
 def test_short_clips_are_counted_and_left_out(work, tmp_path, capsys):

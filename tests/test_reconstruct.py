@@ -1,6 +1,8 @@
 """Reconstruction of test clips from their first frame: the published error, what is written, what is refused."""
 
+import dataclasses
 import json
+import shutil
 
 import golden
 import numpy as np
@@ -12,7 +14,17 @@ from experiments.commands import parse
 from experiments.reconstruct import PRESETS, ReconstructConfig, Score
 from vidcomp_jax import InputError, load_fomm
 from vidcomp_jax.checkpoint import save_model
-from vidcomp_jax.data import ArrayClips, DataConfig, SyntheticConfig, open_clips
+from vidcomp_jax.config_file import save_config
+from vidcomp_jax.data import (
+    ArrayClips,
+    BairConfig,
+    DataConfig,
+    FolderConfig,
+    KthConfig,
+    SyntheticConfig,
+    open_clips,
+)
+from vidcomp_jax.model_files import check_trained_data
 from vidcomp_jax.reconstruction import reconstructions
 from vidcomp_jax.video_io import probe, read_image
 
@@ -72,3 +84,47 @@ def test_limits_presets_and_bad_input(fomm, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(InputError, match="batch_size is 0"):
         ReconstructConfig(batch_size=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    data: DataConfig
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("kth", {"size": 32}, "--size is 64, the model was trained with --size=32"),
+        ("kth", {"num_channels": 3}, "--num-channels is 1, the model was trained with --num-channels=3"),
+        ("kth", {"kth": KthConfig(split="official")}, "--kth.split is literature, .*--kth.split=official"),
+        ("bair", {"bair": BairConfig(camera="main")}, "--camera is aux1, .*--camera=main"),
+        ("synthetic", {"synthetic": SyntheticConfig(seed=1, scene="robot")}, "scene=robot; .*--synthetic.seed=1"),
+        ("folder", {"folder": FolderConfig(test_fraction=0.5)}, "--folder.test-fraction is 0.2, .*=0.5"),
+    ],
+)
+def test_data_settings_of_the_training_are_kept_to(tmp_path, name, changes, says):
+    save_config(tmp_path / "config.json", Run(DataConfig(name=name, **changes)))
+    with pytest.raises(InputError, match=f"{says}.*--any-data"):
+        check_trained_data(tmp_path, DataConfig(name=name))
+    check_trained_data(tmp_path, DataConfig(name=name, **changes))
+
+
+def test_other_data_sets_and_folders_that_say_nothing_pass(tmp_path):
+    check_trained_data(tmp_path, DataConfig(name="kth"))
+    for stored in ("{}", '{"data": {"size": 32}}', '{"data": {"name": "kth", "kth": {}}}'):
+        (tmp_path / "config.json").write_text(stored)
+        check_trained_data(tmp_path, DataConfig(name="kth"))
+    save_config(tmp_path / "config.json", Run(DataConfig(name="bair", size=32)))
+    check_trained_data(tmp_path, DataConfig(name="kth"))
+
+
+def test_any_data_is_taken_on_request(fomm, tmp_path):
+    stored = json.loads((fomm / "config.json").read_text())
+    run = tmp_path / "run"
+    shutil.copytree(fomm, run)
+    (run / "config.json").write_text(json.dumps(stored | {"data": {"name": "synthetic", "synthetic": {"seed": 7}}}))
+    config = ReconstructConfig(fomm=run, data=DATA, output=tmp_path / "out", max_clips=1, max_frames=2, videos=0)
+    with pytest.raises(InputError, match=r"--synthetic.seed is 0, the model was trained with --synthetic.seed=7"):
+        command.main(config)
+    command.main(dataclasses.replace(config, any_data=True))
+    assert (tmp_path / "out" / "scores.json").exists()

@@ -6,8 +6,10 @@ training run has the same entry and its checkpoints, and is read in the same way
 
 import dataclasses
 import hashlib
+import json
+import operator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -15,9 +17,18 @@ from flax import nnx
 
 from vidcomp_jax.checkpoint import CHECKPOINTS, load_weights, save_model
 from vidcomp_jax.config_file import CONFIG_FILE, load_config
+from vidcomp_jax.data.datasets import DataConfig
+from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm import FirstOrderMotionModel, FOMMConfig
 
 Which = Literal["latest", "best"]
+
+_TRAINED_DATA = {
+    "kth": ("kth.split",),
+    "bair": ("bair.camera",),
+    "synthetic": ("synthetic.scene", "synthetic.seed"),
+    "folder": ("folder.test_fraction", "folder.seed"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,6 +61,38 @@ def load_fomm_weights(model: FirstOrderMotionModel, directory: Path | str, which
     directory = Path(directory)
     prefix = "model" if (directory / CHECKPOINTS).is_dir() else ""
     load_weights(model, directory, which=which, prefix=prefix)
+
+
+def check_trained_data(directory: Path | str, data: DataConfig) -> None:
+    """See that `data` has the frames and the split that the model was trained on, if it names the same data set.
+
+    A folder that does not say what its model was trained on passes, and so does another data set.
+
+    Raises:
+        InputError: a setting differs; it names each one, both values and the option.
+    """
+    path = Path(directory) / CONFIG_FILE
+    try:
+        stored = json.loads(path.read_bytes()).get("data") or {}
+    except (OSError, ValueError, AttributeError):
+        return  # `load_fomm` says what is wrong with the folder
+    if not isinstance(stored, dict) or stored.get("name") != data.name:
+        return
+    differences = []
+    for name in ("size", "num_channels", *_TRAINED_DATA[data.name]):
+        here, there = operator.attrgetter(name)(data), _entry(stored, name)
+        if there is not None and there != here:
+            option = name.removeprefix("bair.").replace("_", "-")  # options of BAIR have no prefix
+            differences.append(f"--{option} is {here}, the model was trained with --{option}={there}")
+    if differences:
+        raise InputError(f"{path}: {'; '.join(differences)}; give the same, or --any-data to use it all the same")
+
+
+def _entry(stored: dict[str, Any], name: str) -> Any:
+    """The value under a dotted name; None if there is none."""
+    for part in name.split("."):
+        stored = stored.get(part) if isinstance(stored, dict) else None
+    return stored
 
 
 def save_fomm(directory: Path | str, model: FirstOrderMotionModel) -> None:
