@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from vidcomp_jax.completion import Completion
-from vidcomp_jax.gaps import Gap
+from vidcomp_jax.gaps import PAGE, Gap
 from vidcomp_jax.keypoints import Keypoints
 from vidcomp_jax.page import Player, Row, write_page
 from vidcomp_jax.video_io import VideoWriter
@@ -45,7 +45,7 @@ def write_completions(
             given = [Player("first frame", gap.first[None]), Player("last frame", gap.last[None])]
             truth = [] if gap.truth is None else [Player("truth", gap.truth)]
             rows.append(Row(gap.name, [*given, *truth, *(Player(title, *clip) for title, clip in clips.items())]))
-        write_page(partial / "index.html", rows, title="Completed clips", fps=gaps[0].fps)
+        write_page(partial / PAGE, rows, title="Completed clips", fps=gaps[0].fps)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,5 +1,6 @@
 """What to complete: videos, pairs of images or a data set's clips in; first and last frames with the truth out."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from vidcomp_jax.data.clips import Clips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.image_io import IMAGE_SUFFIXES, center_square, read_image, resize
 from vidcomp_jax.video_io import VIDEO_SUFFIXES, probe, read_frames
+
+PAGE = "index.html"
+"""Name of the page beside the gaps' folders, which none of these has."""
 
 
 class Gap(NamedTuple):
@@ -49,8 +53,10 @@ def find_gaps(
         InputError: nothing there, one frame instead of two, or frames of different sizes.
     """
 
+    def fit(frames: UInt8[np.ndarray, "t h w c"]) -> UInt8[np.ndarray, "t h2 w2 c"]:
+        return resize(center_square(frames), size) if size else frames
+
     def gap(name: str, frames: UInt8[np.ndarray, "t h w c"], truth: bool, rate: float) -> Gap:
-        frames = resize(center_square(frames), size) if size else frames
         values = frames.astype(np.float32) / 255
         return Gap(name, values[0], values[-1], values if truth else None, rate)
 
@@ -61,21 +67,23 @@ def find_gaps(
         known = info.num_frames >= num_frames
         times = np.linspace(0, info.num_frames - 1, num_frames if known else 2).round().astype(int)
         frames = read_frames(path, num_channels=num_channels, indices=times.tolist())
-        return gap(path.stem, frames, known, info.fps * (num_frames - 1) / (info.num_frames - 1))
+        return gap(path.stem, fit(frames), known, info.fps * (num_frames - 1) / (info.num_frames - 1))
 
     def pair(name: str, images: Sequence[Path]) -> Gap:
         if len(images) < 2:
             raise InputError(f"{images[0]}: one image; a first and a last one are needed")
-        ends = [read_image(path, num_channels=num_channels) for path in (images[0], images[-1])]
+        ends = [fit(read_image(path, num_channels=num_channels)[None]) for path in (images[0], images[-1])]
         if ends[0].shape != ends[1].shape:
-            shapes = " and ".join(f"{end.shape[1]}x{end.shape[0]}" for end in ends)
-            raise InputError(f"{images[0]} and {images[-1]}: frames of {shapes} pixels; they must be equal")
-        return gap(name, np.stack(ends), False, fps)
+            shapes = " and ".join(f"{end.shape[2]}x{end.shape[1]}" for end in ends)
+            raise InputError(
+                f"{images[0]} and {images[-1]}: frames of {shapes} pixels; give --resize=N to make them equal"
+            )
+        return gap(name, np.concatenate(ends), False, fps)
 
     def folder(path: Path) -> Iterator[Gap]:
         entries = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=_natural)
         if images := [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]:
-            yield pair(path.name, images)
+            yield pair(path.resolve().name, images)
         for entry in entries:
             if entry.is_dir():
                 yield from folder(entry)
@@ -123,15 +131,17 @@ def _check_sizes(gaps: list[Gap]) -> None:
     for gap in gaps:
         if gap.first.shape != gaps[0].first.shape:
             sizes = " and ".join(f"{g.name} with {g.first.shape[1]}x{g.first.shape[0]}" for g in (gaps[0], gap))
-            raise InputError(f"frames of different sizes, {sizes} pixels; give --size to make them equal")
+            raise InputError(f"frames of different sizes, {sizes} pixels; give --resize=N to make them equal")
 
 
 def _with_unique_names(gaps: list[Gap]) -> list[Gap]:
-    seen: dict[str, int] = {}
+    taken = {PAGE}
     named = []
     for gap in gaps:
-        seen[gap.name] = seen.get(gap.name, 0) + 1
-        named.append(gap if seen[gap.name] == 1 else gap._replace(name=f"{gap.name}-{seen[gap.name]}"))
+        numbered = (f"{gap.name}-{i}" for i in itertools.count(2))
+        name = next(name for name in itertools.chain([gap.name], numbered) if name not in taken)
+        taken.add(name)
+        named.append(gap._replace(name=name))
     return named
 
 
