@@ -19,6 +19,7 @@ from vidcomp_jax.data import Clips, DataConfig
 from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.image_io import write_image
+from vidcomp_jax.outputs import check_output_file
 
 _SHOWN = 10
 
@@ -30,7 +31,7 @@ class CheckDataConfig:
     dataset: str = "kth"
     """Which data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
     contact_sheet: Path = Path("contact_sheet.png")
-    """Image of random clips to write."""
+    """Image of random clips to write; one that exists is replaced."""
     rows: int = 6
     """Clips of each split on it."""
     seed: int = 0
@@ -45,6 +46,7 @@ class CheckDataConfig:
 
 def main(config: CheckDataConfig) -> int:
     """Print the report, and return the exit code."""
+    check_output_file(config.contact_sheet, overwrite=True, option="--contact-sheet")
     reports = {split: inspect_split(config.data, split) for split in ("train", "test")}
     print(f"{config.data.name}: {config.data.data_dir or 'drawn'}")
     for split, report in reports.items():

@@ -11,6 +11,7 @@ from benchmarks.bair_records import write_download
 from experiments import check_data
 from experiments.check_data import CheckDataConfig
 from vidcomp_jax.data import BairConfig, DataConfig, KthConfig, SyntheticConfig
+from vidcomp_jax.errors import InputError
 from vidcomp_jax.image_io import read_image
 from vidcomp_jax.video_io import VideoWriter
 
@@ -114,3 +115,10 @@ def test_folders_are_described(check, tmp_path):
 def test_drawn_clips_can_be_looked_at(check):
     code, out, sheet = check("synthetic", None, synthetic=SyntheticConfig(num_train=3, num_test=2, length=4))
     assert code == 0 and "train: 0 videos, 3 clips of 4 to 4 frames" in out and sheet.exists()
+
+
+@pytest.mark.parametrize(("sheet", "says"), [("none/sheet.png", "none does not exist"), ("", "a folder")])
+def test_a_contact_sheet_that_cannot_be_written_stops_before_the_reading(monkeypatch, tmp_path, sheet, says):
+    monkeypatch.setattr(check_data, "inspect_split", None)
+    with pytest.raises(InputError, match=f"--contact-sheet=.*{says}"):
+        check_data.main(CheckDataConfig(contact_sheet=tmp_path / sheet))
