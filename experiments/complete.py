@@ -17,14 +17,16 @@ import tyro
 from experiments.commands import run
 from experiments.configs import CONFIGS
 from vidcomp_jax.completion import MAX_PIXELS, Completion, Render, complete
-from vidcomp_jax.completion_files import write_completions
+from vidcomp_jax.completion_files import check_rates, write_completions
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.gaps import Gap, find_gaps, gaps_of_clips
+from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.gaps import PAGE, Gap, find_gaps, gaps_of_clips
 from vidcomp_jax.inbetween import InbetweenModel, load_inbetween
-from vidcomp_jax.inbetween.tfhub import HubModule
+from vidcomp_jax.inbetween.tfhub import SIZE, HubModule
 from vidcomp_jax.model_files import load_fomm
 from vidcomp_jax.motion.model_files import open_motions
+from vidcomp_jax.outputs import check_output_folder
 
 Method = Literal["linear", "wgan", "autoregressive", "inbetween", "tfhub"]
 """Over keypoints, the first three; from pixels to pixels, the others."""
@@ -53,7 +55,9 @@ class CompleteConfig:
     max_clips: int = 16
     """With --dataset: clips to complete."""
     output: Path = Path("completed")
-    """Folder to write; it must not exist."""
+    """Folder to write."""
+    overwrite: bool = False
+    """Replace the folder if it exists."""
     num_frames: int = 16
     """Frames of each clip, both ends included."""
     samples: int = 3
@@ -71,7 +75,7 @@ class CompleteConfig:
     resize: int = 0
     """With --input: cut the middle square and resize it to this many pixels; 0 leaves frames as they are."""
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
-    """Where clips come from without --input."""
+    """Where clips come from without --input; with inbetween and tfhub alone, their frames have the size of these."""
 
     def __post_init__(self):
         for name, least in (
@@ -92,13 +96,15 @@ class CompleteConfig:
 
 def main(config: CompleteConfig) -> None:
     """Complete, write, and say where."""
-    if config.output.exists():
-        raise InputError(f"{config.output}: exists; give a new folder, or remove this one")
+    check_output_folder(config.output, overwrite=config.overwrite, holds=PAGE)
     direct = open_direct(config)
     over_keypoints = [method for method in config.method if method not in direct]
     model = load_fomm(config.fomm, config.which) if over_keypoints else None
     motions = open_motions(over_keypoints, config.motion_model, model, which=config.which) if model else {}
-    gaps = open_gaps(config, _num_channels(config, model, direct))
+    config = dataclasses.replace(config, data=frame_settings(config, model, direct))
+    gaps = open_gaps(config)
+    if "inbetween" in direct and (model is not None or not config.resize):
+        check_frame_size(config, gaps[0], direct["inbetween"])
     first, last = (np.stack([end(gap) for gap in gaps]) for end in (lambda g: g.first, lambda g: g.last))
     results = {}
     for method in config.method:
@@ -123,7 +129,7 @@ def main(config: CompleteConfig) -> None:
     for title, clips in results.items():
         errors = [np.abs(clips.frames[i] - g.truth).mean() for i, g in enumerate(gaps) if g.truth is not None]
         print(f"{title}: L1 to the truth {np.mean(errors):.4f}" if errors else f"{title}: no truth to compare with")
-    print(f"{len(gaps)} clips of {config.num_frames} frames: look at {config.output / 'index.html'}")
+    print(f"{len(gaps)} clips of {config.num_frames} frames: look at {config.output / PAGE}")
 
 
 def open_direct(config: CompleteConfig) -> dict[str, InbetweenModel | HubModule]:
@@ -150,21 +156,66 @@ def open_direct(config: CompleteConfig) -> dict[str, InbetweenModel | HubModule]
     return models
 
 
-def _num_channels(config: CompleteConfig, fomm, direct: dict) -> int:
-    """Channels of the frames: those of the model, where one says."""
-    models = [model for model in (fomm, direct.get("inbetween")) if model is not None]
-    return models[0].config.num_channels if models else config.data.num_channels
+def frame_settings(
+    config: CompleteConfig, fomm: FirstOrderMotionModel | None, direct: dict[str, InbetweenModel | HubModule]
+) -> DataConfig:
+    """Where clips come from, with frames as the models take them.
+
+    The presets have the frames of the keypoint model. Without one, the others say: those that the in-between model
+    was trained on, and for a module alone its size, and colour from files of one's own.
+
+    Raises:
+        InputError: a size asked for is not that of the in-between model, or models need different channels.
+    """
+    inbetween = direct.get("inbetween")
+    if fomm is not None:
+        channels = fomm.config.num_channels
+        if inbetween is not None and inbetween.config.num_channels != channels:
+            raise InputError(
+                f"frames of {channels} channels for {config.fomm}, of {inbetween.config.num_channels} for "
+                f"{config.inbetween}; complete with one of them at a time"
+            )
+        return dataclasses.replace(config.data, num_channels=channels) if config.input else config.data
+    preset = PRESETS.get(config.dataset, config).data.size
+    if inbetween is not None:
+        size = inbetween.config.frame_size
+        if config.data.size not in (size, preset):
+            raise InputError(f"size is {config.data.size}, but {config.inbetween} was trained at {size}; leave it out")
+        return dataclasses.replace(config.data, size=size, num_channels=inbetween.config.num_channels)
+    size = SIZE if config.data.size == preset else config.data.size
+    return dataclasses.replace(config.data, size=size, num_channels=3 if config.input else config.data.num_channels)
 
 
-def open_gaps(config: CompleteConfig, num_channels: int) -> list[Gap]:
-    """What is to be completed."""
+def check_frame_size(config: CompleteConfig, gap: Gap, model: InbetweenModel) -> None:
+    """Raise an `InputError` unless frames have the size that the in-between model was trained at."""
+    trained, (height, width, _) = model.config.frame_size, gap.first.shape
+    if (height, width) != (trained, trained):
+        option = "resize" if config.input else "size"
+        raise InputError(
+            f"frames of {width}x{height} pixels, but {config.inbetween} was trained at {trained}x{trained}; "
+            f"give --{option}={trained}"
+        )
+
+
+def open_gaps(config: CompleteConfig) -> list[Gap]:
+    """What is to be completed.
+
+    Raises:
+        InputError: it cannot be read, or plays faster than the format of the videos can.
+    """
     if config.input:
         gaps = find_gaps(
-            config.input, config.num_frames, num_channels=num_channels, size=config.resize, fps=config.fps or 25.0
+            config.input,
+            config.num_frames,
+            num_channels=config.data.num_channels,
+            size=config.resize,
+            fps=config.fps or 25.0,
         )
     else:
         gaps = gaps_of_clips(open_clips(config.data, "test"), config.num_frames, config.max_clips)
-    return [gap._replace(fps=config.fps or gap.fps) for gap in gaps]
+    gaps = [gap._replace(fps=config.fps or gap.fps) for gap in gaps]
+    check_rates(gaps, config.format)
+    return gaps
 
 
 PRESETS = {

@@ -13,6 +13,7 @@ from flax import nnx
 from experiments import complete, extract_motion, train_autoregressive, train_motion_gan
 from experiments.commands import parse
 from experiments.configs import tiny
+from vidcomp_jax.completion_files import check_rates
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm import FirstOrderMotionModel
 from vidcomp_jax.gaps import find_gaps
@@ -118,6 +119,35 @@ def test_videos_and_pairs_of_images(work, tmp_path):
     with np.load(tmp_path / "video/in/keypoints.npz") as a, np.load(tmp_path / "pair/a-b/keypoints.npz") as b:
         np.testing.assert_allclose(a["linear/position"], b["linear/position"], atol=1e-5)
         assert (float(a["fps"]), float(b["fps"])) == (5.0, 25.0)  # nine frames' time takes five frames
+
+
+def test_rates_are_checked_before_the_work(tmp_path):
+    with VideoWriter(tmp_path / "in.gif", fps=50.0) as video:
+        video.write(np.zeros((3, 8, 8, 1), np.uint8))
+    gaps = find_gaps([tmp_path / "in.gif"], 3, num_channels=1)
+    check_rates(gaps, "gif")
+    faster = [gap._replace(fps=60.0) for gap in gaps]
+    check_rates(faster, "mp4")
+    with pytest.raises(InputError, match=r"60\.0 frames a second; a GIF takes up to 50.*give --fps=25"):
+        check_rates(faster, "gif")
+
+
+def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
+    arguments = (f"--fomm={work / 'fomm'}", "--num-frames=5", "--format=gif", "--max-clips=1")
+    run_complete(*arguments, f"--output={tmp_path / 'out'}")
+    (tmp_path / "out" / "old").mkdir()
+    with pytest.raises(InputError, match="exists; give another name, or --overwrite"):
+        run_complete(*arguments, f"--output={tmp_path / 'out'}")
+    with pytest.raises(InputError, match="a GIF takes up to 50"):
+        run_complete(*arguments, "--fps=60", f"--output={tmp_path / 'out'}", "--overwrite")
+    assert (tmp_path / "out" / "old").is_dir()
+    run_complete(*arguments, f"--output={tmp_path / 'out'}", "--overwrite")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "walker-test-00000"]
+    with pytest.raises(InputError, match="holds other things"):
+        run_complete(*arguments, f"--output={work}", "--overwrite")
+    with pytest.raises(InputError, match="does not exist"):
+        run_complete(*arguments, f"--output={tmp_path / 'none' / 'out'}")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_resize_makes_images_of_different_sizes_a_pair(tmp_path):

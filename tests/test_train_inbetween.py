@@ -6,19 +6,24 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from test_inbetween_tfhub import save_tf2
 
 from experiments import complete
+from experiments import configs as fomm_configs
 from experiments.commands import parse
 from experiments.train_inbetween import CONFIGS, TrainInbetweenConfig, synthetic, train
 from vidcomp_jax.data import DataConfig, SyntheticClips, SyntheticConfig
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import FirstOrderMotionModel
 from vidcomp_jax.inbetween import InbetweenConfig, load_inbetween
 from vidcomp_jax.inbetween.generation import inbetween_errors
+from vidcomp_jax.model_files import save_fomm
 from vidcomp_jax.train import TrainConfig
-from vidcomp_jax.video_io import read_frames
+from vidcomp_jax.video_io import VideoWriter, read_frames
 
 DATA = SyntheticConfig(num_train=6, num_test=5, length=9)
+GRAY = fomm_configs.tiny().fomm
 
 
 def tiny(workdir, num_steps):
@@ -132,6 +137,42 @@ def test_complete_fills_clips_with_it_beside_a_hub_module(run, tmp_path, capsys)
     run_complete("--method=tfhub", f"--module={module}", f"--output={tmp_path / 'hub'}")
     assert "tfhub: L1 to the truth" in capsys.readouterr().out
     assert len(list((tmp_path / "hub").glob("*/tfhub.mp4"))) == 2
+
+
+def test_complete_takes_frames_as_the_model_was_trained(run, tmp_path):
+    methods = ["--method=inbetween", f"--inbetween={run}", "--num-frames=8", "--samples=1"]
+    frames = np.random.default_rng(0).integers(0, 256, (8, 24, 24, 3), np.uint8)
+    with VideoWriter(tmp_path / "colour.mp4", fps=25.0) as video:
+        video.write(frames)
+    given = ["--input", tmp_path / "colour.mp4"]
+    own = [f"--output={tmp_path / 'own'}", "--synthetic.num-train=1", "--synthetic.num-test=1"]
+    complete.main(parse(complete.CompleteConfig, list(map(str, [*methods, *own])), complete.PRESETS))  # presets have 64
+    assert read_frames(next((tmp_path / "own").glob("*/*.mp4"))).shape == (8, 16, 16, 3)
+    run_complete(*methods, *given, "--resize=16", f"--output={tmp_path / 'small'}")
+    assert read_frames(tmp_path / "small/colour/inbetween-1.mp4").shape == (8, 16, 16, 3)
+    for arguments, says in (
+        (given, "frames of 24x24 pixels, but .* was trained at 16x16; give --resize=16"),
+        (["--size=32"], "size is 32, but .* was trained at 16"),
+    ):
+        with pytest.raises(InputError, match=says):
+            run_complete(*methods, *arguments, f"--output={tmp_path / 'out'}")
+    module = save_tf2(tmp_path / "module")
+    run_complete("--method=tfhub", f"--module={module}", *given, "--num-frames=16", f"--output={tmp_path / 'hub'}")
+    first = read_frames(tmp_path / "hub/colour/tfhub.mp4")[0].astype(int)
+    assert np.ptp(first, axis=-1).max() > 50  # not gray
+
+
+def test_complete_needs_frames_that_fit_keypoints_and_pixels_alike(run, tmp_path):
+    for name, model in (("gray", GRAY), ("colour", dataclasses.replace(GRAY, num_channels=3))):
+        save_fomm(tmp_path / name, FirstOrderMotionModel(model, rngs=nnx.Rngs(0)))
+    methods = ["--method", "linear", "inbetween", f"--inbetween={run}", "--num-frames=8", "--synthetic.length=9"]
+    for fomm, size, says in (
+        ("gray", 32, "frames of 32x32 pixels, but .* trained at 16x16; give --size=16"),
+        ("colour", 16, "frames of 3 channels for .*colour, of 1 for"),
+    ):
+        with pytest.raises(InputError, match=says):
+            run_complete(*methods, f"--fomm={tmp_path / fomm}", f"--size={size}", f"--output={tmp_path / 'out'}")
+    assert not (tmp_path / "out").exists()
 
 
 def test_complete_names_what_is_missing(run, tmp_path):

@@ -1,7 +1,5 @@
 """Completed clips as files: gaps and what each method made of them in, a folder of videos, keypoints and a page out."""
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,8 +8,10 @@ import jax
 import numpy as np
 
 from vidcomp_jax.completion import Completion
+from vidcomp_jax.errors import InputError
 from vidcomp_jax.gaps import PAGE, Gap
 from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.outputs import folder_put_in_place
 from vidcomp_jax.page import Player, Row, write_page
 from vidcomp_jax.video_io import VideoWriter
 
@@ -23,7 +23,7 @@ def write_completions(
     *,
     format: Literal["mp4", "gif"] = "mp4",
 ) -> None:
-    """Write `folder`, which must not exist and appears whole or not at all.
+    """Write `folder`, which appears whole or not at all; one that exists is replaced.
 
     It holds `index.html`, which plays everything side by side, and for each gap a folder with a video a result and
     `keypoints.npz` with the arrays `RESULT/position` [t, k, 2] and `RESULT/jacobian` [t, k, 2, 2] of methods that have
@@ -35,8 +35,7 @@ def write_completions(
         results: by title, such as `wgan 1`; clip i belongs to gap i.
         format: of the videos.
     """
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    with folder_put_in_place(folder) as partial:
         rows = []
         for i, gap in enumerate(gaps):
             (partial / gap.name).mkdir(parents=True)
@@ -46,9 +45,15 @@ def write_completions(
             truth = [] if gap.truth is None else [Player("truth", gap.truth)]
             rows.append(Row(gap.name, [*given, *truth, *(Player(title, *clip) for title, clip in clips.items())]))
         write_page(partial / PAGE, rows, title="Completed clips", fps=gaps[0].fps)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_rates(gaps: Sequence[Gap], format: Literal["mp4", "gif"]) -> None:
+    """Raise an `InputError` if a gap plays faster than videos of the format can."""
+    for gap in gaps:
+        try:
+            VideoWriter(Path(f"{gap.name}.{format}"), fps=gap.fps)
+        except InputError as error:
+            raise InputError(f"{error}; give --fps=25, say") from None
 
 
 def _write_clip(folder: Path, gap: Gap, clips: Mapping[str, tuple[np.ndarray, Keypoints | None]], format: str) -> None:
