@@ -10,9 +10,11 @@ import optax
 import pytest
 from flax import nnx
 
+from vidcomp_jax.data import ArrayClips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, draw_noise, objective, optimizer
 from vidcomp_jax.inbetween.convolution import Conv3d, UpConv3d, fold_time, native
+from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors
 from vidcomp_jax.inbetween.networks import FusionStage, LatentVideo, fuse
 from vidcomp_jax.inbetween.objectives import Game, gradient_difference, pausing, play, who_runs
 from vidcomp_jax.train_step import init_state, make_train_step, shard
@@ -314,3 +316,11 @@ def test_frames_that_eight_does_not_divide_are_refused(model):
     frame = jnp.zeros((1, 20, 16, 1))
     with pytest.raises(InputError, match=r"that 8 divides, found \(20, 16\)"):
         model.generator(frame, frame, jnp.zeros((1, 8)))
+
+
+def test_errors_are_measured_on_clips_spread_over_all(model):
+    frames = np.zeros((9 * 8, 16, 16, 1), np.uint8)
+    frames[-7:] = 255  # the last clip changes, and no other
+    filler = InbetweenModel(model.generator, TINY)
+    errors = inbetween_errors(filler, ArrayClips(frames, [8] * 9), max_clips=3)
+    assert errors["l1_first_frame"] == pytest.approx(1 / 3)

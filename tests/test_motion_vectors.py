@@ -5,11 +5,16 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from experiments.configs import tiny
+from vidcomp_jax.data.clips import ArrayClips, spread
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm import FirstOrderMotionModel
 from vidcomp_jax.keypoints import Keypoints
-from vidcomp_jax.motion.clips import MotionClips, motion_windows
-from vidcomp_jax.motion.linear import interpolate
+from vidcomp_jax.motion import panels
+from vidcomp_jax.motion.clips import MotionClips, extract_motion, motion_windows
+from vidcomp_jax.motion.linear import LinearMotion, interpolate
 from vidcomp_jax.motion.synthetic import turning_bodies
 from vidcomp_jax.motion.vectors import JacobianLimits, measure_limits, to_keypoints, to_vectors
 
@@ -97,7 +102,7 @@ def test_linear_motion_is_straight_and_keeps_the_ends():
 
 def test_motion_files_hold_everything(tmp_path):
     preview = (np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8),)
-    clips = motion_clips([3, 5], preview=preview)
+    clips = motion_clips([3, 5], preview=preview, preview_clips=(1,))
     clips.save(tmp_path / "new" / "motion.npz")
     read = MotionClips.load(tmp_path / "new" / "motion.npz")
     assert (read.names, read.fps, read.fingerprint, read.split) == (clips.names, 25.0, "0123", "train")
@@ -105,7 +110,50 @@ def test_motion_files_hold_everything(tmp_path):
         (read.lengths, *read.keypoints, *read.preview), (clips.lengths, *clips.keypoints, *preview), strict=True
     ):
         np.testing.assert_array_equal(a, b)
+    assert read.preview_clips == (1,)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["motion.npz"]
+
+
+def test_files_without_the_numbers_of_their_previews_show_the_first_clips(tmp_path):
+    preview = tuple(np.zeros((3, 8, 8, 1), np.uint8) for _ in range(2))
+    motion_clips([3, 5, 4], preview=preview, preview_clips=(0, 2)).save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as file:
+        arrays = dict(file)
+    assert arrays.pop("preview_clips").tolist() == [0, 2]
+    np.savez(tmp_path / "old.npz", **arrays)
+    assert MotionClips.load(tmp_path / "old.npz").preview_clips == (0, 1)
+    np.savez(tmp_path / "bad.npz", **arrays, preview_clips=[0, 3])
+    with pytest.raises(InputError, match=r"2 previews of the clips \[0, 3\]"):
+        MotionClips.load(tmp_path / "bad.npz")
+
+
+def test_shown_and_evaluated_clips_are_spread_over_all():
+    clips = motion_clips([3, 5, 5, 2, 5, 5, 5, 5])
+    np.testing.assert_array_equal(clips.spread_clips(5, 3), [1, 4, 7])
+    np.testing.assert_array_equal(clips.spread_clips(5, 99), [1, 2, 4, 5, 6, 7])
+    windows = clips.first_windows(5, np.array([4, 7]))
+    np.testing.assert_array_equal(windows.position, np.stack([clips.keypoints.position[i : i + 5] for i in (15, 30)]))
+    for count, most in itertools.product(range(1, 40), range(1, 12)):
+        chosen = spread(count, most)
+        assert len(set(chosen)) == min(count, most) and chosen[0] == 0 and (most == 1 or chosen[-1] == count - 1)
+
+
+def test_previews_are_spread_and_the_panel_shows_those_clips(monkeypatch):
+    frames = np.repeat(np.arange(10, dtype=np.uint8), 3)[:, None, None, None] * np.ones((32, 32, 1), np.uint8)
+    model = FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(0))
+    clips = extract_motion(model, ArrayClips(frames, [3] * 10), "train", chunk=12)
+    assert clips.preview_clips == (0, 3, 6, 9)
+    assert [int(x.max()) for x in clips.preview] == [0, 3, 6, 9]
+    seen = []
+    monkeypatch.setattr(
+        panels,
+        "render_between",
+        lambda model, first, last, moved: seen.append((first, moved)) or np.stack([first] * 3, 1),
+    )
+    panels.sample_panel(LinearMotion(), clips, 3, model=model)
+    first, moved = seen[0]
+    np.testing.assert_allclose(first.max((1, 2, 3)) * 255, [0, 3, 6, 9], atol=1e-4)
+    np.testing.assert_allclose(moved.position[:, 0], clips.keypoints.position[[0, 9, 18, 27]], atol=1e-5)
 
 
 def test_files_that_are_no_motion_are_named(tmp_path):

@@ -41,6 +41,14 @@ class Clips(Protocol):
         ...
 
 
+def spread(count: int, most: int) -> Int[np.ndarray, " n"]:
+    """Up to `most` of the numbers below `count`, first and last among them, evenly spread.
+
+    Data sets stand in order of action, person or recording, so that the first clips alone show one corner of them.
+    """
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
+
+
 class ArrayClips:
     """Clips laid end to end in one array, which may be a memory-mapped file.
 

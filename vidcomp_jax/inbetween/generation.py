@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from vidcomp_jax.checkpoint import load_weights
 from vidcomp_jax.config_file import CONFIG_FILE, load_config
-from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.data.clips import Clips, spread
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
 from vidcomp_jax.inbetween.objectives import draw_noise
@@ -93,7 +93,7 @@ def load_inbetween(directory: Path | str, which: Literal["latest", "best"] = "la
 
 
 def inbetween_errors(model: InbetweenModel, clips: Clips, max_clips: int = 64) -> dict[str, float]:
-    """Mean L1 of the inner frames of held-out clips, given their ends.
+    """Mean L1 of the inner frames of held-out clips, at most `max_clips` spread over all of them, given their ends.
 
     Returns:
         `l1` of the model's clips, `l1_first_frame` of showing the first frame throughout, `l1_blend` of fading from
@@ -131,11 +131,16 @@ def inbetween_panel(
 
 
 def _openings(clips: Clips, num_frames: int, max_clips: int) -> Float[np.ndarray, "b t h w c"]:
-    """The first frames of the first clips that are long enough."""
-    chosen = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)[:max_clips]
-    if not len(chosen):
+    """The first frames of clips spread over all that are long enough."""
+    usable = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)
+    if not len(usable):
         raise InputError(f"no held-out clip has {num_frames} frames; the longest has {max(clips.lengths)}")
-    return np.stack([clips.frames(clip, np.arange(num_frames)) for clip in chosen]).astype(np.float32) / 255
+    return (
+        np.stack([clips.frames(clip, np.arange(num_frames)) for clip in usable[spread(len(usable), max_clips)]]).astype(
+            np.float32
+        )
+        / 255
+    )
 
 
 def _filled_up(x: Float[np.ndarray, "b *s"]) -> Float[np.ndarray, "n *s"]:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.data.clips import Clips, spread
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm import FirstOrderMotionModel
 from vidcomp_jax.keypoints import Keypoints
@@ -30,7 +30,8 @@ class MotionClips:
         fps: frames a second.
         fingerprint: of the keypoint model (`vidcomp_jax.model_files.fingerprint`).
         split: the split they come from.
-        preview: frames of the first few clips, to render samples with during training.
+        preview: frames of a few clips, to render samples with during training.
+        preview_clips: which clips they are.
     """
 
     names: tuple[str, ...]
@@ -40,6 +41,7 @@ class MotionClips:
     fingerprint: str
     split: str
     preview: tuple[UInt8[np.ndarray, "_t h w c"], ...] = ()
+    preview_clips: tuple[int, ...] = ()
 
     @property
     def num_keypoints(self) -> int:
@@ -69,9 +71,14 @@ class MotionClips:
         """Number of clips that hold no window of `num_frames` frames."""
         return int((self.lengths < num_frames).sum())
 
-    def first_windows(self, num_frames: int) -> Keypoints:
-        """The first `num_frames` frames of every clip that has them: [n, t, k, ...]."""
-        starts = self.starts[self.lengths >= num_frames]
+    def spread_clips(self, num_frames: int, most: int) -> Int[np.ndarray, " n"]:
+        """Up to `most` clips of at least `num_frames` frames, spread over all of them."""
+        usable = np.flatnonzero(self.lengths >= num_frames)
+        return usable[spread(len(usable), most)]
+
+    def first_windows(self, num_frames: int, clips: Int[np.ndarray, " n"]) -> Keypoints:
+        """The first `num_frames` frames of `clips`, all at least as long: [n, t, k, ...]."""
+        starts = self.starts[clips]
         return Keypoints(*(x[starts[:, None] + np.arange(num_frames)] for x in self.keypoints))
 
     def save(self, path: Path) -> None:
@@ -93,6 +100,7 @@ class MotionClips:
                     fps=np.float64(self.fps),
                     fingerprint=np.array(self.fingerprint),
                     split=np.array(self.split),
+                    preview_clips=np.array(self.preview_clips, np.int64),
                     **preview,
                 )
             os.replace(partial, path)
@@ -126,6 +134,13 @@ class MotionClips:
             )
         if not all(np.isfinite(x).all() for x in keypoints):
             raise InputError(f"{path}: holds keypoints that are not finite; extract them with another model")
+        preview = [arrays[f"preview{i}"] for i in range(_PREVIEW_CLIPS) if f"preview{i}" in arrays]
+        preview_clips = arrays.get("preview_clips", np.arange(len(preview)))
+        if (
+            preview_clips.shape != (len(preview),)
+            or not np.isin(preview_clips, np.arange(len(arrays["lengths"]))).all()
+        ):
+            raise InputError(f"{path}: {len(preview)} previews of the clips {preview_clips.tolist()} do not fit")
         return cls(
             names=tuple(map(str, arrays["names"])),
             lengths=arrays["lengths"],
@@ -133,7 +148,8 @@ class MotionClips:
             fps=float(arrays["fps"]),
             fingerprint=str(arrays["fingerprint"]),
             split=str(arrays["split"]),
-            preview=tuple(arrays[f"preview{i}"] for i in range(_PREVIEW_CLIPS) if f"preview{i}" in arrays),
+            preview=tuple(preview),
+            preview_clips=tuple(map(int, preview_clips)),
         )
 
 
@@ -151,6 +167,7 @@ def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, ch
         padded = np.concatenate([frames, np.repeat(frames[-1:], chunk - len(frames), axis=0)])
         found = jax.tree.map(np.asarray, model.detect(padded.astype(np.float32) / 255))
         parts.append(Keypoints(*(x[: len(frames)] for x in found)))
+    shown = tuple(map(int, spread(len(clips.names), _PREVIEW_CLIPS)))
     return MotionClips(
         names=tuple(clips.names),
         lengths=np.asarray(clips.lengths),
@@ -158,10 +175,8 @@ def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, ch
         fps=float(clips.fps),
         fingerprint=fingerprint(model),
         split=split,
-        preview=tuple(
-            clips.frames(clip, np.arange(min(clips.lengths[clip], _PREVIEW_FRAMES)))
-            for clip in range(min(len(clips.names), _PREVIEW_CLIPS))
-        ),
+        preview=tuple(clips.frames(clip, np.arange(min(clips.lengths[clip], _PREVIEW_FRAMES))) for clip in shown),
+        preview_clips=shown,
     )
 
 

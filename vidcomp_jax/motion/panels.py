@@ -13,6 +13,8 @@ from vidcomp_jax.motion.clips import MotionClips
 from vidcomp_jax.motion.evaluation import generate
 from vidcomp_jax.report import draw_keypoints, panel
 
+_CLIPS = 4
+
 
 def sample_panel(
     motion: MotionModel,
@@ -25,7 +27,8 @@ def sample_panel(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """One row for the truth and one for each sample, for up to four clips; time runs to the right.
 
-    With a keypoint model and preview frames the samples are rendered; otherwise keypoints are drawn on black.
+    With a keypoint model the clips that have preview frames are taken and the samples rendered; otherwise the clips
+    are spread over all of them, and keypoints are drawn on black.
 
     Args:
         motion: what to sample.
@@ -36,8 +39,8 @@ def sample_panel(
         columns: frames shown of each.
     """
     times = np.unique(np.linspace(0, num_frames - 1, columns).round().astype(int))
-    truth = Keypoints(*(x[:4] for x in clips.first_windows(num_frames)))
-    preview = _preview(clips, num_frames, len(truth.position)) if model is not None else None
+    shown, preview = _preview(clips, num_frames) if model is not None else (None, None)
+    truth = clips.first_windows(num_frames, clips.spread_clips(num_frames, _CLIPS) if shown is None else shown)
     sequences, pictures = [truth], [preview]
     first, last = (Keypoints(*(jnp.asarray(x[:, i]) for x in truth)) for i in (0, -1))
     for sample in range(num_samples if motion.stochastic else 1):
@@ -55,7 +58,9 @@ def sample_panel(
     return panel(rows, [f"frame {t}" for t in times])
 
 
-def _preview(clips: MotionClips, num_frames: int, count: int) -> np.ndarray | None:
-    """The frames of `clips.first_windows`, if the file holds that many."""
-    windows = [frames[:num_frames] for frames in clips.preview if len(frames) >= num_frames][:count]
-    return np.stack(windows).astype(np.float32) / 255 if len(windows) == count else None
+def _preview(clips: MotionClips, num_frames: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The clips with at least `num_frames` preview frames and these frames, if there are any."""
+    long = {clip: x for clip, x in zip(clips.preview_clips, clips.preview, strict=True) if len(x) >= num_frames}
+    if not long:
+        return None, None
+    return np.array(list(long)), np.stack([x[:num_frames] for x in long.values()]).astype(np.float32) / 255

@@ -116,8 +116,9 @@ class MotionData:
         """`panels`, `evaluate` and `best` of `train.fit`."""
         reports: dict[str, Any] = {"panels": functools.partial(self._panels, Path(workdir))}
         if self.validation is not None:
-            windows = self.validation.first_windows(self.files.num_frames)
-            windows = type(windows)(*(x[:_EVALUATED_CLIPS] for x in windows))
+            num_frames = self.files.num_frames
+            chosen = self.validation.spread_clips(num_frames, _EVALUATED_CLIPS)
+            windows = self.validation.first_windows(num_frames, chosen)
             reports |= {"evaluate": functools.partial(motion_errors, truth=windows), "best": "error_best"}
         return reports
 
