@@ -229,6 +229,11 @@ def test_skip_unreadable_leaves_out_damaged_records_and_counts_them(copy, tmp_pa
     assert list(clips.left_out) == ["traj_3_to_4.tfrecords", "traj_0_to_2.tfrecords_0"]
     assert "2 of 5 videos left out" in caplog.text and "record 0: damaged" in caplog.text
     assert open_clips(settings, "train").names == clips.names  # from what is known already
+    known = next(path for path in settings.cache_dir.rglob("*.json") if "record 0: damaged" in path.read_text())
+    for damaged in ("", "{", "[]", '{"a": 1}'):
+        known.write_text(damaged)
+        assert open_clips(settings, "train").names == clips.names
+        assert "record 0: damaged" in known.read_text()
     assert len(next(pairs(clips, batch_size=6, seed=0)).source) == 6
     flip_byte(first, 400_000 + first.stat().st_size // 3)
     assert len(open_clips(settings, "train").names) == 2  # the file changed, so it is looked at again

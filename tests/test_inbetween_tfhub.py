@@ -165,6 +165,24 @@ def test_what_cannot_be_fetched_says_how_to_do_it_by_hand(monkeypatch, tmp_path,
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+class Nonsense(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.wfile.write(b"no status line\r\n\r\n")
+
+    def log_message(self, *arguments):
+        """Nothing on the terminal."""
+
+
+def test_a_server_that_does_not_speak_http_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nonsense) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(InputError, match=r"cannot be fetched \(no status line\); .*curl -L"):
+            find_module(f"http://127.0.0.1:{server.server_port}/google/module/1")
+        server.shutdown()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_bad_modules_are_named(tmp_path):
     with pytest.raises(InputError, match="neither a folder nor a TensorFlow Hub handle"):
         find_module(str(tmp_path / "missing"))

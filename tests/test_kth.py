@@ -161,6 +161,14 @@ def test_damaged_videos_in_an_archive_are_named(tmp_path):
         open_clips(config(_folder_with(tmp_path / "none", "a.zip", b"PK\x05\x06" + bytes(18)), tmp_path), "train")
 
 
+def test_videos_behind_a_password_are_named(tmp_path):
+    locked = bytearray(zipped(tmp_path / "whole.zip", [WALKING / AVI]).read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[locked.index(header) + flags] |= 1
+    with pytest.raises(InputError, match=rf"running.zip/{AVI}: cannot be unpacked \(.*encrypted"):
+        open_clips(config(_folder_with(tmp_path / "locked", "running.zip", locked), tmp_path), "train")
+
+
 def _folder_with(folder, name, content):
     folder.mkdir()
     (folder / name).write_bytes(content)

@@ -82,8 +82,8 @@ def find_damaged(
     by_file = {path: list(group) for path, group in itertools.groupby(records, lambda record: record.path)}
     sources = [Source(path.name, path, (path,)) for path in by_file]
     known = cache_dir / f"{label}-{fingerprint(sources, {})}.json"
-    if known.exists():
-        return json.loads(known.read_text())
+    if (kept := _kept(known)) is not None:
+        return kept
 
     def damaged(source: Source) -> dict[str, str]:
         reasons = {}
@@ -102,6 +102,16 @@ def find_damaged(
     temporary.write_text(json.dumps(found))
     os.replace(temporary, known)
     return found
+
+
+def _kept(known: Path) -> dict[str, str] | None:
+    """What an earlier search found; None if there was none, or its file is damaged, so that it is made anew."""
+    try:
+        found = json.loads(known.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = isinstance(found, dict) and all(isinstance(reason, str) for reason in found.values())
+    return found if whole else None
 
 
 def _records(path: Path) -> tuple[list[Record], InputError | None]:

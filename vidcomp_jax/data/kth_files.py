@@ -137,7 +137,9 @@ def unpacked(source: Source) -> Iterator[Path]:
             with zipfile.ZipFile(archive) as stored, stored.open(source.path.relative_to(archive).as_posix()) as member:
                 shutil.copyfileobj(member, file)
             file.flush()
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
+        except RuntimeError as error:  # NotImplementedError, a method of compression that is not known, is one too
+            raise InputError(f"{source.path}: cannot be unpacked ({error})") from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
             raise InputError(f"{source.path}: damaged in its archive ({error})") from None
         try:
             yield Path(file.name)

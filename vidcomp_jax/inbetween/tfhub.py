@@ -7,6 +7,7 @@ rule, and a module that is not there is fetched.
 """
 
 import hashlib
+import http.client
 import logging
 import os
 import pathlib
@@ -142,8 +143,9 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
         # A leftover without a model stands in the way of a rename; a finished one of another process does no harm.
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unpacked, folder)
-    except (OSError, tarfile.TarError) as error:
-        raise InputError(f"{handle} is not in {folder.parent} and cannot be fetched ({error}); {by_hand}") from error
+    except (OSError, http.client.HTTPException, tarfile.TarError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{handle} is not in {folder.parent} and cannot be fetched ({reason}); {by_hand}") from error
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     return folder
