@@ -32,7 +32,7 @@ class TrainInbetweenConfig:
     """Which configuration to start from: kth, bair, folder or synthetic."""
     workdir: Path = dataclasses.field(default=Path("runs/inbetween"), metadata=MAY_CHANGE)
     """Folder of the run: config, checkpoints, logs and panels."""
-    clips: Path | None = None
+    clips: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Text file with a video a line, optionally with the first and last frame to take, instead of the data set."""
     clip_list: ClipListConfig = ClipListConfig()
     """How the videos of --clips are divided."""

@@ -1,8 +1,12 @@
 """Lists of one's own videos."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from experiments.train_inbetween import synthetic
+from vidcomp_jax.config_file import claim_workdir
 from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list, read_clip_list
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.video_io import VideoWriter
@@ -84,3 +88,11 @@ def test_lists_that_cannot_be_used_are_refused(folder):
         opened(write_list(folder, "videos/run.mp4\n"), "train", folder / "cache")
     with pytest.raises(InputError, match="test_fraction is 1"):
         ClipListConfig(test_fraction=1.0)
+
+
+def test_a_run_goes_on_with_a_list_that_was_moved(tmp_path):
+    here = dataclasses.replace(synthetic(), clips=tmp_path / "list.txt")
+    claim_workdir(tmp_path / "run", here)
+    claim_workdir(tmp_path / "run", dataclasses.replace(here, clips=tmp_path / "moved" / "list.txt"))
+    with pytest.raises(InputError, match=r"clip_list.seed is 0 there, 1 now"):
+        claim_workdir(tmp_path / "run", dataclasses.replace(here, clip_list=ClipListConfig(seed=1)))

@@ -1,6 +1,7 @@
 """Training motion models: two devices are one, resuming changes nothing, and they learn curved motion."""
 
 import functools
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,11 +9,16 @@ import optax
 import pytest
 from flax import nnx
 
+from experiments.train_autoregressive import TrainAutoregressiveConfig
+from experiments.train_motion_gan import TrainMotionGANConfig
 from vidcomp_jax.checkpoint import read_arrays
+from vidcomp_jax.config_file import claim_workdir, load_config
+from vidcomp_jax.errors import InputError
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion, next_frame_objective
 from vidcomp_jax.motion.clips import motion_windows
 from vidcomp_jax.motion.evaluation import motion_errors
 from vidcomp_jax.motion.synthetic import turning_bodies
+from vidcomp_jax.motion.training import MotionFiles
 from vidcomp_jax.motion.vectors import measure_limits, to_vectors
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.motion.wgan_training import for_each_network, rmsprop, training_step, windows_per_step
@@ -83,6 +89,18 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
     assert "batch_stats.scaling.upper" in whole
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
+
+
+def test_a_run_goes_on_with_files_that_were_moved(tmp_path):
+    there = MotionFiles(motion=Path("a.npz"), validation=Path("b.npz"))
+    moved = MotionFiles(motion=Path("c/a.npz"), fomm=Path("fomm"))
+    for kind in (TrainMotionGANConfig, TrainAutoregressiveConfig):
+        workdir = tmp_path / kind.__name__
+        claim_workdir(workdir, kind(files=there))
+        claim_workdir(workdir, kind(files=moved))
+        assert load_config(workdir / "config.json", MotionFiles, part="files") == moved
+        with pytest.raises(InputError, match=r"files.num_frames is 16 there, 8 now"):
+            claim_workdir(workdir, kind(files=MotionFiles(num_frames=8)))
 
 
 def test_next_frame_model_beats_a_straight_line_where_poses_tell_the_next():

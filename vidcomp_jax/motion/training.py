@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Array
 
+from vidcomp_jax.config_file import MAY_CHANGE
 from vidcomp_jax.curves import draw_curves, read_scalars
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm import FirstOrderMotionModel
@@ -27,11 +28,11 @@ _EVALUATED_CLIPS = 256
 class MotionFiles:
     """The files a motion model is trained with."""
 
-    motion: Path = Path("motion.npz")
+    motion: Path = dataclasses.field(default=Path("motion.npz"), metadata=MAY_CHANGE)
     """Motion to train on, from experiments.extract_motion with --split=train."""
-    validation: Path | None = None
+    validation: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Motion of held-out clips (--split=test): errors beside linear interpolation are measured on it."""
-    fomm: Path | None = None
+    fomm: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Keypoint model of the motion: the panels then show rendered samples."""
     num_frames: int = 16
     """Frames of a training window."""
@@ -75,6 +76,8 @@ class MotionData:
         if files.validation is not None:
             validation = MotionClips.load(files.validation)
             expected.check(validation, files.validation)
+            if validation.split == clips.split:
+                raise InputError(f"{files.validation}: motion of the train split; validate on that of the test split")
             validation.window_starts(files.num_frames)
         model = None
         if files.fomm is not None:
