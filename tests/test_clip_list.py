@@ -7,9 +7,10 @@ import pytest
 
 from experiments.train_inbetween import synthetic
 from vidcomp_jax.config_file import claim_workdir
+from vidcomp_jax.data import clip_list
 from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list, read_clip_list
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.video_io import VideoWriter
+from vidcomp_jax.video_io import VideoWriter, probe
 
 
 def write(path, num_frames, size=(32, 48)):
@@ -88,6 +89,18 @@ def test_lists_that_cannot_be_used_are_refused(folder):
         opened(write_list(folder, "videos/run.mp4\n"), "train", folder / "cache")
     with pytest.raises(InputError, match="test_fraction is 1"):
         ClipListConfig(test_fraction=1.0)
+
+
+def test_every_video_is_probed_once_until_it_changes(folder, monkeypatch):
+    path = write_list(folder, "videos/long walk.mp4 0 9\nvideos/long walk.mp4 10 19\nvideos/run.mp4\n")
+    asked = []
+    monkeypatch.setattr(clip_list, "probe", lambda video: asked.append(video.name) or probe(video))
+    for split in ("train", "test"):
+        opened(path, split, folder / "cache")
+    assert sorted(asked) == ["long walk.mp4", "run.mp4"]
+    write(folder / "videos" / "run.mp4", 12)
+    assert read_clip_list(path)[-1].last == 11
+    assert sorted(asked) == ["long walk.mp4", "run.mp4", "run.mp4"]
 
 
 def test_a_run_goes_on_with_a_list_that_was_moved(tmp_path):

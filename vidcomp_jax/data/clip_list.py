@@ -10,6 +10,7 @@ Paths are relative to the list's own folder. A video that stands on several line
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from vidcomp_jax.data.cache import Clip, Source, cached_clips
+from vidcomp_jax.data.cache import Clip, Source, cached_clips, in_parallel
 from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.image_io import center_square, resize
-from vidcomp_jax.video_io import iterate_frames, probe
+from vidcomp_jax.video_io import VideoInfo, iterate_frames, probe
 
 _LINE = re.compile(r"(?P<path>.+?)(?:\s+(?P<first>\d+)\s+(?P<last>\d+))?")
 
@@ -77,7 +78,7 @@ def open_clip_list(
 
     def decode(source: Source) -> list[Clip]:
         entry = entries[source.name]
-        return [Clip(source.name, source.name, _frames(entry, size, num_channels), probe(entry.path).fps)]
+        return [Clip(source.name, source.name, _frames(entry, size, num_channels), _probe_once(entry.path).fps)]
 
     return cached_clips(
         [Source(entry.name, entry.path, (entry.path,)) for entry in entries.values()],
@@ -120,20 +121,15 @@ def read_clip_list(path: Path) -> list[Entry]:
 
 
 def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
-    videos = {}
-    for number, line in enumerate(lines, 1):
-        text = re.sub(r"(^|\s)#.*", "", line).strip()
-        if not text:
-            continue
-        where = f"{path} line {number}"
-        found = _LINE.fullmatch(text)
+    texts = ((number, re.sub(r"(^|\s)#.*", "", line).strip()) for number, line in enumerate(lines, 1))
+    parsed = [(f"{path} line {number}", _LINE.fullmatch(text)) for number, text in texts if text]
+    videos = list(dict.fromkeys(path.parent / found["path"] for _, found in parsed))
+    infos = dict(in_parallel(_probe_once, videos, f"reading {path.name}"))
+    for where, found in parsed:
         video = path.parent / found["path"]
-        if video not in videos:
-            try:
-                videos[video] = probe(video)
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from error
-        info = videos[video]
+        info = infos[video]
+        if isinstance(info, InputError):
+            raise InputError(f"{where}: {info}") from info
         first, last = (int(found["first"]), int(found["last"])) if found["first"] else (0, info.num_frames - 1)
         if last >= info.num_frames:
             raise InputError(
@@ -143,6 +139,19 @@ def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
         if last <= first:
             raise InputError(f"{where}: frames {first} to {last} of {video}; a clip needs at least two")
         yield Entry(where, video, first, last, (info.width, info.height))
+
+
+def _probe_once(video: Path) -> VideoInfo:
+    """`probe`, which starts a process and reads the whole file, once for all splits while the file stays as it is."""
+    if not video.is_file():
+        return probe(video)  # raises
+    stat = video.stat()
+    return _probed(video, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.cache
+def _probed(video: Path, modified: int, size: int) -> VideoInfo:
+    return probe(video)
 
 
 def _of_split(path: Path, entries: list[Entry], split: Split, config: ClipListConfig) -> list[Entry]:
