@@ -41,7 +41,7 @@ class ConvertMotionConfig:
     output: Path
     """Folder to write."""
     critic: Path | None = None
-    """File of the generator's critic, to train on with."""
+    """File of the generator's critic, to be kept with it; completing clips does without."""
     motion: Path | None = None
     """Motion file of the training split (experiments.extract_motion): says whose keypoints, and their range."""
     fomm: Path | None = None
@@ -84,7 +84,7 @@ def main(config: ConvertMotionConfig) -> None:
     if network == "wgan":
         motion = _gan(state, config, limits)
         if config.critic is None:
-            notes.append("no critic given: it starts from random weights, which training uses alone")
+            notes.append("no critic given: random weights stand in its place, which completing clips does not use")
     else:
         motion = _next_frame(state, config, limits)
     if num_keypoints not in (None, motion.num_keypoints):
@@ -130,6 +130,8 @@ def _keypoints(config: ConvertMotionConfig) -> tuple[JacobianLimits | None, str,
     """Jacobian limits, fingerprint and number of keypoints, as far as they are known."""
     if config.motion is not None:
         clips = MotionClips.load(config.motion)
+        if clips.split != "train":
+            raise InputError(f"{config.motion}: motion of the {clips.split} split; give that of the train split")
         return measure_limits(clips.keypoints.jacobian), clips.fingerprint, clips.num_keypoints
     limits = None
     if config.jacobian_limits is not None:

@@ -1,6 +1,7 @@
 """VGG19 and the motion networks convert to the golden outputs."""
 
 import collections
+import dataclasses
 
 import golden
 import jax.numpy as jnp
@@ -96,11 +97,13 @@ def test_bad_motion_files(tmp_path):
         return ConvertMotionConfig(**given)
 
     few, _ = motion_file(tmp_path / "few.npz", num_keypoints=4)
+    dataclasses.replace(MotionClips.load(few), split="test").save(tmp_path / "test.npz")
     for changes, message in (
         ({"checkpoint": tmp_path / "netD.pth"}, "given as --critic"),
         ({"critic": tmp_path / "netG.pth"}, "a generator; --critic takes"),
         ({"checkpoint": tmp_path / "short.pth"}, "missing linear.0.bias"),
         ({"motion": few}, "for 10 keypoints; .*few.npz has 4"),
+        ({"motion": tmp_path / "test.npz"}, "of the test split; give that of the train split"),
         ({"motion": few, "jacobian_limits": (0.0, 1.0)}, "leave these out"),
         ({"jacobian_limits": (1.0, 1.0)}, "the first must be below"),
     ):

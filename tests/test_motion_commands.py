@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,12 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
     refused(run_complete, fomm, *learned, f"--motion-model={work / 'next'}", says="given: autoregressive")
     refused(run_complete, other, *learned, f"--motion-model={work / 'gan'}", says="fingerprint")
     refused(run_complete, fomm, *learned, f"--motion-model={tmp_path / 'none'}", says="no such file")
+    config = json.loads((work / "gan" / "config.json").read_text())
+    config["trained_on"]["fingerprint"] = ""
+    shutil.copytree(work / "gan", tmp_path / "converted")
+    (tmp_path / "converted" / "config.json").write_text(json.dumps(config))
+    converted = f"--motion-model={tmp_path / 'converted'}"
+    refused(run_complete, fomm, *learned, converted, says="not known; convert it again with --motion or --fomm")
     refused(run_complete, fomm, output, "--num-frames=1", says="num_frames is 1")
     refused(run_complete, fomm, output, "--num-frames=7", says="longest of 2 clips has 6")
     refused(run_complete, fomm, output, "--method=cubic", says="cubic")
@@ -226,6 +233,7 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
         refused(train, *files, other, says="fingerprint")
         refused(train, module, workdir, f"--motion={work / 'test.npz'}", says="train split")
         refused(train, module, workdir, f"--motion={tmp_path / 'none.npz'}", says="no such file")
+        refused(train, *files, f"--validation={work / 'train.npz'}", says="validate on that of the test split")
         refused(train, *files, f"--validation={motion('foreign.npz', fingerprint='f')}", says="fingerprint f,")
         few = clips.keypoints._replace(
             position=clips.keypoints.position[:, :2], jacobian=clips.keypoints.jacobian[:, :2]
@@ -247,6 +255,27 @@ def test_motion_is_extracted_from_the_data_of_the_training_and_replaced_on_reque
     output.write_text("something else")
     extract(f"--fomm={run}", f"--output={output}", "--chunk=12", "--any-data", "--overwrite")
     assert len(MotionClips.load(output).names) == 4
+
+
+def test_damaged_motion_files_are_named(work, tmp_path):
+    content = (work / "train.npz").read_bytes()
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    with zipfile.ZipFile(work / "train.npz") as members:
+        start = members.getinfo("position.npy").header_offset
+    at = start + 30 + 20 + len("position.npy")
+    (tmp_path / "data.npz").write_bytes(content[:at] + b"\xff" * 8 + content[at + 8 :])
+    (tmp_path / "method.npz").write_bytes(with_method(content, b"position.npy", 99))
+    for name in ("one.npz", "data.npz", "method.npz"):
+        with pytest.raises(InputError, match=f"{name}: not a motion file") as error:
+            MotionClips.load(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+def with_method(content, member, method):
+    """A zip file's bytes, its directory naming another compression for `member`."""
+    at = content.rindex(member) - 46 + 10
+    return content[:at] + method.to_bytes(2, "little") + content[at + 2 :]
 
 
 def test_short_clips_are_counted_and_left_out(work, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,16 @@ from vidcomp_jax.keypoints import Keypoints
 from vidcomp_jax.model_files import fingerprint
 
 _PREVIEW_CLIPS, _PREVIEW_FRAMES = 4, 64
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,9 +129,9 @@ class MotionClips:
         if not path.is_file():
             raise InputError(f"{path}: no such file; experiments.extract_motion writes motion files")
         try:
-            with np.load(path) as file:
+            with zipfile.ZipFile(path), np.load(path) as file:  # one array alone is no zip file
                 arrays = dict(file)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise InputError(f"{path}: not a motion file: {' '.join(str(error).split())}") from None
         wanted = ("names", "lengths", "position", "jacobian", "fps", "fingerprint", "split")
         if missing := [name for name in wanted if name not in arrays]:

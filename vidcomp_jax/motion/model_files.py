@@ -42,6 +42,8 @@ class TrainedOn:
 
 def check_fingerprint(found: str, expected: str, what: str) -> None:
     """Raise an `InputError` if keypoints come from another keypoint model than they are used with."""
+    if not found:
+        raise InputError(f"{what}: its keypoint model is not known; convert it again with --motion or --fomm")
     if found != expected:
         raise InputError(
             f"{what}: its keypoints come from the model with fingerprint {found}, not from {expected}; "
