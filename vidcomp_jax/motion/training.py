@@ -78,8 +78,6 @@ class MotionData:
             expected.check(validation, files.validation)
             if validation.split == clips.split:
                 raise InputError(f"{files.validation}: motion of the train split; validate on that of the test split")
-            if validation.split == clips.split:
-                raise InputError(f"{files.validation}: motion of the train split; validate on that of the test split")
             validation.window_starts(files.num_frames)
         model = None
         if files.fomm is not None:
