@@ -102,7 +102,7 @@ def test_three_steps(name):
     for key, value in arrays.items():
         if key.startswith("running_"):
             statistic, part, layer = key.split("/")
-            np.testing.assert_allclose(learned[f"{part}/{layer}.{statistic}"], value, atol=2e-3, err_msg=key)
+            np.testing.assert_allclose(learned[f"{part}/{layer}.{statistic}"], value, atol=1e-2, err_msg=key)
     source, driving = (golden.images(arrays[f"eval/{part}"]) for part in ("source", "driving"))
     for model, compare in ((trained, np.less), (golden.fomm(name), np.greater)):
         # The untrained model must fail what the trained one passes.
