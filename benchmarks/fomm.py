@@ -38,6 +38,8 @@ class Options:
     """Turns of each side that count, after `warmup` ones that do not."""
     warmup: int = 2
     """Turns of each side before that; the first one compiles."""
+    one_core: bool = False
+    """Keep each side to one core and count CPU seconds, which other work on the machine disturbs less (Linux)."""
     times: bool = False
     """Print milliseconds too, which mean something on this machine only. On a GPU they are always printed."""
 
@@ -76,25 +78,25 @@ def cases(options: Options) -> Iterator[Case]:
                     yield Case(config, "frame", batch, torch_batch)
 
 
-def measure(case: Case, rounds: int, warmup: int) -> Outcome:
+def measure(case: Case, options: Options) -> Outcome:
     """Lets both sides take turns, each in a fresh process."""
     context = multiprocessing.get_context("spawn")
     sides = []
     for framework in ("jax", "torch"):
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, framework, case), daemon=True)
+        process = context.Process(target=serve, args=(theirs, framework, case, options.one_core), daemon=True)
         process.start()
         theirs.close()  # so that a side which dies is an end of file here
         sides.append((ours, process))
     seconds: tuple[list[float], list[float]] = ([], [])
     first = []
-    for turn in range(warmup + rounds):
+    for turn in range(options.warmup + options.rounds):
         for (connection, _), times in zip(sides, seconds, strict=True):
             connection.send("run")
             elapsed, result = connection.recv()
             if turn == 0:
                 first.append(result)
-            if turn >= warmup:
+            if turn >= options.warmup:
                 times.append(elapsed)
     reports = []
     for connection, process in sides:
@@ -146,11 +148,12 @@ def main(options: Options) -> None:
     check(options)
     started = False
     for case in cases(options):
-        outcome = measure(case, options.rounds, options.warmup)
+        outcome = measure(case, options)
         times = options.times or outcome.reports[0].is_gpu
         if not started:
             ours, torch = (report.device for report in outcome.reports)
-            print(f"JAX on {ours}; PyTorch on {torch}; medians of {options.rounds} rounds\n")
+            clock = " in CPU seconds of one core" if options.one_core else ""
+            print(f"JAX on {ours}; PyTorch on {torch}; medians of {options.rounds} rounds{clock}\n")
             columns = ["configuration", "work", "ratio", "single rounds", "GiB ours", "GiB PyTorch", "difference"]
             columns += ["ms ours", "ms PyTorch"] * times
             print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")

@@ -4,6 +4,7 @@ In: a `Case` over a pipe, then one request after another. Out: seconds and resul
 memory. Both sides get the same weights and the same frames; only the process of a side imports its framework.
 """
 
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -49,13 +50,19 @@ class Report(NamedTuple):
     peak_memory: int
 
 
-def serve(connection: Connection, framework: str, case: Case) -> None:
-    """Runs one side until it is told to stop: `None` ends it, anything else asks for one run."""
+def serve(connection: Connection, framework: str, case: Case, one_core: bool = False) -> None:
+    """Runs one side until it is told to stop: `None` ends it, anything else asks for one run.
+
+    With `one_core` the process keeps to one core and counts the CPU seconds it used instead of those that passed.
+    """
+    clock = time.process_time if one_core else time.perf_counter
+    if one_core:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     work, report = {"jax": _jax, "torch": _torch}[framework](case)
     while connection.recv() is not None:
-        start = time.perf_counter()
+        start = clock()
         result = work()
-        connection.send((time.perf_counter() - start, result))
+        connection.send((clock() - start, result))
     connection.send(report())
 
 
