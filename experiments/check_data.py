@@ -48,7 +48,7 @@ def main(config: CheckDataConfig) -> int:
     """Print the report, and return the exit code."""
     check_output_file(config.contact_sheet, overwrite=True, option="--contact-sheet")
     reports = {split: inspect_split(config.data, split) for split in ("train", "test")}
-    print(f"{config.data.name}: {config.data.data_dir or 'drawn'}")
+    print(f"{config.data.kind}: {config.data.clips or config.data.data_dir or 'drawn'}")
     for split, report in reports.items():
         _print_split(split, report, config.data)
     train, test = reports.values()
@@ -69,7 +69,7 @@ def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
         return
     lengths = report.clips.lengths
     print(
-        f"{split}: {report.num_videos} {'record files' if data.name == 'bair' else 'videos'}, "
+        f"{split}: {report.num_videos} {'record files' if data.kind == 'bair' else 'videos'}, "
         f"{len(lengths)} clips of {lengths.min()} to {lengths.max()} frames, {np.sum(lengths)} frames, "
         f"read as {data.size}x{data.size}, {'gray' if data.num_channels == 1 else 'RGB'}, {report.clips.fps:g} fps"
     )

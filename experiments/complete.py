@@ -24,7 +24,7 @@ from vidcomp_jax.fomm import FirstOrderMotionModel
 from vidcomp_jax.gaps import PAGE, Gap, find_gaps, gaps_of_clips
 from vidcomp_jax.inbetween import InbetweenModel, load_inbetween
 from vidcomp_jax.inbetween.tfhub import SIZE, HubModule
-from vidcomp_jax.model_files import load_fomm
+from vidcomp_jax.model_files import check_trained_data, load_fomm
 from vidcomp_jax.motion.model_files import open_motions
 from vidcomp_jax.outputs import check_output_folder
 
@@ -54,6 +54,8 @@ class CompleteConfig:
     """Data settings of the test split: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
     max_clips: int = 16
     """With --dataset: clips to complete."""
+    any_data: bool = False
+    """With --dataset: take other data settings than the keypoint model was trained with."""
     output: Path = Path("completed")
     """Folder to write."""
     overwrite: bool = False
@@ -100,6 +102,8 @@ def main(config: CompleteConfig) -> None:
     direct = open_direct(config)
     over_keypoints = [method for method in config.method if method not in direct]
     model = load_fomm(config.fomm, config.which) if over_keypoints else None
+    if model and not config.input and not config.any_data:
+        check_trained_data(config.fomm, config.data)
     motions = open_motions(over_keypoints, config.motion_model, model, which=config.which) if model else {}
     config = dataclasses.replace(config, data=frame_settings(config, model, direct))
     gaps = open_gaps(config)

@@ -16,8 +16,7 @@ from flax import nnx
 
 from experiments.commands import run
 from vidcomp_jax.config_file import MAY_CHANGE
-from vidcomp_jax.data import Clips, DataConfig, Split, open_clips, windows
-from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list
+from vidcomp_jax.data import Clips, DataConfig, open_clips, windows
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, InbetweenModel, objective, optimizer
 from vidcomp_jax.inbetween.generation import inbetween_errors, inbetween_panel
@@ -32,10 +31,6 @@ class TrainInbetweenConfig:
     """Which configuration to start from: kth, bair, folder or synthetic."""
     workdir: Path = dataclasses.field(default=Path("runs/inbetween"), metadata=MAY_CHANGE)
     """Folder of the run: config, checkpoints, logs and panels."""
-    clips: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Text file with a video a line, optionally with the first and last frame to take, instead of the data set."""
-    clip_list: ClipListConfig = ClipListConfig()
-    """How the videos of --clips are divided."""
     coordinator: str = dataclasses.field(default="", metadata=MAY_CHANGE)
     """With several hosts: address and port of the first, host:port; found from the cluster's environment if empty."""
     num_processes: int = dataclasses.field(default=0, metadata=MAY_CHANGE)
@@ -94,7 +89,7 @@ def main(config: TrainInbetweenConfig) -> int:
 
 def train(config: TrainInbetweenConfig) -> int:
     """Train, and return the exit code: not 0 if a signal stopped the run."""
-    train_clips, test_clips = (_open(config, split) for split in ("train", "test"))
+    train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
     # XLA's own generator: the default one is compiled anew for every shape, half a minute for these networks.
     rngs = nnx.Rngs(jax.random.key(config.train.seed, impl="rbg"))
     result = fit(
@@ -110,14 +105,6 @@ def train(config: TrainInbetweenConfig) -> int:
         best="l1",
     )
     return result.exit_code
-
-
-def _open(config: TrainInbetweenConfig, split: Split) -> Clips:
-    data = config.data
-    if config.clips is None:
-        return open_clips(data, split)
-    frames = {"size": data.size, "num_channels": data.num_channels, "cache_dir": data.cache_folder}
-    return open_clip_list(config.clips, split, config=config.clip_list, **frames)
 
 
 def _batches(config: TrainInbetweenConfig, clips: Clips, start_step: int, process_index: int, process_count: int):

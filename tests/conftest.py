@@ -1,7 +1,10 @@
 """Set-up of the whole suite: two simulated CPU devices and a compilation cache that outlives the run."""
 
+import gc
 import os
 import pathlib
+
+import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -9,3 +12,17 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax  # noqa: E402 - reads the variables above
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_more_programs_than_the_system_can_map():
+    """Free the compiled programs of a module.
+
+    Those of the whole suite take more memory mappings than Linux grants a process (65530 by default), and XLA ends
+    in a segmentation fault where it is refused one.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()

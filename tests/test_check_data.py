@@ -49,6 +49,20 @@ def test_kth_is_described(check):
     assert read_image(sheet).shape == (4 * (96 + 14), 8 * 96, 3)
 
 
+def test_a_list_of_videos_is_described(check, tmp_path):
+    for name, length in (("a.mp4", 6), ("b.mp4", 4)):
+        write_video(tmp_path / name, seed=length, num_frames=length)
+    path = tmp_path / "list.txt"
+    path.write_text("a.mp4 0 2\na.mp4 3 5\nb.mp4\n")
+    code, out, _ = check("kth", None, clips=path)
+    assert code == 0 and out.startswith(f"list: {path}\n")
+    assert "train: 1 videos" in out and "test: 1 videos" in out and "subjects in both splits: none" in out
+    assert "2 clips of 3 to 3 frames, 6 frames" in out and "1 clips of 4 to 4 frames, 4 frames" in out
+    path.write_text("a.mp4 0 2\nb.mp4 0 9\n")
+    code, out, _ = check("kth", None, clips=path)
+    assert code == 1 and "training cannot start; train: " in out and "line 2: frames 0 to 9 of" in out
+
+
 def test_what_is_wrong_with_kth_is_named(check, tmp_path):
     data = tmp_path / "kth"
     shutil.copytree(KTH_LIKE, data)

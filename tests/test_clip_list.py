@@ -2,14 +2,16 @@
 
 import dataclasses
 
+import msgspec
 import numpy as np
 import pytest
 
 from experiments.train_inbetween import synthetic
 from vidcomp_jax.config_file import claim_workdir
-from vidcomp_jax.data import clip_list
+from vidcomp_jax.data import DataConfig, clip_list, open_clips
 from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list, read_clip_list
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.model_files import check_trained_data
 from vidcomp_jax.video_io import VideoWriter, probe
 
 
@@ -91,6 +93,19 @@ def test_lists_that_cannot_be_used_are_refused(folder):
         ClipListConfig(test_fraction=1.0)
 
 
+def test_a_list_is_read_in_place_of_a_data_set_and_a_model_keeps_to_its_split(folder, tmp_path):
+    path = write_list(folder, "videos/run.mp4\nvideos/long walk.mp4 0 3\n")
+    data = DataConfig(name="kth", clips=path, size=16, cache_dir=tmp_path / "cache")
+    assert sorted(len(open_clips(data, split).names) for split in ("train", "test")) == [1, 1]
+    (tmp_path / "config.json").write_text(
+        msgspec.json.encode({"data": dataclasses.asdict(data)}, enc_hook=str).decode()
+    )
+    check_trained_data(tmp_path, dataclasses.replace(data, name="bair"))  # the list counts, not the name
+    check_trained_data(tmp_path, DataConfig(name="kth", size=32))  # another data set
+    with pytest.raises(InputError, match=r"--clip-list\.seed is 1, the model was trained with --clip-list\.seed=0"):
+        check_trained_data(tmp_path, dataclasses.replace(data, clip_list=ClipListConfig(seed=1)))
+
+
 def test_every_video_is_probed_once_until_it_changes(folder, monkeypatch):
     path = write_list(folder, "videos/long walk.mp4 0 9\nvideos/long walk.mp4 10 19\nvideos/run.mp4\n")
     asked = []
@@ -104,8 +119,13 @@ def test_every_video_is_probed_once_until_it_changes(folder, monkeypatch):
 
 
 def test_a_run_goes_on_with_a_list_that_was_moved(tmp_path):
-    here = dataclasses.replace(synthetic(), clips=tmp_path / "list.txt")
-    claim_workdir(tmp_path / "run", here)
-    claim_workdir(tmp_path / "run", dataclasses.replace(here, clips=tmp_path / "moved" / "list.txt"))
-    with pytest.raises(InputError, match=r"clip_list.seed is 0 there, 1 now"):
-        claim_workdir(tmp_path / "run", dataclasses.replace(here, clip_list=ClipListConfig(seed=1)))
+    def claim(**settings):
+        data = dataclasses.replace(synthetic().data, **{"clips": tmp_path / "list.txt"} | settings)
+        claim_workdir(tmp_path / "run", dataclasses.replace(synthetic(), data=data))
+
+    claim()
+    claim(clips=tmp_path / "moved" / "list.txt")
+    with pytest.raises(InputError, match=r"data.clip_list.seed is 0 there, 1 now"):
+        claim(clip_list=ClipListConfig(seed=1))
+    with pytest.raises(InputError, match=r"data.clips is '.*list.txt' there, None now"):
+        claim(clips=None)

@@ -251,7 +251,9 @@ def test_motion_is_extracted_from_the_data_of_the_training_and_replaced_on_reque
     (run / "config.json").write_text(json.dumps(stored | {"data": {"name": "synthetic", "size": 64}}))
     with pytest.raises(InputError, match="--size is 32, the model was trained with --size=64"):
         extract(f"--fomm={run}", f"--output={output}", "--chunk=12")
-    assert not output.exists()
+    with pytest.raises(InputError, match="--size is 32, the model was trained with --size=64"):
+        run_complete(f"--fomm={run}", f"--output={tmp_path / 'completed'}")
+    assert not output.exists() and not (tmp_path / "completed").exists()
     output.write_text("something else")
     extract(f"--fomm={run}", f"--output={output}", "--chunk=12", "--any-data", "--overwrite")
     assert len(MotionClips.load(output).names) == 4

@@ -112,7 +112,8 @@ def test_bad_options_are_refused(options, message):
 
 def test_bad_clip_list_leaves_no_run(tmp_path):
     (tmp_path / "list.txt").write_text("none.mp4\n")
-    config = dataclasses.replace(tiny(tmp_path / "run", 2), clips=tmp_path / "list.txt")
+    config = tiny(tmp_path / "run", 2)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, clips=tmp_path / "list.txt"))
     with pytest.raises(InputError, match=r"list\.txt line 1: .*none\.mp4"):
         train(config)
     assert not (tmp_path / "run").exists()

@@ -27,7 +27,8 @@ _TRAINED_DATA = {
     "kth": ("kth.split",),
     "bair": ("bair.camera",),
     "synthetic": ("synthetic.scene", "synthetic.seed"),
-    "folder": ("folder.test_fraction", "folder.seed"),
+    "folder": ("folder.fit", "folder.test_fraction", "folder.seed"),
+    "list": ("clip_list.test_fraction", "clip_list.seed"),
 }
 
 
@@ -76,10 +77,10 @@ def check_trained_data(directory: Path | str, data: DataConfig) -> None:
         stored = json.loads(path.read_bytes()).get("data") or {}
     except (OSError, ValueError, AttributeError):
         return  # `load_fomm` says what is wrong with the folder
-    if not isinstance(stored, dict) or stored.get("name") != data.name:
+    if not isinstance(stored, dict) or ("list" if stored.get("clips") else stored.get("name")) != data.kind:
         return
     differences = []
-    for name in ("size", "num_channels", *_TRAINED_DATA[data.name]):
+    for name in ("size", "num_channels", *_TRAINED_DATA[data.kind]):
         here, there = operator.attrgetter(name)(data), _entry(stored, name)
         if there is not None and there != here:
             option = name.removeprefix("bair.").replace("_", "-")  # options of BAIR have no prefix

@@ -74,7 +74,7 @@ def open_clip_list(
     Raises:
         InputError: as `read_clip_list`; or all lines name one video, so that none can be held out.
     """
-    entries = {entry.name: entry for entry in _of_split(path, read_clip_list(path), split, config)}
+    entries = {entry.name: entry for entry in entries_of_split(path, split, config)}
 
     def decode(source: Source) -> list[Clip]:
         entry = entries[source.name]
@@ -88,6 +88,18 @@ def open_clip_list(
         cache_dir=cache_dir,
         label=f"{re.sub(r'[^A-Za-z0-9_-]', '_', path.stem)}-{size}-{split}",
     )
+
+
+def entries_of_split(path: Path, split: Split, config: ClipListConfig) -> list[Entry]:
+    """The lines of a list whose videos belong to a split; raises as `open_clip_list`."""
+    entries = read_clip_list(path)
+    videos = sorted({entry.path for entry in entries})
+    if len(videos) < 2:
+        raise InputError(f"{path}: names one video only ({videos[0]}); at least two are needed, for one is held out")
+    order = np.random.default_rng([config.seed]).permutation(len(videos))
+    num_test = min(max(round(config.test_fraction * len(videos)), 1), len(videos) - 1)
+    test = {videos[i] for i in order[:num_test]}
+    return [entry for entry in entries if (entry.path in test) == (split == "test")]
 
 
 def read_clip_list(path: Path) -> list[Entry]:
@@ -152,16 +164,6 @@ def _probe_once(video: Path) -> VideoInfo:
 @functools.cache
 def _probed(video: Path, modified: int, size: int) -> VideoInfo:
     return probe(video)
-
-
-def _of_split(path: Path, entries: list[Entry], split: Split, config: ClipListConfig) -> list[Entry]:
-    videos = sorted({entry.path for entry in entries})
-    if len(videos) < 2:
-        raise InputError(f"{path}: names one video only ({videos[0]}); at least two are needed, for one is held out")
-    order = np.random.default_rng([config.seed]).permutation(len(videos))
-    num_test = min(max(round(config.test_fraction * len(videos)), 1), len(videos) - 1)
-    test = {videos[i] for i in order[:num_test]}
-    return [entry for entry in entries if (entry.path in test) == (split == "test")]
 
 
 def _frames(entry: Entry, size: int, num_channels: int) -> UInt8[np.ndarray, "t size size c"]:

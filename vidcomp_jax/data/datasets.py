@@ -1,30 +1,37 @@
-"""Data sets by name: a `DataConfig` in, `Clips` of one split out."""
+"""Data sets by name, and lists of videos: a `DataConfig` in, `Clips` of one split out."""
 
 import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 
-from vidcomp_jax.config_file import MAY_CHANGE
+from vidcomp_jax.config_file import MAY_CHANGE, MAY_MOVE
 from vidcomp_jax.data.bair import BairConfig, open_bair
+from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list
 from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.data.folder import FolderConfig, open_folder
 from vidcomp_jax.data.kth import KthConfig, open_kth
 from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
 from vidcomp_jax.errors import InputError
 
+DataSet = Literal["kth", "bair", "folder", "synthetic"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which clips to read, and what their frames look like."""
 
-    name: Literal["kth", "bair", "folder", "synthetic"] = "synthetic"
+    name: DataSet = "synthetic"
     """Data set; folder reads your own videos, synthetic needs no files."""
     data_dir: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Folder of the data set as downloaded."""
+    clips: Path | None = dataclasses.field(default=None, metadata=MAY_MOVE)
+    """Text file with a video a line, optionally with the first and last frame to take; read instead of the data set."""
+    clip_list: ClipListConfig = ClipListConfig()
+    """Used by clips."""
     size: int = 64
     """Height and width of the frames in pixels; a multiple of 4."""
     num_channels: Literal[1, 3] = 1
@@ -52,8 +59,13 @@ class DataConfig:
             raise InputError(f"num_channels is {self.num_channels}; it must be 1 (gray) or 3 (RGB)")
         if self.pairs_per_record < 1:
             raise InputError(f"pairs_per_record is {self.pairs_per_record}; at least 1 is needed")
-        if self.name not in _READERS:
-            raise InputError(f"data set name is {self.name!r}; it must be one of {', '.join(_READERS)}")
+        if self.name not in get_args(DataSet):
+            raise InputError(f"data set name is {self.name!r}; it must be one of {', '.join(get_args(DataSet))}")
+
+    @property
+    def kind(self) -> str:
+        """`name`, or `list` where `clips` is read instead."""
+        return self.name if self.clips is None else "list"
 
     @property
     def cache_folder(self) -> Path:
@@ -65,12 +77,12 @@ class DataConfig:
 
 
 def open_clips(config: DataConfig, split: Split) -> Clips:
-    """The clips of one split of a data set; files are decoded on first use and cached.
+    """The clips of one split of a data set or list; files are decoded on first use and cached.
 
     Raises:
         InputError: the folder or its files are not what the data set needs.
     """
-    return _READERS[config.name](config, split)
+    return _READERS[config.kind](config, split)
 
 
 def _kth(config: DataConfig, split: Split) -> Clips:
@@ -85,6 +97,11 @@ def _bair(config: DataConfig, split: Split) -> Clips:
     return open_bair(data_dir(config), split, config=config.bair, **_frames(config))
 
 
+def _list(config: DataConfig, split: Split) -> Clips:
+    frames = {"size": config.size, "num_channels": config.num_channels, "cache_dir": config.cache_folder}
+    return open_clip_list(config.clips, split, config=config.clip_list, **frames)
+
+
 def _synthetic(config: DataConfig, split: Split) -> Clips:
     return SyntheticClips(config.synthetic, split, size=config.size, num_channels=config.num_channels)
 
@@ -94,6 +111,7 @@ _READERS: dict[str, Callable[[DataConfig, Split], Clips]] = {
     "bair": _bair,
     "folder": _folder,
     "synthetic": _synthetic,
+    "list": _list,
 }
 
 

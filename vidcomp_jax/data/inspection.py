@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from vidcomp_jax.data.bair_files import find_files, find_prepared
 from vidcomp_jax.data.cache import Source, in_parallel
+from vidcomp_jax.data.clip_list import entries_of_split
 from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.data.datasets import DataConfig, data_dir, open_clips
 from vidcomp_jax.data.folder import split_sources
@@ -65,7 +66,7 @@ class SplitReport:
 def inspect_split(config: DataConfig, split: Split) -> SplitReport:
     """Read everything of one split; what is wrong with it is in the report and raises nothing."""
     skipping = dataclasses.replace(config, skip_unreadable=True)
-    if config.name == "bair":  # comparing frames as they are stored is ten times faster
+    if config.kind == "bair":  # comparing frames as they are stored is ten times faster
         skipping = dataclasses.replace(skipping, size=64, num_channels=3)
     try:
         sources = _sources(skipping, split)
@@ -79,7 +80,7 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
         open_clips(config, split)
     except InputError as error:
         problem = str(error)
-    if config.name == "bair" and unreadable and not config.skip_unreadable:
+    if config.kind == "bair" and unreadable and not config.skip_unreadable:
         problem = unreadable[0]
     stored = collections.Counter()
     for _, result in in_parallel(_stored, sources, f"measuring {split}"):
@@ -105,7 +106,7 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
 
 def subject_of(config: DataConfig, name: str) -> str:
     """Whom the clip of this name shows: a person of KTH, otherwise the name up to the first #."""
-    if config.name == "kth":
+    if config.kind == "kth":
         return Path(name).name.partition("_")[0]
     return name.partition("#")[0]
 
@@ -146,13 +147,16 @@ def _thumbnail(frame: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray
 
 
 def _sources(config: DataConfig, split: Split) -> list[Source]:
-    if config.name == "kth":
+    if config.kind == "kth":
         return KthVideos(data_dir(config), split, config.kth, skip_unreadable=True).sources
-    if config.name == "folder":
+    if config.kind == "folder":
         return split_sources(data_dir(config), split, config.folder)
-    if config.name == "bair":
+    if config.kind == "bair":
         files = (find_prepared if config.bair.tfds else find_files)(data_dir(config), split)
         return [Source(path.name, path, (path,)) for path in files]
+    if config.kind == "list":
+        videos = dict.fromkeys(entry.path for entry in entries_of_split(config.clips, split, config.clip_list))
+        return [Source(str(path), path, (path,)) for path in videos]
     return []
 
 
