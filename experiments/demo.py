@@ -15,6 +15,7 @@ from experiments import train_fomm
 from experiments.commands import run
 from experiments.configs import synthetic
 from vidcomp_jax.data import SyntheticClips, open_clips
+from vidcomp_jax.data.walker import left_first
 from vidcomp_jax.fomm import FirstOrderMotionModel
 from vidcomp_jax.metrics import JointError, joint_error, l1
 from vidcomp_jax.model_files import load_fomm
@@ -29,7 +30,7 @@ class DemoConfig:
 
     output: Path = Path("demo")
     """Folder of the results."""
-    num_steps: int = 1400
+    num_steps: int = 1200
     """Steps to train for; the defaults need a few minutes on two CPU cores."""
 
 
@@ -41,7 +42,7 @@ class Score:
         model: L1 of the reconstructed frames, in [0, 1].
         source: L1 of repeating the first frame.
         mean: L1 of the constant mean image of the training clips.
-        joints: distances of joints, in pixels.
+        joints: distances of joints, in pixels; of two arms and legs, the left one is told from the right one.
     """
 
     model: float
@@ -67,7 +68,7 @@ def main(config: DemoConfig) -> int:
     print(f"  this model              {score.model:.4f}")
     print(f"  repeating the frame     {score.source:.4f}")
     print(f"  the mean image          {score.mean:.4f}")
-    print("Joints of the figure, by a linear fit to the unsupervised keypoints (pixels of 64):")
+    print("Joints of the figure, by a linear fit to the unsupervised keypoints (error in pixels of 64):")
     print(f"  this model              {score.joints.fitted:.2f}")
     print(f"  a fixed point           {score.joints.fixed:.2f}")
     print("Look at:")
@@ -84,12 +85,12 @@ def measure(model: FirstOrderMotionModel, train: SyntheticClips, test: Synthetic
         truth = found.truth
         errors.append((found.l1, l1(truth[:1], truth), l1(mean, truth)))
         keypoints.append(found.keypoints.position)
-        joints.append(test.joints(clip))
+        joints.append(left_first(test.joints(clip)))
     fit_keypoints, fit_joints = [], []
     for clip in range(num_fit):
         frames = train.frames(clip, range(train.lengths[clip])).astype(np.float32) / 255
         fit_keypoints.append(model.detect(frames).position)
-        fit_joints.append(train.joints(clip))
+        fit_joints.append(left_first(train.joints(clip)))
     distances = joint_error(*map(np.concatenate, (fit_keypoints, fit_joints, keypoints, joints)))
     pixels = (test.frame_shape[1] - 1) / 2
     return Score(*map(float, np.mean(errors, axis=0)), JointError(*(d * pixels for d in distances)))

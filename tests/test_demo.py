@@ -32,7 +32,7 @@ def test_better_than_what_needs_no_model(demo):
         for name in ("repeating the frame", "the mean image", "a fixed point")
     )
     assert model < 0.85 * source < mean
-    assert joints < 0.85 * fixed
+    assert joints < 0.6 * fixed
 
 
 def test_results_are_videos_and_a_picture(demo):

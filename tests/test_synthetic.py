@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from vidcomp_jax.data import Clips, DataConfig, SyntheticConfig, open_clips
+from vidcomp_jax.data import Clips, DataConfig, SyntheticConfig, open_clips, walker
 from vidcomp_jax.data.drawing import draw_capsule
 from vidcomp_jax.errors import InputError
 
@@ -147,3 +147,16 @@ for settings in ({"name": "imagenet"}, {"num_channels": 2}):
 def test_bair_says_that_it_cannot_be_read():
     with pytest.raises(InputError, match="bair"):
         open_clips(DataConfig(name="bair"), "train")
+
+
+def test_limbs_are_told_apart_by_side_and_never_lost():
+    joints = open_clips(DataConfig(name="synthetic"), "train").joints(0)
+    ordered = walker.left_first(joints)
+    near, far = (walker.JOINTS.index(f"{side}_hand") for side in ("near", "far"))
+    assert np.all(ordered[:, near, 0] <= ordered[:, far, 0])
+    for kind in ("hand", "foot", "elbow", "knee"):
+        pair = [walker.JOINTS.index(f"{side}_{kind}") for side in ("near", "far")]
+        np.testing.assert_array_equal(np.sort(ordered[:, pair, 1], 1), np.sort(joints[:, pair, 1], 1))
+    np.testing.assert_array_equal(ordered[:, :3], joints[:, :3])
+    mirrored = walker.left_first(joints[:, [0, 1, 2, 7, 8, 9, 10, 3, 4, 5, 6]])
+    np.testing.assert_array_equal(mirrored, ordered)

@@ -47,6 +47,19 @@ def draw(rng: np.random.Generator, length: int, size: int) -> tuple[
     return frames, joints.astype(np.float32)
 
 
+def left_first(joints: Float[np.ndarray, "*b k 2"]) -> Float[np.ndarray, "*b k 2"]:
+    """`JOINTS` with those of arms and legs exchanged where needed, so that the one on the left comes first.
+
+    Which of two like limbs is nearer cannot be seen in a figure that may look either way; where they are can.
+    """
+    near, far = ([i for i, name in enumerate(JOINTS) if name.startswith(side)] for side in ("near", "far"))
+    ordered = np.stack([joints[..., near, :], joints[..., far, :]])
+    ordered = np.take_along_axis(ordered, np.argsort(ordered[..., :1], axis=0, kind="stable"), axis=0)
+    result = joints.copy()
+    result[..., near, :], result[..., far, :] = ordered
+    return result
+
+
 def _gait(rng: np.random.Generator, action: str, length: int, height: float):
     """Side view of somebody crossing the picture to the right, as fast as the feet go."""
     cycle, thigh_swing, arm_swing, knee_bend, elbow_bend, lean = _GAITS[action]
