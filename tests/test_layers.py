@@ -14,8 +14,10 @@ from vidcomp_jax.layers import (
     Constant,
     Hourglass,
     HourglassConfig,
+    UpBlock,
     average_pool,
     conv,
+    convolve_doubled,
     freeze,
     upsample_nearest,
 )
@@ -80,6 +82,31 @@ def test_pooling_and_upsampling():
     expected = torch.nn.functional.avg_pool2d(nchw(x), 2).permute(0, 2, 3, 1)
     np.testing.assert_allclose(average_pool(jnp.asarray(x)), expected, atol=1e-6)
     np.testing.assert_array_equal(upsample_nearest(jnp.asarray(x)), x.repeat(2, 1).repeat(2, 2))
+
+
+def test_convolving_the_doubled_image_without_making_it():
+    x, kernel, weights = map(jnp.asarray, (normal(2, 5, 7, 3), normal(3, 3, 3, 4), normal(2, 10, 14, 4)))
+
+    def doubled(x, kernel):
+        settings = {"padding": ((1, 1), (1, 1)), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+        return jax.lax.conv_general_dilated(upsample_nearest(x), kernel, (1, 1), **settings)
+
+    expected, pullback = jax.vjp(doubled, x, kernel)
+    found, our_pullback = jax.vjp(convolve_doubled, x, kernel)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for ours, theirs in zip(our_pullback(weights), pullback(weights), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_up_blocks_of_small_and_large_images_agree_with_pytorch(size):
+    block = UpBlock(3, 4, 3, rngs=nnx.Rngs(0))
+    x = normal(2, size, size, 3)
+    up = torch.nn.functional.interpolate(nchw(x), scale_factor=2)
+    kernel, bias = (torch.tensor(np.asarray(p[...])) for p in (block.conv.kernel, block.conv.bias))
+    y = torch.nn.functional.conv2d(up, kernel.permute(3, 2, 0, 1), bias, padding=1)
+    expected = torch.nn.functional.batch_norm(y, None, None, training=True).relu().permute(0, 2, 3, 1)
+    np.testing.assert_allclose(block(jnp.asarray(x)), expected, atol=1e-4)
 
 
 def test_initial_weights_are_pytorchs():

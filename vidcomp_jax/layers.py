@@ -98,6 +98,30 @@ def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
+def convolve_doubled(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "b h2 w2 d"]:
+    """A 3x3 convolution with padding 1 of `upsample_nearest(x)`, without making that.
+
+    A pixel of the result sees two by two pixels of `x`. Which of the nine taps share one of them depends on whether
+    its row and its column are even or odd, so these are four 2x2 convolutions: 16 products in place of 36.
+    """
+
+    def even_and_odd(taps: Array, axis: int) -> tuple[Array, Array]:
+        first, second, third = jnp.split(taps, 3, axis)
+        return jnp.concatenate([first, second + third], axis), jnp.concatenate([first + second, third], axis)
+
+    def convolve(taps: Array, row: int, column: int) -> Array:
+        padding = ((1 - row, row), (1 - column, column))
+        return jax.lax.conv_general_dilated(x, taps, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    x, kernel = (part.astype(jnp.result_type(x, kernel)) for part in (x, kernel))
+    rows = []
+    for row, taps in enumerate(even_and_odd(kernel, 0)):
+        pixels = [convolve(part, row, column) for column, part in enumerate(even_and_odd(taps, 1))]
+        rows.append(jnp.stack(pixels, axis=3))
+    b, h, w, _ = x.shape
+    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, kernel.shape[-1])
+
+
 class BatchNorm(nnx.Module):
     """Batch normalisation over all axes but the last (Ioffe and Szegedy, 2015), as PyTorch computes it.
 
@@ -218,10 +242,13 @@ class DownBlock(SameBlock):
 
 
 class UpBlock(SameBlock):
-    """Nearest-neighbour doubling, then convolution, batch norm, ReLU."""
+    """Nearest-neighbour doubling, then a 3x3 convolution, batch norm, ReLU."""
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Apply the block."""
+        # Twice as fast on a CPU, in training too, but for small images that adding up the taps outweighs.
+        if jax.default_backend() == "cpu" and min(x.shape[1:3]) >= 16:
+            return nnx.relu(self.norm(convolve_doubled(x, self.conv.kernel[...]) + self.conv.bias[...]))
         return super().__call__(upsample_nearest(x))
 
 
