@@ -217,6 +217,7 @@ def tiny(**changes) -> TrainFOMMConfig:
             small_fomm(width=4, num_keypoints=3),
             detector=KeypointDetectorConfig(width=4, max_width=8, num_blocks=2, scale=0.5),
             dense_motion=DenseMotionConfig(width=4, max_width=8, num_blocks=2, scale=0.5),
+            generator=GeneratorConfig(width=4, max_width=32, num_bottleneck_blocks=2),
         ),
         train=TrainConfig(
             num_steps=20, batch_size=4, log_every=1, panel_every=0, evaluate_every=0, checkpoint_every=10
