@@ -84,8 +84,8 @@ class UpConv3d(nnx.Module):
     """A transposed convolution with a 3x4x4 kernel and stride 1x2x2: height and width double.
 
     Every output pixel sees two by two input pixels, and which four of the sixteen spatial taps apply depends on
-    whether its row and its column are even or odd. So this is one 2x2 convolution with four times the features,
-    whose results are then interleaved: no multiplication by the zeros that a transposed convolution inserts.
+    whether its row and its column are even or odd. So these are four 2x2 convolutions, whose results are then
+    interleaved: no multiplication by the zeros that a transposed convolution inserts.
 
     Attributes:
         kernel: shape [3, 4, 4, in, out]; spatial taps in the order of a transposed convolution, temporal taps in that
@@ -106,8 +106,9 @@ class UpConv3d(nnx.Module):
         # Tap k of the transposed convolution adds input i to output 2 i - 1 + k. So even outputs weigh their two
         # inputs by taps 3 and 1, odd ones by 2 and 0: tap = 3 - parity - 2 * position.
         taps = self.kernel[...][:, ::-1, ::-1].reshape(3, 2, 2, 2, 2, c, features)
-        kernel = taps.transpose(0, 1, 3, 5, 2, 4, 6).reshape(3, 2, 2, c, 4 * features)
-        y = conv3d(x, kernel, padding=((1, 1), (1, 1), (1, 1))).reshape(b, t, h + 1, w + 1, 2, 2, features)
-        rows = jnp.stack([y[:, :, :-1, :, 0], y[:, :, 1:, :, 1]], axis=3)
-        pixels = jnp.stack([rows[:, :, :, :, :-1, 0], rows[:, :, :, :, 1:, 1]], axis=5)
-        return pixels.reshape(b, t, 2 * h, 2 * w, features) + self.bias[...]
+        rows = []
+        for row in range(2):
+            sides = [((1, 1), (1 - row, row), (1 - column, column)) for column in range(2)]
+            pixels = [conv3d(x, taps[:, :, row, :, column], padding=sides[column]) for column in range(2)]
+            rows.append(jnp.stack(pixels, axis=4))
+        return jnp.stack(rows, axis=3).reshape(b, t, 2 * h, 2 * w, features) + self.bias[...]
