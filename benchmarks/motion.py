@@ -4,7 +4,7 @@
 
 Both sides start from equal weights and windows, run in a process each, and take turns of 50 critic updates (with a
 generator update after every fifth), so that what slows the machine down for a while slows both. Out: a Markdown table;
-a ratio above 1 says how many times as fast ours is. Run it on an otherwise idle machine.
+the speed-up says how many times as fast ours is. Run it on an otherwise idle machine.
 """
 
 import dataclasses
@@ -134,7 +134,7 @@ def main() -> None:
     """Prints the table."""
     options = tyro.cli(Options, description=__doc__)
     updates = 5 * options.generator_updates
-    print(f"| constraint | s a turn of {updates} critic updates, ours | PyTorch | ratio | single turns |")
+    print(f"| constraint | s a turn of {updates} critic updates, ours | PyTorch | speed-up | single turns |")
     print("|---|---|---|---|---|")
     for constraint in options.constraints:
         ours, torch = measure(constraint, options)
