@@ -8,12 +8,11 @@ from flax import nnx
 
 from vidcomp_jax import AXIS, InputError
 from vidcomp_jax.discriminator import SpectralNormConv
+from vidcomp_jax.hourglass import Hourglass, HourglassConfig
 from vidcomp_jax.layers import (
     AntiAliasDownsample,
     BatchNorm,
     Constant,
-    Hourglass,
-    HourglassConfig,
     UpBlock,
     average_pool,
     conv,

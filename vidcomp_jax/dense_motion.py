@@ -20,8 +20,9 @@ from vidcomp_jax.geometry import (
     transform_points,
     warp,
 )
+from vidcomp_jax.hourglass import Hourglass, HourglassConfig
 from vidcomp_jax.keypoints import Keypoints
-from vidcomp_jax.layers import AntiAliasDownsample, Hourglass, HourglassConfig, check_scale, conv
+from vidcomp_jax.layers import AntiAliasDownsample, check_scale, conv
 
 
 class Motion(NamedTuple):

@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.geometry import coordinate_grid
-from vidcomp_jax.layers import AntiAliasDownsample, Hourglass, HourglassConfig, check_scale, conv
+from vidcomp_jax.hourglass import Hourglass, HourglassConfig
+from vidcomp_jax.layers import AntiAliasDownsample, check_scale, conv
 
 
 class Keypoints(NamedTuple):
