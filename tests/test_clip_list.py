@@ -2,14 +2,13 @@
 
 import dataclasses
 
-import msgspec
 import numpy as np
 import pytest
 
 from experiments.train_inbetween import synthetic
-from vidcomp_jax.config_file import claim_workdir
+from vidcomp_jax.config_file import claim_workdir, save_config
 from vidcomp_jax.data import DataConfig, clip_list, open_clips
-from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list, read_clip_list
+from vidcomp_jax.data.clip_list import ClipListConfig, entries_of_split, open_clip_list, read_clip_list
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.model_files import check_trained_data
 from vidcomp_jax.video_io import VideoWriter, probe
@@ -95,15 +94,30 @@ def test_lists_that_cannot_be_used_are_refused(folder):
 
 def test_a_list_is_read_in_place_of_a_data_set_and_a_model_keeps_to_its_split(folder, tmp_path):
     path = write_list(folder, "videos/run.mp4\nvideos/long walk.mp4 0 3\n")
-    data = DataConfig(name="kth", clips=path, size=16, cache_dir=tmp_path / "cache")
+    data = DataConfig(name="kth", clips=path, size=32, cache_dir=tmp_path / "cache")
     assert sorted(len(open_clips(data, split).names) for split in ("train", "test")) == [1, 1]
-    (tmp_path / "config.json").write_text(
-        msgspec.json.encode({"data": dataclasses.asdict(data)}, enc_hook=str).decode()
-    )
-    check_trained_data(tmp_path, dataclasses.replace(data, name="bair"))  # the list counts, not the name
+    save_config(tmp_path / "config.json", dataclasses.replace(synthetic(), data=data))
     check_trained_data(tmp_path, DataConfig(name="kth", size=32))  # another data set
     with pytest.raises(InputError, match=r"--clip-list\.seed is 1, the model was trained with --clip-list\.seed=0"):
-        check_trained_data(tmp_path, dataclasses.replace(data, clip_list=ClipListConfig(seed=1)))
+        check_trained_data(tmp_path, dataclasses.replace(data, name="bair", clip_list=ClipListConfig(seed=1)))
+
+
+def test_what_cannot_be_decoded_is_left_out_on_request_only(folder, tmp_path, monkeypatch):
+    write(folder / "jump.mp4", 4)
+    path = write_list(folder, "videos/run.mp4\nvideos/long walk.mp4\njump.mp4\n")
+    damaged, kept = entries_of_split(path, "train", ClipListConfig())
+    decode = clip_list._frames
+
+    def frames(entry, *settings):
+        if entry.path == damaged.path:
+            raise InputError(f"{entry.path}: damaged")
+        return decode(entry, *settings)
+
+    monkeypatch.setattr(clip_list, "_frames", frames)
+    data = DataConfig(clips=path, size=16, cache_dir=tmp_path / "cache")
+    with pytest.raises(InputError, match="damaged"):
+        open_clips(data, "train")
+    assert list(open_clips(dataclasses.replace(data, skip_unreadable=True), "train").names) == [kept.name]
 
 
 def test_every_video_is_probed_once_until_it_changes(folder, monkeypatch):

@@ -100,6 +100,7 @@ class Run:
         ("bair", {"bair": BairConfig(camera="main")}, "--camera is aux1, .*--camera=main"),
         ("synthetic", {"synthetic": SyntheticConfig(seed=1, scene="robot")}, "scene=robot; .*--synthetic.seed=1"),
         ("folder", {"folder": FolderConfig(test_fraction=0.5)}, "--folder.test-fraction is 0.2, .*=0.5"),
+        ("folder", {"folder": FolderConfig(fit="stretch")}, "--folder.fit is crop, .*--folder.fit=stretch"),
     ],
 )
 def test_data_settings_of_the_training_are_kept_to(tmp_path, name, changes, says):

@@ -13,7 +13,7 @@ CONFIG_FILE = "config.json"
 MAY_CHANGE = {"may_change": True}
 """Metadata of a dataclass field that a resumed run may set differently:
 `log_every: int = dataclasses.field(default=50, metadata=MAY_CHANGE)`."""
-MAY_MOVE = {"may_change": "to another path"}
+MAY_MOVE = {"may_move": True}
 """Metadata of an optional path that a resumed run may give differently, but neither leave out nor add."""
 
 Config = TypeVar("Config")
@@ -60,7 +60,8 @@ def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -
 def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     """Write `workdir/config.json`, or see that the one there has the same settings.
 
-    Fields marked with `MAY_CHANGE` or `MAY_MOVE` may differ; the file is then brought up to date.
+    Fields marked with `MAY_CHANGE` may differ, those marked with `MAY_MOVE` if both are given; the file is then
+    brought up to date.
 
     Raises:
         InputError: if `workdir` holds a run with other settings; it names each field and both values.
@@ -69,7 +70,7 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     path = workdir / CONFIG_FILE
     if path.exists():
         there, here = _flat(_read(path)), _flat(_plain(config))
-        free, movable = _marked(config, MAY_CHANGE), _marked(config, MAY_MOVE)
+        free, movable = _marked(config, "may_change"), _marked(config, "may_move")
         differences = [
             f"{name} is {_shown(there, name)} there, {_shown(here, name)} now"
             for name in {**there, **here}
@@ -132,11 +133,11 @@ def _shown(flat: dict[str, Any], name: str) -> str:
     return repr(flat[name]) if name in flat else "absent"
 
 
-def _marked(config: Any, mark: dict[str, Any], prefix: str = "") -> list[str]:
+def _marked(config: Any, mark: str, prefix: str = "") -> list[str]:
     names = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.metadata.get("may_change") == mark["may_change"]:
+        if field.metadata.get(mark):
             names.append(prefix + field.name)
         elif dataclasses.is_dataclass(value):
             names += _marked(value, mark, f"{prefix}{field.name}.")

@@ -67,7 +67,14 @@ class Entry(NamedTuple):
 
 
 def open_clip_list(
-    path: Path, split: Split, *, size: int, num_channels: int, cache_dir: Path, config: ClipListConfig
+    path: Path,
+    split: Split,
+    *,
+    size: int,
+    num_channels: int,
+    cache_dir: Path,
+    config: ClipListConfig,
+    skip_unreadable: bool = False,
 ) -> Clips:
     """The clips of one split of a list, their middle squares resized to `size`; decoded on first use and cached.
 
@@ -87,6 +94,7 @@ def open_clip_list(
         frame_shape=(size, size, num_channels),
         cache_dir=cache_dir,
         label=f"{re.sub(r'[^A-Za-z0-9_-]', '_', path.stem)}-{size}-{split}",
+        skip_unreadable=skip_unreadable,
     )
 
 

@@ -98,8 +98,7 @@ def _bair(config: DataConfig, split: Split) -> Clips:
 
 
 def _list(config: DataConfig, split: Split) -> Clips:
-    frames = {"size": config.size, "num_channels": config.num_channels, "cache_dir": config.cache_folder}
-    return open_clip_list(config.clips, split, config=config.clip_list, **frames)
+    return open_clip_list(config.clips, split, config=config.clip_list, **_frames(config))
 
 
 def _synthetic(config: DataConfig, split: Split) -> Clips:

@@ -106,9 +106,10 @@ class UpConv3d(nnx.Module):
         # Tap k of the transposed convolution adds input i to output 2 i - 1 + k. So even outputs weigh their two
         # inputs by taps 3 and 1, odd ones by 2 and 0: tap = 3 - parity - 2 * position.
         taps = self.kernel[...][:, ::-1, ::-1].reshape(3, 2, 2, 2, 2, c, features)
-        rows = []
-        for row in range(2):
-            sides = [((1, 1), (1 - row, row), (1 - column, column)) for column in range(2)]
-            pixels = [conv3d(x, taps[:, :, row, :, column], padding=sides[column]) for column in range(2)]
-            rows.append(jnp.stack(pixels, axis=4))
+
+        def convolve(row: int, column: int) -> Array:
+            padding = ((1, 1), (1 - row, row), (1 - column, column))
+            return conv3d(x, taps[:, :, row, :, column], padding=padding)
+
+        rows = [jnp.stack([convolve(row, column) for column in range(2)], axis=4) for row in range(2)]
         return jnp.stack(rows, axis=3).reshape(b, t, 2 * h, 2 * w, features) + self.bias[...]
