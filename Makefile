@@ -1,37 +1,60 @@
-# `make demo` and `make test` need Python 3.11 or newer and nothing else; both set up .venv first.
-# On a machine with NVIDIA GPUs, `make demo JAX=cuda12` installs JAX's CUDA wheels as well.
+# `make demo` and `make test` need Python 3.11 or newer and make; they set up a virtual environment in .venv first.
+#
+#   PYTHON=python3.12   the Python to set up with          VENV=DIR   where to set up; locked versions
+#   JAX=cuda12          or cuda13: JAX for NVIDIA GPUs     DEMO=DIR   where the demo writes
 PYTHON ?= python3
 JAX ?= cpu
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready-$(JAX)
+VENV ?= .venv
+VENV_LATEST ?= .venv-latest
+DEMO ?= demo
 
-.PHONY: demo test lint format clean
+IN_VENV = "$(VENV)/bin/python"
+# Without PYTHON, an environment that is there stays, whatever its Python is.
+KEEP_PYTHON = $(if $(filter file,$(origin PYTHON)),--any-python)
+INSTALL = $(PYTHON) tools/environment.py install $(KEEP_PYTHON) $(if $(filter-out cpu,$(JAX)),--extra $(JAX))
+PYTEST = -m pytest -o cache_dir="$(VENV)/pytest_cache"
 
-demo: $(READY)
-	$(BIN)/python -m experiments.demo
+.PHONY: help demo test lint format check-lock check-install test-latest lock clean
 
-test: lint
-	$(BIN)/python -m pytest
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+demo: ## train a small model on clips made on the spot, and show what it learned
+	@$(INSTALL) "$(VENV)"
+	$(IN_VENV) -m experiments.demo --output="$(DEMO)"
 
-format: $(READY)
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+test: lint ## linters and all tests
+	$(IN_VENV) $(PYTEST)
 
-clean:
-	rm -rf $(VENV) .cache demo build *.egg-info
+lint: ## linters
+	@$(INSTALL) --extra torch --extra test "$(VENV)"
+	$(IN_VENV) -m ruff check --no-cache .
+	$(IN_VENV) -m ruff format --no-cache --check .
 
-$(READY): requirements.lock setup.cfg pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-ifneq ($(JAX),cpu)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock 'jax[$(JAX)]'
-endif
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+format: ## rewrite the sources as the linters want them
+	@$(INSTALL) --extra torch --extra test "$(VENV)"
+	$(IN_VENV) -m ruff check --no-cache --fix .
+	$(IN_VENV) -m ruff format --no-cache .
+
+test-latest: ## all tests with the newest versions that setup.cfg allows, in .venv-latest
+	@$(INSTALL) --latest --extra torch --extra test "$(VENV_LATEST)"
+	"$(VENV_LATEST)/bin/python" -m pip list --disable-pip-version-check
+	"$(VENV_LATEST)/bin/python" -m pytest -o cache_dir="$(VENV_LATEST)/pytest_cache"
+
+lock: ## write requirements.lock after a change of setup.cfg; UPGRADE=1 takes the newest versions
+	@$(INSTALL) --extra tools "$(VENV)"
+	$(IN_VENV) -m tools.lock write $(if $(UPGRADE),--upgrade)
+
+check-lock: ## check that the lock resolves on every supported platform and Python (needs the network)
+	@$(INSTALL) --extra tools "$(VENV)"
+	$(IN_VENV) -m tools.lock check
+
+check-install: ## build the wheel and the sdist, install them without make, and use them (needs the network)
+	@$(INSTALL) --extra tools "$(VENV)"
+	$(IN_VENV) -m tools.check_install
+
+clean: ## remove the environments, the caches and the demo that make made
+	@$(PYTHON) tools/environment.py remove "$(VENV)"
+	@$(PYTHON) tools/environment.py remove "$(VENV_LATEST)"
+	rm -rf .cache "$(DEMO)"
+	@find . -name __pycache__ -type d -not -path './.*' -prune -exec rm -rf {} +

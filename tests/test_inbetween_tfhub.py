@@ -13,7 +13,7 @@ import threading
 import numpy as np
 import pytest
 
-from vidcomp_jax.data.batches import import_tensorflow
+from vidcomp_jax.data import import_tensorflow
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween.tfhub import HubModule, find_module
 

@@ -6,11 +6,12 @@ imports no TensorFlow; making the first batch does.
 
 from vidcomp_jax.data.augment import AugmentationConfig
 from vidcomp_jax.data.bair import BairClips, BairConfig
-from vidcomp_jax.data.batches import Pair, import_tensorflow, pairs, windows
+from vidcomp_jax.data.batches import Pair, pairs, windows
 from vidcomp_jax.data.clips import ArrayClips, Clips, Split
 from vidcomp_jax.data.datasets import DataConfig, open_clips
 from vidcomp_jax.data.folder import FolderConfig
 from vidcomp_jax.data.kth import KthConfig
+from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
 
 __all__ = [

@@ -11,10 +11,8 @@ import contextlib
 import functools
 import itertools
 import os
-import sys
 import weakref
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from jaxtyping import Float32, Int, Shaped, UInt8
 
 from vidcomp_jax.data.augment import AugmentationConfig, augment
 from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.errors import InputError
 
 _ORDER, _EXAMPLE = 0, 1
@@ -126,30 +125,6 @@ def windows(
     rows = _share(batch_size, process_index, process_count)
     shape = (len(rows), num_frames, *clips.frame_shape)
     return _stream(examples, batch_size, rows, start_step, shape, np.uint8)
-
-
-def import_tensorflow() -> ModuleType:
-    """TensorFlow, quiet and kept off the GPUs, whose memory belongs to JAX. The only place that imports it."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.nullcontext() if "tensorflow" in sys.modules else _silence():
-        import tensorflow as tf
-
-        with contextlib.suppress(RuntimeError):  # a program that has put TensorFlow to use itself decides itself
-            tf.config.set_visible_devices([], "GPU")
-    return tf
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Drop what native code writes to standard error: TensorFlow greets there whatever its log level is set to."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 class _Order:

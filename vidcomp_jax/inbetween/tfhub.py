@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vidcomp_jax.data.batches import import_tensorflow
+from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.errors import InputError
 
 NUM_FRAMES = 16
