@@ -99,7 +99,8 @@ def create(folder, wanted):
     """Make the environment, empty and marked, unless it is there; return its interpreter."""
     if not folder.exists() or not read_mark(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_mark(folder, {**wanted, "extras": []})  # before the rest: an interrupted set-up is ours as well
+        # Marked before anything else, as ours but not complete, so that an interrupted set-up can go on.
+        write_mark(folder, {**wanted, "digest": None, "extras": []})
     if not (folder / "pyvenv.cfg").exists() or not any(folder.glob("lib/python*/site-packages/pip")):
         made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
         if made.returncode:
