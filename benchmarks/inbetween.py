@@ -21,8 +21,8 @@ import numpy as np
 import tyro
 
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.inbetween.losses import InbetweenLossConfig
 from vidcomp_jax.inbetween.networks import InbetweenConfig
-from vidcomp_jax.inbetween.objectives import InbetweenLossConfig
 
 OURS, CHECKPOINTED, TORCH = "JAX", "JAX, activations recomputed", "PyTorch"
 
@@ -105,8 +105,8 @@ def _jax(options: Options, remat: bool) -> tuple[Step, Callable[[], Report], Sha
     import jax
     from flax import nnx
 
-    from vidcomp_jax.inbetween.objectives import Inbetween, draw_noise, objective, optimizer
-    from vidcomp_jax.train_step import init_state, make_train_step, shard
+    from vidcomp_jax.inbetween.losses import Inbetween, draw_noise, objective, optimizer
+    from vidcomp_jax.training.step import init_state, make_train_step, shard
 
     config, loss = dataclasses.replace(options.inbetween, remat=remat), InbetweenLossConfig()
     # XLA's own random numbers: the default ones take long to compile, once for each shape.
@@ -143,7 +143,7 @@ def _kept(config: InbetweenConfig, loss: InbetweenLossConfig, batch: int) -> int
     import jax.numpy as jnp
     from flax import nnx
 
-    from vidcomp_jax.inbetween.objectives import Inbetween, objective
+    from vidcomp_jax.inbetween.losses import Inbetween, objective
 
     model = nnx.eval_shape(lambda: Inbetween(config, rngs=nnx.Rngs(0)))
     definition, params, rest = nnx.split(model, nnx.Param, ...)

@@ -56,7 +56,7 @@ def jax_side(constraint: Constraint, generator_updates: int) -> Callable[[], flo
     from converters.walker import load_state
     from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
     from vidcomp_jax.motion.wgan_training import rmsprop, training_step
-    from vidcomp_jax.train_step import init_state, map_over_devices
+    from vidcomp_jax.training.step import init_state, map_over_devices
 
     config = WGANConfig(constraint=constraint, rounds_per_step=generator_updates)
     gan, tx, devices = MotionGAN(config, 10, rngs=nnx.Rngs(0)), rmsprop(config.learning_rate), jax.devices()[:1]

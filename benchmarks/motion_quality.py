@@ -18,13 +18,13 @@ import tyro
 from flax import nnx
 
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion, next_frame_objective
-from vidcomp_jax.motion.clips import motion_windows
 from vidcomp_jax.motion.evaluation import motion_errors
+from vidcomp_jax.motion.motion_file import motion_windows
 from vidcomp_jax.motion.synthetic import turning_bodies
 from vidcomp_jax.motion.vectors import measure_limits, to_vectors
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.motion.wgan_training import rmsprop, training_step, windows_per_step
-from vidcomp_jax.train_step import gradient_step, init_state, map_over_devices
+from vidcomp_jax.training.step import gradient_step, init_state, map_over_devices
 
 Model = Literal["wgan", "autoregressive"]
 

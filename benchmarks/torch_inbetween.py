@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vidcomp_jax.inbetween.losses import InbetweenLossConfig
 from vidcomp_jax.inbetween.networks import InbetweenConfig
-from vidcomp_jax.inbetween.objectives import InbetweenLossConfig
 
 DISCRIMINATORS = ("video_discriminator", "image_discriminator")
 

@@ -129,7 +129,7 @@ def _jax(case: Case) -> tuple[Work, Callable[[], Report]]:
     from flax import nnx
 
     from converters.fomm_state import fomm_config, load_fomm_state
-    from vidcomp_jax.fomm import FirstOrderMotionModel
+    from vidcomp_jax.fomm.model import FirstOrderMotionModel
 
     device = jax.devices()[0]
     source, driving = frames(case)
@@ -159,10 +159,10 @@ def _jax_step(case: Case, model, device, source: np.ndarray, driving: np.ndarray
 
     from converters.walker import load_state
     from experiments.configs import OptimizerConfig
-    from vidcomp_jax.layers import freeze
-    from vidcomp_jax.objectives import FOMMLossConfig, TrainingNetworks, fomm_objective
-    from vidcomp_jax.perceptual import VGG19
-    from vidcomp_jax.train_step import init_state, make_train_step, shard
+    from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_objective
+    from vidcomp_jax.fomm.perceptual import VGG19
+    from vidcomp_jax.nn.layers import freeze
+    from vidcomp_jax.training.step import init_state, make_train_step, shard
 
     vgg = None
     if case.perceptual:

@@ -18,12 +18,12 @@ from converters.official import RELEASED, ConvertedFOMM, official_config
 from converters.torch_files import read_torch_file, unwrap
 from converters.walker import State
 from experiments.commands import run
-from vidcomp_jax.checkpoint import save_model
-from vidcomp_jax.config_file import CONFIG_FILE
-from vidcomp_jax.discriminator import MultiScaleDiscriminator
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel, FOMMConfig
-from vidcomp_jax.outputs import check_output_folder, folder_put_in_place
+from vidcomp_jax.fomm.discriminator import MultiScaleDiscriminator
+from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
+from vidcomp_jax.storage.atomic import check_output_folder, folder_put_in_place
+from vidcomp_jax.storage.checkpoint import save_model
+from vidcomp_jax.storage.config import CONFIG_FILE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,16 +18,16 @@ from flax import nnx
 from converters.torch_files import read_torch_file, unwrap
 from converters.walker import State, differences, load_state
 from experiments.commands import run
-from vidcomp_jax.checkpoint import save_model
-from vidcomp_jax.config_file import CONFIG_FILE
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.model_files import fingerprint, load_fomm
+from vidcomp_jax.fomm.loading import fingerprint, load_fomm
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
-from vidcomp_jax.motion.clips import MotionClips
-from vidcomp_jax.motion.model_files import TrainedOn
+from vidcomp_jax.motion.loading import TrainedOn
+from vidcomp_jax.motion.motion_file import MotionClips
 from vidcomp_jax.motion.vectors import JacobianLimits, Order, measure_limits
 from vidcomp_jax.motion.wgan import MotionCritic, MotionGAN, WGANConfig
-from vidcomp_jax.outputs import check_output_folder, folder_put_in_place
+from vidcomp_jax.storage.atomic import check_output_folder, folder_put_in_place
+from vidcomp_jax.storage.checkpoint import save_model
+from vidcomp_jax.storage.config import CONFIG_FILE
 
 _WRAPPED = "model_state_dict"
 

@@ -9,7 +9,7 @@ import numpy as np
 from converters.official import fomm_config
 from converters.walker import State, differences, dump_state, load_state
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
 
 __all__ = ["PARTS", "dump_fomm_state", "fomm_config", "fomm_differences", "load_fomm_state"]
 

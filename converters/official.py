@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 
 from vidcomp_jax.data import DataConfig
-from vidcomp_jax.dense_motion import DenseMotionConfig
-from vidcomp_jax.discriminator import DiscriminatorConfig
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FOMMConfig
-from vidcomp_jax.generator import GeneratorConfig
-from vidcomp_jax.keypoints import KeypointDetectorConfig
+from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
+from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
+from vidcomp_jax.fomm.generator import GeneratorConfig
+from vidcomp_jax.fomm.keypoints import KeypointDetectorConfig
+from vidcomp_jax.fomm.model import FOMMConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

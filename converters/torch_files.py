@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.outputs import temporary_name
+from vidcomp_jax.storage.atomic import temporary_name
 
 Format = Literal["legacy", "zip"]
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vidcomp_jax.discriminator import InstanceNorm, SpectralNormConv
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.layers import AntiAliasDownsample, BatchNorm
+from vidcomp_jax.fomm.discriminator import InstanceNorm, SpectralNormConv
+from vidcomp_jax.nn.layers import AntiAliasDownsample, BatchNorm
 
 State = Mapping[str, np.ndarray]
 

@@ -17,16 +17,16 @@ from PIL import Image
 from tqdm import tqdm
 
 from experiments.commands import run
-from vidcomp_jax.animation import Chunk, Result, animate, best_frame, detect
-from vidcomp_jax.config_file import CONFIG_FILE
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.ffmpeg import Header
-from vidcomp_jax.fomm import FirstOrderMotionModel
-from vidcomp_jax.image_io import as_bytes
-from vidcomp_jax.keypoints import Keypoints
-from vidcomp_jax.model_files import Which, load_fomm
-from vidcomp_jax.outputs import check_output_file, check_output_folder, folder_put_in_place
-from vidcomp_jax.video_io import VideoWriter, iterate_frames, probe, read_frames, read_image, resize, write_image
+from vidcomp_jax.fomm.animation import Chunk, Result, animate, best_frame, detect
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.fomm.loading import Which, load_fomm
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.media.ffmpeg import Header
+from vidcomp_jax.media.images import as_bytes
+from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames, read_image, resize, write_image
+from vidcomp_jax.storage.atomic import check_output_file, check_output_folder, folder_put_in_place
+from vidcomp_jax.storage.config import CONFIG_FILE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

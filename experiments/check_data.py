@@ -18,8 +18,8 @@ from experiments.configs import CONFIGS
 from vidcomp_jax.data import Clips, DataConfig
 from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.image_io import write_image
-from vidcomp_jax.outputs import check_output_file
+from vidcomp_jax.media.images import write_image
+from vidcomp_jax.storage.atomic import check_output_file
 
 _SHOWN = 10
 

@@ -16,17 +16,17 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
-from vidcomp_jax.completion import MAX_PIXELS, Completion, Render, complete
-from vidcomp_jax.completion_files import check_rates, write_completions
+from vidcomp_jax.completion.complete import MAX_PIXELS, Completion, Render, complete
+from vidcomp_jax.completion.inputs import PAGE, Gap, find_gaps, gaps_of_clips
+from vidcomp_jax.completion.outputs import check_rates, write_completions
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel
-from vidcomp_jax.gaps import PAGE, Gap, find_gaps, gaps_of_clips
+from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.inbetween import InbetweenModel, load_inbetween
 from vidcomp_jax.inbetween.tfhub import SIZE, HubModule
-from vidcomp_jax.model_files import check_trained_data, load_fomm
-from vidcomp_jax.motion.model_files import open_motions
-from vidcomp_jax.outputs import check_output_folder
+from vidcomp_jax.motion.loading import open_motions
+from vidcomp_jax.storage.atomic import check_output_folder
 
 Method = Literal["linear", "wgan", "autoregressive", "inbetween", "tfhub"]
 """Over keypoints, the first three; from pixels to pixels, the others."""

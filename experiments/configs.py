@@ -11,16 +11,16 @@ from typing import Annotated
 import optax
 import tyro
 
-from vidcomp_jax.config_file import MAY_CHANGE
 from vidcomp_jax.data import AugmentationConfig, DataConfig, FolderConfig, SyntheticConfig
-from vidcomp_jax.dense_motion import DenseMotionConfig
-from vidcomp_jax.discriminator import DiscriminatorConfig
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FOMMConfig
-from vidcomp_jax.generator import GeneratorConfig
-from vidcomp_jax.keypoints import KeypointDetectorConfig
-from vidcomp_jax.objectives import FOMMLossConfig
-from vidcomp_jax.train import TrainConfig
+from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
+from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
+from vidcomp_jax.fomm.generator import GeneratorConfig
+from vidcomp_jax.fomm.keypoints import KeypointDetectorConfig
+from vidcomp_jax.fomm.losses import FOMMLossConfig
+from vidcomp_jax.fomm.model import FOMMConfig
+from vidcomp_jax.storage.config import MAY_CHANGE
+from vidcomp_jax.training.loop import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,13 @@ from experiments import train_fomm
 from experiments.commands import run
 from experiments.configs import synthetic
 from vidcomp_jax.data import SyntheticClips, open_clips
-from vidcomp_jax.data.walker import left_first
-from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.data.synthetic.walker import left_first
+from vidcomp_jax.fomm.loading import load_fomm
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.fomm.reconstruction import reconstruct, reconstruction_panel, reconstructions
+from vidcomp_jax.media.panels import panel
+from vidcomp_jax.media.video import VideoWriter, write_image
 from vidcomp_jax.metrics import JointError, joint_error, l1
-from vidcomp_jax.model_files import load_fomm
-from vidcomp_jax.reconstruction import reconstruct, reconstruction_panel, reconstructions
-from vidcomp_jax.report import panel
-from vidcomp_jax.video_io import VideoWriter, write_image
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from experiments.commands import run
 from experiments.configs import CONFIGS
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.model_files import check_trained_data, load_fomm
-from vidcomp_jax.motion.clips import extract_motion
-from vidcomp_jax.outputs import check_output_file
+from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
+from vidcomp_jax.motion.motion_file import extract_motion
+from vidcomp_jax.storage.atomic import check_output_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

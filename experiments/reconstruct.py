@@ -17,15 +17,15 @@ from tqdm import tqdm
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
-from vidcomp_jax.animation import Chunk, animate
 from vidcomp_jax.data import Clips, DataConfig, open_clips
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel
-from vidcomp_jax.image_io import as_bytes
-from vidcomp_jax.model_files import Which, check_trained_data, load_fomm
-from vidcomp_jax.outputs import check_output_folder, folder_put_in_place
-from vidcomp_jax.reconstruction import reconstruction_panel
-from vidcomp_jax.video_io import VideoWriter, write_image
+from vidcomp_jax.fomm.animation import Chunk, animate
+from vidcomp_jax.fomm.loading import Which, check_trained_data, load_fomm
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.fomm.reconstruction import reconstruction_panel
+from vidcomp_jax.media.images import as_bytes
+from vidcomp_jax.media.video import VideoWriter, write_image
+from vidcomp_jax.storage.atomic import check_output_folder, folder_put_in_place
 
 _SCORES = "scores.json"
 

@@ -13,11 +13,11 @@ import tyro
 from flax import nnx
 
 from experiments.commands import run
-from vidcomp_jax.config_file import MAY_CHANGE
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion, next_frame_objective
-from vidcomp_jax.motion.model_files import TrainedOn
+from vidcomp_jax.motion.loading import TrainedOn
 from vidcomp_jax.motion.training import MotionData, MotionFiles
-from vidcomp_jax.train import TrainConfig, fit
+from vidcomp_jax.storage.config import MAY_CHANGE
+from vidcomp_jax.training.loop import TrainConfig, fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from converters.fomm_state import fomm_config, load_fomm_state
-from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
 
 FOLDER = pathlib.Path(__file__).parent / "data" / "golden"
 TINY = ("tiny-gray", "tiny-rgb-sn", "tiny-rgb-kp-multiscale", "tiny-zero-order")

@@ -17,15 +17,15 @@ from vidcomp_jax import (
     FirstOrderMotionModel,
     InputError,
     Keypoints,
-    ffmpeg,
     load_fomm,
     movement_scale,
     save_fomm,
     transfer_motion,
 )
-from vidcomp_jax.animation import animate, best_frame, detect
-from vidcomp_jax.checkpoint import save_model
-from vidcomp_jax.video_io import VideoWriter, probe, read_frames, read_image, resize, write_image
+from vidcomp_jax.fomm.animation import animate, best_frame, detect
+from vidcomp_jax.media import ffmpeg
+from vidcomp_jax.media.video import VideoWriter, probe, read_frames, read_image, resize, write_image
+from vidcomp_jax.storage.checkpoint import save_model
 
 WALKING = Path(__file__).parent / "data" / "kth_like" / "walking"
 VIDEO = WALKING / "person01_walking_d1_uncomp.avi"

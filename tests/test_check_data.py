@@ -12,8 +12,8 @@ from experiments import check_data
 from experiments.check_data import CheckDataConfig
 from vidcomp_jax.data import BairConfig, DataConfig, KthConfig, SyntheticConfig
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.image_io import read_image
-from vidcomp_jax.video_io import VideoWriter
+from vidcomp_jax.media.images import read_image
+from vidcomp_jax.media.video import VideoWriter
 
 KTH_LIKE = Path(__file__).parent / "data" / "kth_like"
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vidcomp_jax.checkpoint import (
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.nn.layers import BatchNorm, Constant
+from vidcomp_jax.storage.checkpoint import (
     Checkpoints,
     best_step,
     latest_step,
@@ -21,8 +23,6 @@ from vidcomp_jax.checkpoint import (
     save_config,
     save_model,
 )
-from vidcomp_jax.errors import InputError
-from vidcomp_jax.layers import BatchNorm, Constant
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from experiments.train_inbetween import synthetic
-from vidcomp_jax.config_file import claim_workdir, save_config
 from vidcomp_jax.data import DataConfig, clip_list, open_clips
 from vidcomp_jax.data.clip_list import ClipListConfig, entries_of_split, open_clip_list, read_clip_list
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.model_files import check_trained_data
-from vidcomp_jax.video_io import VideoWriter, probe
+from vidcomp_jax.fomm.loading import check_trained_data
+from vidcomp_jax.media.video import VideoWriter, probe
+from vidcomp_jax.storage.config import claim_workdir, save_config
 
 
 def write(path, num_frames, size=(32, 48)):

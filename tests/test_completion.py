@@ -6,9 +6,9 @@ import pytest
 from flax import nnx
 
 from experiments.configs import tiny
-from vidcomp_jax.completion import complete
+from vidcomp_jax.completion.complete import complete
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
 from vidcomp_jax.motion.linear import interpolate
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig

@@ -26,8 +26,8 @@ from converters.torch_files import write_torch_file
 from experiments.configs import tiny
 from vidcomp_jax import Keypoints
 from vidcomp_jax.data import Pair
-from vidcomp_jax.objectives import TrainingNetworks, fomm_objective
-from vidcomp_jax.train import fit
+from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
+from vidcomp_jax.training.loop import fit
 
 RELEASED_NAMES = [name for name in golden.layouts() if re.fullmatch(r"[a-z-]+(256|128)", name)]
 

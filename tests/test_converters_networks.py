@@ -13,9 +13,9 @@ from converters.convert_motion import ConvertMotionConfig
 from converters.convert_vgg19 import ConvertVGG19Config
 from converters.torch_files import write_torch_file
 from vidcomp_jax import InputError, Keypoints
-from vidcomp_jax.motion.clips import MotionClips
-from vidcomp_jax.motion.model_files import load_motion_model
-from vidcomp_jax.perceptual import load_vgg19
+from vidcomp_jax.fomm.perceptual import load_vgg19
+from vidcomp_jax.motion.loading import load_motion_model
+from vidcomp_jax.motion.motion_file import MotionClips
 
 
 def test_vgg19(tmp_path, capsys):

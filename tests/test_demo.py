@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from vidcomp_jax.video_io import probe, read_image
+from vidcomp_jax.media.video import probe, read_image
 
 ROOT = pathlib.Path(__file__).parent.parent
 

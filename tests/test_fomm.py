@@ -13,8 +13,8 @@ from flax import nnx
 import vidcomp_jax
 from experiments.configs import small_fomm, tiny
 from vidcomp_jax import FirstOrderMotionModel, FOMMConfig, InputError, Keypoints, movement_scale, transfer_motion
-from vidcomp_jax.fomm import _detect, _render
-from vidcomp_jax.geometry import coordinate_grid
+from vidcomp_jax.fomm.model import _detect, _render
+from vidcomp_jax.nn.geometry import coordinate_grid
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_importing_touches_nothing():
     import sys
 
     code = (
-        "import sys, vidcomp_jax, vidcomp_jax.train, vidcomp_jax.data, vidcomp_jax.objectives;"
+        "import sys, vidcomp_jax, vidcomp_jax.training.loop, vidcomp_jax.data, vidcomp_jax.fomm.losses;"
         "assert 'tensorflow' not in sys.modules; import jax._src.xla_bridge as b; assert not b._backends"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=golden.FOLDER.parents[2])

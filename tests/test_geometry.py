@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidcomp_jax.geometry import (
+from vidcomp_jax.nn.geometry import (
     MIN_DETERMINANT,
     RandomWarp,
     RandomWarpConfig,

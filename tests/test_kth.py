@@ -12,7 +12,7 @@ from PIL import Image
 from vidcomp_jax.data import Clips, DataConfig, KthConfig, open_clips
 from vidcomp_jax.data.kth import KthVideos
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.video_io import read_frames
+from vidcomp_jax.media.video import read_frames
 
 KTH_LIKE = Path(__file__).parent / "data" / "kth_like"
 WALKING = KTH_LIKE / "walking"

@@ -7,9 +7,10 @@ import pytest
 from flax import nnx
 
 from vidcomp_jax import AXIS, InputError
-from vidcomp_jax.discriminator import SpectralNormConv
-from vidcomp_jax.hourglass import Hourglass, HourglassConfig
-from vidcomp_jax.layers import (
+from vidcomp_jax.fomm.discriminator import SpectralNormConv
+from vidcomp_jax.fomm.perceptual import VGG19, load_vgg19, perceptual_loss, pyramid_loss, save_vgg19
+from vidcomp_jax.nn.hourglass import Hourglass, HourglassConfig
+from vidcomp_jax.nn.layers import (
     AntiAliasDownsample,
     BatchNorm,
     Constant,
@@ -20,7 +21,6 @@ from vidcomp_jax.layers import (
     freeze,
     upsample_nearest,
 )
-from vidcomp_jax.perceptual import VGG19, load_vgg19, perceptual_loss, pyramid_loss, save_vgg19
 
 torch = pytest.importorskip("torch")
 

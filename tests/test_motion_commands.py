@@ -14,14 +14,14 @@ from flax import nnx
 from experiments import complete, extract_motion, train_autoregressive, train_motion_gan
 from experiments.commands import parse
 from experiments.configs import tiny
-from vidcomp_jax.completion_files import check_rates
+from vidcomp_jax.completion.inputs import find_gaps
+from vidcomp_jax.completion.outputs import check_rates
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel
-from vidcomp_jax.gaps import find_gaps
-from vidcomp_jax.image_io import write_image
-from vidcomp_jax.model_files import fingerprint, load_fomm, save_fomm
-from vidcomp_jax.motion.clips import MotionClips
-from vidcomp_jax.video_io import VideoWriter, read_frames
+from vidcomp_jax.fomm.loading import fingerprint, load_fomm, save_fomm
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.media.images import write_image
+from vidcomp_jax.media.video import VideoWriter, read_frames
+from vidcomp_jax.motion.motion_file import MotionClips
 
 DATA = ["--dataset=synthetic", "--size=32", "--synthetic.num-train=4", "--synthetic.num-test=2", "--synthetic.length=6"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 
 from vidcomp_jax.motion.gru import BidirectionalGRU
-from vidcomp_jax.motion.recurrence import gru_recurrence, gru_step
+from vidcomp_jax.motion.gru_scan import gru_recurrence, gru_step
 
 KEYS = jax.random.split(jax.random.key(0), 5)
 INPUTS, WEIGHT = jax.random.normal(KEYS[0], (6, 2, 3, 12)), jax.random.normal(KEYS[1], (2, 4, 12))

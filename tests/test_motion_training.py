@@ -11,19 +11,19 @@ from flax import nnx
 
 from experiments.train_autoregressive import TrainAutoregressiveConfig
 from experiments.train_motion_gan import TrainMotionGANConfig
-from vidcomp_jax.checkpoint import read_arrays
-from vidcomp_jax.config_file import claim_workdir, load_config
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion, next_frame_objective
-from vidcomp_jax.motion.clips import motion_windows
 from vidcomp_jax.motion.evaluation import motion_errors
+from vidcomp_jax.motion.motion_file import motion_windows
 from vidcomp_jax.motion.synthetic import turning_bodies
 from vidcomp_jax.motion.training import MotionFiles
 from vidcomp_jax.motion.vectors import measure_limits, to_vectors
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.motion.wgan_training import for_each_network, rmsprop, training_step, windows_per_step
-from vidcomp_jax.train import TrainConfig, fit
-from vidcomp_jax.train_step import gradient_step, init_state, map_over_devices
+from vidcomp_jax.storage.checkpoint import read_arrays
+from vidcomp_jax.storage.config import claim_workdir, load_config
+from vidcomp_jax.training.loop import TrainConfig, fit
+from vidcomp_jax.training.step import gradient_step, init_state, map_over_devices
 
 CPUS = jax.devices()
 

@@ -10,11 +10,11 @@ from flax import nnx
 from experiments.configs import tiny
 from vidcomp_jax.data.clips import ArrayClips, spread
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel
-from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion import panels
-from vidcomp_jax.motion.clips import MotionClips, extract_motion, motion_windows
 from vidcomp_jax.motion.linear import LinearMotion, interpolate
+from vidcomp_jax.motion.motion_file import MotionClips, extract_motion, motion_windows
 from vidcomp_jax.motion.synthetic import turning_bodies
 from vidcomp_jax.motion.vectors import JacobianLimits, measure_limits, to_keypoints, to_vectors
 

@@ -19,7 +19,8 @@ TESTS = pathlib.Path(__file__).parent
 
 def train_as_process(coordinator: str, process: str, workdir: str, num_steps: str, mode: str):
     """What each of the two processes runs; see `start`."""
-    from vidcomp_jax import train, train_step
+    from vidcomp_jax.training import loop as train
+    from vidcomp_jax.training import step as train_step
 
     train.initialize_distributed(coordinator, 2, int(process))
     import jax

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.fomm.keypoints import Keypoints
 
 
 def keypoints(arrays, prefix):

@@ -14,7 +14,7 @@ from experiments.prepare_bair import PrepareBairConfig
 from experiments.prepare_kth import PrepareKthConfig
 from vidcomp_jax.data import BairConfig, DataConfig, KthConfig, open_clips
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.video_io import probe, read_frames
+from vidcomp_jax.media.video import probe, read_frames
 
 KTH_LIKE = Path(__file__).parent / "data" / "kth_like"
 VIDEOS = sorted((KTH_LIKE / "walking").iterdir())

@@ -13,8 +13,6 @@ from experiments import reconstruct as command
 from experiments.commands import parse
 from experiments.reconstruct import PRESETS, ReconstructConfig, Score
 from vidcomp_jax import InputError, load_fomm
-from vidcomp_jax.checkpoint import save_model
-from vidcomp_jax.config_file import save_config
 from vidcomp_jax.data import (
     ArrayClips,
     BairConfig,
@@ -24,9 +22,11 @@ from vidcomp_jax.data import (
     SyntheticConfig,
     open_clips,
 )
-from vidcomp_jax.model_files import check_trained_data
-from vidcomp_jax.reconstruction import reconstructions
-from vidcomp_jax.video_io import probe, read_image
+from vidcomp_jax.fomm.loading import check_trained_data
+from vidcomp_jax.fomm.reconstruction import reconstructions
+from vidcomp_jax.media.video import probe, read_image
+from vidcomp_jax.storage.checkpoint import save_model
+from vidcomp_jax.storage.config import save_config
 
 DATA = DataConfig(name="synthetic", size=64, synthetic=SyntheticConfig(num_train=2, num_test=3, length=5))
 

@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from vidcomp_jax.data import Clips, DataConfig, SyntheticConfig, open_clips, walker
-from vidcomp_jax.data.drawing import draw_capsule
+from vidcomp_jax.data import Clips, DataConfig, SyntheticConfig, open_clips
+from vidcomp_jax.data.synthetic import walker
+from vidcomp_jax.data.synthetic.drawing import draw_capsule
 from vidcomp_jax.errors import InputError
 
 SCENES = [("walker", 1), ("robot", 3)]

@@ -19,11 +19,14 @@ import optax
 import pytest
 from flax import nnx
 
-from vidcomp_jax import checkpoint, interrupt, train, train_step
 from vidcomp_jax.devices import mean_over_devices
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.layers import BatchNorm
-from vidcomp_jax.train import TrainConfig
+from vidcomp_jax.nn.layers import BatchNorm
+from vidcomp_jax.storage import checkpoint
+from vidcomp_jax.training import interrupt
+from vidcomp_jax.training import loop as train
+from vidcomp_jax.training import step as train_step
+from vidcomp_jax.training.loop import TrainConfig
 
 
 class Points(NamedTuple):

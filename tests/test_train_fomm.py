@@ -22,9 +22,9 @@ from experiments.commands import parse
 from experiments.configs import CONFIGS, TrainFOMMConfig, tiny
 from vidcomp_jax import FirstOrderMotionModel, InputError, Keypoints, load_fomm
 from vidcomp_jax.data import KthConfig, open_clips, pairs
-from vidcomp_jax.discriminator import DiscriminatorConfig
-from vidcomp_jax.objectives import FOMMLossConfig, TrainingNetworks, fomm_objective
-from vidcomp_jax.train import TrainConfig, TrainingError, init_state, make_train_step, replicate, shard
+from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
+from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_objective
+from vidcomp_jax.training.loop import TrainConfig, TrainingError, init_state, make_train_step, replicate, shard
 
 ROOT = pathlib.Path(__file__).parent.parent
 

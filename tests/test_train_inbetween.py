@@ -15,12 +15,12 @@ from experiments.commands import parse
 from experiments.train_inbetween import CONFIGS, TrainInbetweenConfig, synthetic, train
 from vidcomp_jax.data import DataConfig, SyntheticClips, SyntheticConfig
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel
+from vidcomp_jax.fomm.loading import save_fomm
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.inbetween import InbetweenConfig, load_inbetween
 from vidcomp_jax.inbetween.generation import inbetween_errors
-from vidcomp_jax.model_files import save_fomm
-from vidcomp_jax.train import TrainConfig
-from vidcomp_jax.video_io import VideoWriter, read_frames
+from vidcomp_jax.media.video import VideoWriter, read_frames
+from vidcomp_jax.training.loop import TrainConfig
 
 DATA = SyntheticConfig(num_train=6, num_test=5, length=9)
 GRAY = fomm_configs.tiny().fomm

@@ -3,12 +3,15 @@
 Importing this package touches no device, no file and no flag, and never imports TensorFlow.
 """
 
-from vidcomp_jax.completion import Completion, complete
-from vidcomp_jax.dense_motion import DenseMotion, DenseMotionConfig, Motion
+from vidcomp_jax.completion.complete import Completion, complete
 from vidcomp_jax.devices import AXIS
-from vidcomp_jax.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import (
+from vidcomp_jax.fomm.dense_motion import DenseMotion, DenseMotionConfig, Motion
+from vidcomp_jax.fomm.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
+from vidcomp_jax.fomm.generator import GeneratorConfig, OcclusionAwareGenerator
+from vidcomp_jax.fomm.keypoints import KeypointDetector, KeypointDetectorConfig, Keypoints
+from vidcomp_jax.fomm.loading import load_fomm, save_fomm
+from vidcomp_jax.fomm.model import (
     EncodedSource,
     FirstOrderMotionModel,
     FOMMConfig,
@@ -16,9 +19,6 @@ from vidcomp_jax.fomm import (
     movement_scale,
     transfer_motion,
 )
-from vidcomp_jax.generator import GeneratorConfig, OcclusionAwareGenerator
-from vidcomp_jax.keypoints import KeypointDetector, KeypointDetectorConfig, Keypoints
-from vidcomp_jax.model_files import load_fomm, save_fomm
 
 __all__ = [
     "AXIS",

@@ -18,9 +18,9 @@ from PIL import Image
 from vidcomp_jax.data.bair_files import find_damaged, find_files, find_prepared, list_records, name_of
 from vidcomp_jax.data.cache import report_left_out
 from vidcomp_jax.data.clips import Index, Indices, Split, checked
-from vidcomp_jax.data.records import Features, Record
+from vidcomp_jax.data.tfrecord import Features, Record
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.image_io import resize, to_channels
+from vidcomp_jax.media.images import resize, to_channels
 
 LENGTH = 30
 _STORED = (64, 64, 3)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vidcomp_jax.data.cache import Source, fingerprint, in_parallel
 from vidcomp_jax.data.clips import Split
-from vidcomp_jax.data.records import Record, find_records
+from vidcomp_jax.data.tfrecord import Record, find_records
 from vidcomp_jax.errors import InputError
 
 _DOWNLOAD = "softmotion30_44k"

@@ -22,8 +22,8 @@ from jaxtyping import UInt8
 from vidcomp_jax.data.cache import Clip, Source, cached_clips, in_parallel
 from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.image_io import center_square, resize
-from vidcomp_jax.video_io import VideoInfo, iterate_frames, probe
+from vidcomp_jax.media.images import center_square, resize
+from vidcomp_jax.media.video import VideoInfo, iterate_frames, probe
 
 _LINE = re.compile(r"(?P<path>.+?)(?:\s+(?P<first>\d+)\s+(?P<last>\d+))?")
 

@@ -8,7 +8,6 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
-from vidcomp_jax.config_file import MAY_CHANGE, MAY_MOVE
 from vidcomp_jax.data.bair import BairConfig, open_bair
 from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list
 from vidcomp_jax.data.clips import Clips, Split
@@ -16,6 +15,7 @@ from vidcomp_jax.data.folder import FolderConfig, open_folder
 from vidcomp_jax.data.kth import KthConfig, open_kth
 from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.config import MAY_CHANGE, MAY_MOVE
 
 DataSet = Literal["kth", "bair", "folder", "synthetic"]
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from vidcomp_jax.data.cache import Clip, LeftOut, Source, TooShort, in_parallel
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.video_io import VideoWriter
+from vidcomp_jax.media.video import VideoWriter
 
 MANIFEST = "manifest.json"
 

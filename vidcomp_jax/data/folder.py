@@ -28,8 +28,8 @@ from vidcomp_jax.data.cache import (
 )
 from vidcomp_jax.data.clips import Clips, Index, Indices, Split, checked
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.image_io import IMAGE_SUFFIXES, center_square, read_image, resize
-from vidcomp_jax.video_io import VIDEO_SUFFIXES, iterate_frames, probe, read_frames
+from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
+from vidcomp_jax.media.video import VIDEO_SUFFIXES, iterate_frames, probe, read_frames
 
 _CHUNK = 32
 

@@ -24,8 +24,8 @@ from vidcomp_jax.data.folder import split_sources
 from vidcomp_jax.data.kth import KthVideos
 from vidcomp_jax.data.kth_files import unpacked
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.image_io import IMAGE_SUFFIXES, read_image
-from vidcomp_jax.video_io import iterate_frames, probe
+from vidcomp_jax.media.images import IMAGE_SUFFIXES, read_image
+from vidcomp_jax.media.video import iterate_frames, probe
 
 _NEARLY_GRAY = 8
 _CAPTION = 14

@@ -16,8 +16,8 @@ from vidcomp_jax.data.cache import Clip, LeftOut, Source, TooShort, cached_clips
 from vidcomp_jax.data.clips import ArrayClips, Split
 from vidcomp_jax.data.kth_files import Sequences, find_videos, missing_videos, read_sequences, stem_of, unpacked
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.image_io import center_square, resize
-from vidcomp_jax.video_io import iterate_frames, probe
+from vidcomp_jax.media.images import center_square, resize
+from vidcomp_jax.media.video import iterate_frames, probe
 
 _PERSONS: dict[str, dict[str, Collection[int]]] = {
     "literature": {"train": range(1, 17), "test": range(17, 26)},

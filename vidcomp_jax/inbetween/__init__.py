@@ -4,8 +4,8 @@ Trained here (`Inbetween`, `objective`, `optimizer`, then `load_inbetween`) or l
 """
 
 from vidcomp_jax.inbetween.generation import InbetweenModel, load_inbetween
+from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, draw_noise, objective, optimizer
 from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
-from vidcomp_jax.inbetween.objectives import Inbetween, InbetweenLossConfig, draw_noise, objective, optimizer
 
 __all__ = [
     "Generator",

@@ -10,8 +10,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.inbetween.convolution import Conv3d
 from vidcomp_jax.inbetween.networks import InbetweenConfig
+from vidcomp_jax.nn.conv3d import Conv3d
 
 HALVINGS = 4
 

@@ -14,13 +14,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key, UInt8
 
-from vidcomp_jax.checkpoint import load_weights
-from vidcomp_jax.config_file import CONFIG_FILE, load_config
 from vidcomp_jax.data.clips import Clips, spread
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.inbetween.losses import draw_noise
 from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
-from vidcomp_jax.inbetween.objectives import draw_noise
-from vidcomp_jax.report import panel
+from vidcomp_jax.media.panels import panel
+from vidcomp_jax.storage.checkpoint import load_weights
+from vidcomp_jax.storage.config import CONFIG_FILE, load_config
 
 BATCH_SIZE = 16
 """Clips generated at a time; fewer are filled up, so that one compiled program serves all."""

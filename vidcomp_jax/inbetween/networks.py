@@ -14,8 +14,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.inbetween.convolution import Conv3d, UpConv3d
-from vidcomp_jax.layers import BatchNorm
+from vidcomp_jax.nn.conv3d import Conv3d, UpConv3d
+from vidcomp_jax.nn.layers import BatchNorm
 
 Frame = Float[Array, "b h w c"]
 Latent = Float[Array, "b t h w c"]

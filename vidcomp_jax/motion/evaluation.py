@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.linear import interpolate
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.motion.recurrence import gru_recurrence, gru_step
+from vidcomp_jax.motion.gru_scan import gru_recurrence, gru_step
 
 
 class BidirectionalGRU(nnx.Module):

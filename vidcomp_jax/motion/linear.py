@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.fomm.keypoints import Keypoints
 
 
 class LinearMotion:

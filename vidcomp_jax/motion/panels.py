@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from vidcomp_jax.completion import render_between
-from vidcomp_jax.fomm import FirstOrderMotionModel
-from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.completion.complete import render_between
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.media.panels import draw_keypoints, panel
 from vidcomp_jax.motion import MotionModel
-from vidcomp_jax.motion.clips import MotionClips
 from vidcomp_jax.motion.evaluation import generate
-from vidcomp_jax.report import draw_keypoints, panel
+from vidcomp_jax.motion.motion_file import MotionClips
 
 _CLIPS = 4
 

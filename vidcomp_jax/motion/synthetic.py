@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.fomm.keypoints import Keypoints
 
 
 def turning_bodies(

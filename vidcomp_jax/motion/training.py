@@ -9,17 +9,17 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Array
 
-from vidcomp_jax.config_file import MAY_CHANGE
-from vidcomp_jax.curves import draw_curves, read_scalars
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm import FirstOrderMotionModel
-from vidcomp_jax.model_files import fingerprint, load_fomm
-from vidcomp_jax.motion.clips import MotionClips, motion_windows
+from vidcomp_jax.fomm.loading import fingerprint, load_fomm
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion.evaluation import motion_errors
-from vidcomp_jax.motion.model_files import TrainedOn, check_fingerprint
+from vidcomp_jax.motion.loading import TrainedOn, check_fingerprint
+from vidcomp_jax.motion.motion_file import MotionClips, motion_windows
 from vidcomp_jax.motion.panels import sample_panel
 from vidcomp_jax.motion.vectors import JacobianLimits, Order, measure_limits, to_vectors
-from vidcomp_jax.run_log import METRICS
+from vidcomp_jax.storage.config import MAY_CHANGE
+from vidcomp_jax.training.curves import draw_curves, read_scalars
+from vidcomp_jax.training.run_log import METRICS
 
 _EVALUATED_CLIPS = 256
 

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.fomm.keypoints import Keypoints
 
 Order = Literal["position-first", "jacobian-first"]
 """Which part of a vector comes first. The published autoregressive network was trained on "jacobian-first"."""

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.keypoints import Keypoints
+from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.motion.gru import BidirectionalGRU, pytorch_linear
 from vidcomp_jax.motion.linear import keep_ends
 from vidcomp_jax.motion.vectors import JacobianLimits, Order, Scaling

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from vidcomp_jax.devices import mean_over_devices
 from vidcomp_jax.motion.wgan import MotionCritic, WGANConfig, pull_to_ends
-from vidcomp_jax.train_step import DeviceStep, TrainState
+from vidcomp_jax.training.step import DeviceStep, TrainState
 
 
 def critic_loss(

@@ -1,0 +1,150 @@
+"""What to complete: videos, pairs of images or a data set's clips in; first and last frames with the truth out."""
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
+from vidcomp_jax.media.video import VIDEO_SUFFIXES, probe, read_frames
+
+PAGE = "index.html"
+"""Name of the page beside the gaps' folders, which none of these has."""
+
+
+class Gap(NamedTuple):
+    """Two frames to fill the time between.
+
+    Attributes:
+        name: unique, fit for a folder's name.
+        first, last: in [0, 1].
+        truth: what was there, as many frames as are to be made; None if not known.
+        fps: frames a second at which they should play.
+    """
+
+    name: str
+    first: Float[np.ndarray, "h w c"]
+    last: Float[np.ndarray, "h w c"]
+    truth: Float[np.ndarray, "t h w c"] | None
+    fps: float
+
+
+def find_gaps(
+    paths: Sequence[Path], num_frames: int, *, num_channels: int, size: int = 0, fps: float = 25.0
+) -> list[Gap]:
+    """First and last frames of what stands at `paths`.
+
+    Args:
+        paths: two image files, the first and the last frame; or any number of video files and folders. A folder
+            holds videos, or images (the first and the last by name count), or folders of these.
+        num_frames: frames to be made. A video of more has its frames nearest in time as the truth, and plays as long
+            as it did.
+        num_channels: 1 for gray, 3 for RGB.
+        size: cut to the middle square and resize to this many pixels; 0 leaves the frames as they are.
+        fps: frames a second where a file does not say.
+
+    Raises:
+        InputError: nothing there, one frame instead of two, or frames of different sizes.
+    """
+
+    def fit(frames: UInt8[np.ndarray, "t h w c"]) -> UInt8[np.ndarray, "t h2 w2 c"]:
+        return resize(center_square(frames), size) if size else frames
+
+    def gap(name: str, frames: UInt8[np.ndarray, "t h w c"], truth: bool, rate: float) -> Gap:
+        values = frames.astype(np.float32) / 255
+        return Gap(name, values[0], values[-1], values if truth else None, rate)
+
+    def video(path: Path) -> Gap:
+        info = probe(path)
+        if info.num_frames < 2:
+            raise InputError(f"{path}: one frame; a first and a last one are needed")
+        known = info.num_frames >= num_frames
+        times = np.linspace(0, info.num_frames - 1, num_frames if known else 2).round().astype(int)
+        frames = read_frames(path, num_channels=num_channels, indices=times.tolist())
+        return gap(path.stem, fit(frames), known, info.fps * (num_frames - 1) / (info.num_frames - 1))
+
+    def pair(name: str, images: Sequence[Path]) -> Gap:
+        if len(images) < 2:
+            raise InputError(f"{images[0]}: one image; a first and a last one are needed")
+        ends = [fit(read_image(path, num_channels=num_channels)[None]) for path in (images[0], images[-1])]
+        if ends[0].shape != ends[1].shape:
+            shapes = " and ".join(f"{end.shape[2]}x{end.shape[1]}" for end in ends)
+            raise InputError(
+                f"{images[0]} and {images[-1]}: frames of {shapes} pixels; give --resize=N to make them equal"
+            )
+        return gap(name, np.concatenate(ends), False, fps)
+
+    def folder(path: Path) -> Iterator[Gap]:
+        entries = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=_natural)
+        if images := [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]:
+            yield pair(path.resolve().name, images)
+        for entry in entries:
+            if entry.is_dir():
+                yield from folder(entry)
+            elif entry.suffix.lower() in VIDEO_SUFFIXES:
+                yield video(entry)
+
+    images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    if images and (len(images) != 2 or len(paths) != 2):
+        raise InputError(
+            f"input: {len(images)} image files among {len(paths)} paths; give the first and the last frame, or folders"
+        )
+    found = [pair(f"{images[0].stem}-{images[1].stem}", images)] if images else []
+    for path in paths if not images else ():
+        if path.is_dir():
+            found += folder(path)
+        elif path.suffix.lower() in VIDEO_SUFFIXES or not path.exists():
+            found.append(video(path))
+        else:
+            raise InputError(f"{path}: neither a folder nor a video ({', '.join(VIDEO_SUFFIXES)}) nor an image")
+    if not found:
+        raise InputError(f"{', '.join(map(str, paths))}: no videos and no images there")
+    _check_sizes(found)
+    return _with_unique_names(found)
+
+
+def gaps_of_clips(clips: Clips, num_frames: int, max_clips: int) -> list[Gap]:
+    """The first `num_frames` frames of the first `max_clips` clips that are long enough.
+
+    Raises:
+        InputError: no clip is.
+    """
+    usable = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)
+    if not len(usable):
+        raise InputError(
+            f"num_frames is {num_frames}; the longest of {len(clips.names)} clips has {clips.lengths.max()}"
+        )
+    gaps = []
+    for clip in usable[:max_clips]:
+        truth = clips.frames(clip, np.arange(num_frames)).astype(np.float32) / 255
+        gaps.append(Gap(str(clips.names[clip]).replace("/", "-"), truth[0], truth[-1], truth, float(clips.fps)))
+    return _with_unique_names(gaps)
+
+
+def _check_sizes(gaps: list[Gap]) -> None:
+    for gap in gaps:
+        if gap.first.shape != gaps[0].first.shape:
+            sizes = " and ".join(f"{g.name} with {g.first.shape[1]}x{g.first.shape[0]}" for g in (gaps[0], gap))
+            raise InputError(f"frames of different sizes, {sizes} pixels; give --resize=N to make them equal")
+
+
+def _with_unique_names(gaps: list[Gap]) -> list[Gap]:
+    taken = {PAGE}
+    named = []
+    for gap in gaps:
+        numbered = (f"{gap.name}-{i}" for i in itertools.count(2))
+        name = next(name for name in itertools.chain([gap.name], numbered) if name not in taken)
+        taken.add(name)
+        named.append(gap._replace(name=name))
+    return named
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts frame2 before frame10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

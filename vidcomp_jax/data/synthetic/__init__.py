@@ -1,0 +1,5 @@
+"""Clips drawn on the spot, with the true positions of all joints: walking figures and a robot arm."""
+
+from vidcomp_jax.data.synthetic.clips import SyntheticClips, SyntheticConfig
+
+__all__ = ["SyntheticClips", "SyntheticConfig"]

@@ -1,0 +1,82 @@
+"""Synthetic clips drawn on the spot: nothing to download, and the true joint positions are known.
+
+A clip is a function of (seed, split, number) alone, so it is drawn when first asked for and never stored on disk.
+"""
+
+import dataclasses
+import functools
+from types import ModuleType
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vidcomp_jax.data.clips import Index, Indices, Split, checked
+from vidcomp_jax.data.synthetic import robot, walker
+from vidcomp_jax.errors import InputError
+
+_SCENES: dict[str, ModuleType] = {"walker": walker, "robot": robot}
+_MEMORY = 512 * 2**20
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    """What the synthetic clips show."""
+
+    scene: Literal["walker", "robot"] = "walker"
+    """walker: a figure acting like the people of KTH; robot: an arm pushing objects on a table."""
+    num_train: int = 400
+    """Number of clips to train on."""
+    num_test: int = 60
+    """Number of held-out clips."""
+    length: int = 16
+    """Frames a clip."""
+    seed: int = 0
+    """Seed of the scenes; another seed gives another data set."""
+
+    def __post_init__(self):
+        if min(self.num_train, self.num_test) < 1:
+            raise InputError(
+                f"num_train and num_test are {self.num_train} and {self.num_test}; each must be at least 1"
+            )
+        if self.length < 2:
+            raise InputError(f"length is {self.length}; a clip needs at least 2 frames")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; it must not be negative")
+
+
+class SyntheticClips:
+    """Generated clips; attributes are those of `Clips`, and `joint_names` (k names)."""
+
+    fps = 25.0
+
+    def __init__(self, config: SyntheticConfig, split: Split, *, size: int, num_channels: int):
+        count = config.num_train if split == "train" else config.num_test
+        self.names = [f"{config.scene}-{split}-{number:05d}" for number in range(count)]
+        self.lengths = np.full(count, config.length)
+        self.subjects = np.arange(count)
+        self.frame_shape = (size, size, num_channels)
+        self.joint_names = _SCENES[config.scene].JOINTS
+        self._config, self._split = config, split
+        clip_bytes = config.length * size * size * num_channels
+        self._clip = functools.lru_cache(maxsize=max(_MEMORY // clip_bytes, 8))(self._draw)
+
+    def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
+        """Frames `indices` of clip number `clip`; see `Clips.frames`."""
+        return self._clip(int(clip))[0][checked(indices, self.lengths[clip])]
+
+    def joints(self, clip: Index) -> Float[np.ndarray, "t k 2"]:
+        """True positions of `joint_names` in every frame of a clip: (x, y), -1 and 1 on corner pixel centres."""
+        return self._clip(int(clip))[1]
+
+    def _draw(self, clip: int):
+        if not 0 <= clip < len(self.names):
+            raise IndexError(f"clip {clip} asked of {len(self.names)} clips")
+        size, _, num_channels = self.frame_shape
+        rng = np.random.default_rng([self._config.seed, int(self._split == "test"), clip])
+        frames, joints = _SCENES[self._config.scene].draw(rng, self._config.length, size)
+        if num_channels == 1 and frames.shape[-1] == 3:
+            frames = (frames @ _LUMA)[..., None]
+        frames = np.broadcast_to(frames, (*frames.shape[:3], num_channels))
+        return np.round(frames.clip(0, 1) * 255).astype(np.uint8), joints

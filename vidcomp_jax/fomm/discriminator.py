@@ -1,0 +1,198 @@
+"""Multi-scale patch discriminator: a pyramid of frames in, feature maps with a map of scores out.
+
+The LSGAN critic of the First Order Motion Model's released configurations, with optional spectral normalisation
+(Miyato et al., 2018) and optional keypoint heatmaps as further input channels.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.nn.geometry import gaussian_heatmaps
+from vidcomp_jax.nn.layers import average_pool, check_scale, constant, conv, image_pyramid
+
+
+class Scores(NamedTuple):
+    """What one scale of the discriminator returns.
+
+    Attributes:
+        features: output of every block, the first block first.
+        score: one score a patch; real frames are taught 1, generated ones 0.
+    """
+
+    features: tuple[Float[Array, "b _ _ _"], ...]
+    score: Float[Array, "b h w 1"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig:
+    """Sizes of the discriminator."""
+
+    width: int = 32
+    """Half the channels of the first block; doubled at each further one."""
+    max_width: int = 512
+    """No block has more channels than this."""
+    num_blocks: int = 4
+    """Blocks; all but the last halve the size."""
+    scales: tuple[float, ...] = (1.0,)
+    """One discriminator for each of these sizes of the frame."""
+    spectral_norm: bool = False
+    """Divide every kernel by its largest singular value."""
+    use_keypoints: bool = False
+    """Show the discriminator the heatmaps of the driving keypoints."""
+    heatmap_variance: float = 0.01
+    """Variance of those heatmaps, in squared coordinate units."""
+
+    def __post_init__(self):
+        for name in ("width", "max_width", "num_blocks"):
+            if getattr(self, name) < 1:
+                raise InputError(f"discriminator.{name} is {getattr(self, name)}; it must be at least 1")
+        if not self.scales or len(set(self.scales)) < len(self.scales):
+            raise InputError(f"discriminator.scales is {self.scales}; it must name at least one scale, each once")
+        for scale in self.scales:
+            check_scale("discriminator.scales", scale)
+
+
+class InstanceNorm(nnx.Module):
+    """Normalisation of every channel of every image by its own mean and biased variance, then a learned affine."""
+
+    def __init__(self, features: int):
+        self.scale = nnx.Param(constant(1.0, features))
+        self.bias = nnx.Param(constant(0.0, features))
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Normalise."""
+        mean = x.mean((1, 2), keepdims=True)
+        var = jnp.square(x - mean).mean((1, 2), keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(var + 1e-5) * self.scale[...] + self.bias[...]
+
+
+class SpectralNormConv(nnx.Conv):
+    """A convolution whose kernel is divided by an estimate of its largest singular value.
+
+    The kernel is seen as the matrix [out, in * h * w]. Each call in training mode advances one power iteration,
+    in which no gradient flows.
+
+    Attributes:
+        u, v: left and right singular vectors, unit length, in PyTorch's order (in, h, w).
+    """
+
+    def __init__(self, *args, rngs: nnx.Rngs, **kwargs):
+        super().__init__(*args, rngs=rngs, **kwargs)
+        h, w, features_in, features_out = self.kernel.shape
+        self.u = nnx.BatchStat(_unit(jax.random.normal(rngs.params(), (features_out,))))
+        self.v = nnx.BatchStat(_unit(jax.random.normal(rngs.params(), (features_in * h * w,))))
+        self.use_running_average = False
+
+    def set_view(self, use_running_average: bool | None = None):
+        """Let `nnx.view` and `model.eval()` stop the power iteration together with batch statistics."""
+        if use_running_average is not None:
+            self.use_running_average = use_running_average
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Convolve with the normalised kernel."""
+        kernel = self.kernel[...]
+        matrix = kernel.transpose(3, 2, 0, 1).reshape(kernel.shape[3], -1)
+        u, v = self.u[...], self.v[...]
+        if not self.use_running_average:
+            constant = jax.lax.stop_gradient(matrix)
+            v = _unit(_matmul(constant.T, u))
+            u = _unit(_matmul(constant, v))
+            self.u[...], self.v[...] = u, v
+        sigma = _matmul(u, _matmul(matrix, v))
+        out = jax.lax.conv_general_dilated(
+            x, kernel / sigma, (1, 1), self.padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return out + self.bias[...]
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def _unit(vector: Array) -> Array:
+    return vector / jnp.maximum(jnp.linalg.norm(vector), 1e-12)
+
+
+class DiscriminatorBlock(nnx.Module):
+    """4x4 convolution without padding, instance norm, leaky ReLU, and halving."""
+
+    def __init__(self, in_features: int, out_features: int, *, norm: bool, pool: bool, conv_type: type, rngs):
+        self.conv = conv(in_features, out_features, 4, padding=0, rngs=rngs, conv_type=conv_type)
+        self.has_norm = norm
+        if norm:
+            self.norm = InstanceNorm(out_features)
+        self.pool = pool
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Apply the block."""
+        out = self.conv(x)
+        if self.has_norm:
+            out = self.norm(out)
+        out = nnx.leaky_relu(out, 0.2)
+        return average_pool(out) if self.pool else out
+
+
+class Discriminator(nnx.Module):
+    """The discriminator of one scale."""
+
+    def __init__(self, config: DiscriminatorConfig, in_features: int, *, rngs: nnx.Rngs):
+        conv_type = SpectralNormConv if config.spectral_norm else nnx.Conv
+        widths = [min(config.max_width, config.width * 2**i) for i in range(config.num_blocks + 1)]
+        widths[0] = in_features
+        self.down_blocks = nnx.List()
+        for i in range(config.num_blocks):
+            norm, pool = i > 0, i < config.num_blocks - 1
+            block = DiscriminatorBlock(widths[i], widths[i + 1], norm=norm, pool=pool, conv_type=conv_type, rngs=rngs)
+            self.down_blocks.append(block)
+        self.conv = conv(widths[-1], 1, 1, padding=0, rngs=rngs, conv_type=conv_type)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Scores:
+        """Scores of frames."""
+        features, size = [], x.shape[1:3]
+        for block in self.down_blocks:
+            if min(x.shape[1:3]) < 4:
+                raise InputError(
+                    f"the discriminator sees frames of {size[1]}x{size[0]} pixels, too few for its "
+                    f"{len(self.down_blocks)} blocks of 4x4 convolutions; give larger frames, fewer "
+                    "--fomm.discriminator.num-blocks, or leave small ones out of --fomm.discriminator.scales"
+                )
+            x = block(x)
+            features.append(x)
+        return Scores(tuple(features), self.conv(x))
+
+
+class MultiScaleDiscriminator(nnx.Module):
+    """One discriminator for each of `config.scales`.
+
+    Args:
+        config: sizes.
+        num_channels: channels of the frames.
+        num_keypoints: keypoints, used with `config.use_keypoints`.
+        rngs: key of the initial weights.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, *, num_channels: int, num_keypoints: int, rngs: nnx.Rngs):
+        self.config = config
+        in_features = num_channels + num_keypoints * config.use_keypoints
+        self.names = tuple(f"{scale:g}".replace(".", "-") for scale in config.scales)  # as PyTorch has them: 1, 0-5
+        self.discs = nnx.Dict({name: Discriminator(config, in_features, rngs=rngs) for name in self.names})
+
+    def __call__(self, frames: Float[Array, "b h w c"], driving: Keypoints) -> tuple[Scores, ...]:
+        """Scores of frames in [0, 1] for every scale, in the order of `config.scales`.
+
+        The driving keypoints are looked at with `config.use_keypoints` only.
+        """
+        outputs = []
+        for name, x in zip(self.names, image_pyramid(frames, self.config.scales), strict=True):
+            if self.config.use_keypoints:
+                heatmaps = gaussian_heatmaps(driving.position, *x.shape[1:3], self.config.heatmap_variance)
+                x = jnp.concatenate([x, heatmaps], axis=-1)
+            outputs.append(self.discs[name](x))
+        return tuple(outputs)

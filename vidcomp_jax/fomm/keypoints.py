@@ -1,0 +1,114 @@
+"""Keypoints and their detector: a frame in, keypoints with local affine frames out.
+
+First Order Motion Model for Image Animation (Siarohin et al., NeurIPS 2019), section 3.1; the architecture is
+that of its supplement: an hourglass, a softmax over space, and maps of Jacobians weighted by the same heatmap.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.nn.geometry import coordinate_grid
+from vidcomp_jax.nn.hourglass import Hourglass, HourglassConfig
+from vidcomp_jax.nn.layers import AntiAliasDownsample, check_scale, conv
+
+
+class Keypoints(NamedTuple):
+    """Keypoints of one or many frames; always float32.
+
+    Attributes:
+        position: (x, y) in [-1, 1], -1 and 1 on the centres of the corner pixels.
+        jacobian: local linear map from the abstract reference frame to the image, rows are outputs. The identity
+            for models without Jacobians (zero-order motion).
+    """
+
+    position: Float[Array | np.ndarray, "*b k 2"]
+    jacobian: Float[Array | np.ndarray, "*b k 2 2"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KeypointDetectorConfig(HourglassConfig):
+    """Sizes of the keypoint detector."""
+
+    width: int = 32
+    """Channels of the hourglass at its first level; doubled at each further one."""
+    scale: float = 0.25
+    """The frame is shrunk by this factor first: 1, 1/2, 1/4, 1/8."""
+    temperature: float = 0.1
+    """Divides the logits of the heatmap's softmax."""
+    single_jacobian: bool = False
+    """One map of Jacobians shared by all keypoints instead of one map each."""
+
+    part: ClassVar[str] = "detector"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_scale("detector.scale", self.scale)
+        if self.temperature <= 0:
+            raise InputError(f"detector.temperature is {self.temperature}; it must be positive")
+
+
+class KeypointDetector(nnx.Module):
+    """Predicts keypoints of frames, without supervision.
+
+    Args:
+        config: sizes.
+        num_channels: channels of the frames.
+        num_keypoints: keypoints to predict.
+        estimate_jacobian: predict Jacobians; otherwise they are the identity (zero-order motion).
+        rngs: key of the initial weights.
+    """
+
+    def __init__(
+        self,
+        config: KeypointDetectorConfig,
+        *,
+        num_channels: int,
+        num_keypoints: int,
+        estimate_jacobian: bool = True,
+        rngs: nnx.Rngs,
+    ):
+        self.config = config
+        self.down = AntiAliasDownsample(config.scale, num_channels)
+        self.predictor = Hourglass(config, num_channels, rngs=rngs)
+        features = self.predictor.out_features
+        self.kp = conv(features, num_keypoints, 7, padding=0, rngs=rngs)
+        self.estimate_jacobian = estimate_jacobian
+        if estimate_jacobian:
+            maps = 1 if config.single_jacobian else num_keypoints
+            # Starts as the identity everywhere, so that training starts from zero-order motion.
+            self.jacobian = nnx.Conv(
+                features,
+                4 * maps,
+                (7, 7),
+                padding="VALID",
+                kernel_init=nnx.initializers.zeros,
+                bias_init=lambda key, shape, dtype=jnp.float32: jnp.tile(jnp.eye(2, dtype=dtype).ravel(), maps),
+                rngs=rngs,
+            )
+
+    def __call__(self, frames: Float[Array, "b h w c"]) -> Keypoints:
+        """Keypoints of frames in [0, 1]; height and width at least 7 pixels after shrinking."""
+        features = self.predictor(self.down(frames))
+        if min(features.shape[1:3]) < 7:
+            raise InputError(
+                f"frames of {frames.shape[2]}x{frames.shape[1]} pixels leave {features.shape[2]}x"
+                f"{features.shape[1]} after shrinking by {self.config.scale}; the detector needs at least 7x7"
+            )
+        logits = self.kp(features).astype(jnp.float32)
+        b, height, width, k = logits.shape
+        heatmap = jax.nn.softmax(logits.reshape(b, height * width, k) / self.config.temperature, axis=1)
+        # Sums of products, not matrix products: matrix units would round the coordinates to fewer bits.
+        points = coordinate_grid(height, width).reshape(1, -1, 1, 2)
+        position = jnp.sum(heatmap[..., None] * points, axis=1)
+        if not self.estimate_jacobian:
+            return Keypoints(position, jnp.broadcast_to(jnp.eye(2), (b, k, 2, 2)))
+        maps = self.jacobian(features).astype(jnp.float32).reshape(b, height * width, -1, 4)
+        jacobian = jnp.sum(heatmap[..., None] * maps, axis=1)
+        return Keypoints(position, jacobian.reshape(b, k, 2, 2))

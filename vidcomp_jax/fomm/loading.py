@@ -1,0 +1,110 @@
+"""Folders of trained First Order Motion Models: a folder in, a model out, and back.
+
+A model folder holds `config.json`, whose entry `fomm` is the `FOMMConfig`, and `weights/`. The work folder of a
+training run has the same entry and its checkpoints, and is read in the same way.
+"""
+
+import dataclasses
+import hashlib
+import json
+import operator
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from flax import nnx
+
+from vidcomp_jax.data.datasets import DataConfig
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
+from vidcomp_jax.storage.checkpoint import CHECKPOINTS, load_weights, save_model
+from vidcomp_jax.storage.config import CONFIG_FILE, load_config
+
+Which = Literal["latest", "best"]
+
+_TRAINED_DATA = {
+    "kth": ("kth.split",),
+    "bair": ("bair.camera",),
+    "synthetic": ("synthetic.scene", "synthetic.seed"),
+    "folder": ("folder.fit", "folder.test_fraction", "folder.seed"),
+    "list": ("clip_list.test_fraction", "clip_list.seed"),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FOMMFolder:
+    """What `config.json` of a model folder says."""
+
+    fomm: FOMMConfig
+    """Sizes of the networks."""
+
+
+def load_fomm(directory: Path | str, which: Which = "latest") -> FirstOrderMotionModel:
+    """The model in a model folder or in the work folder of a training run, in inference mode.
+
+    Args:
+        directory: what a converter or `experiments.train_fomm` wrote.
+        which: of a training run, the latest checkpoint or the one with the smallest reconstruction error.
+
+    Raises:
+        InputError: the folder, its config or its weights are missing, damaged, or do not fit each other.
+    """
+    config = load_config(Path(directory) / CONFIG_FILE, FOMMConfig, part="fomm")
+    model = nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
+    load_fomm_weights(model, directory, which)
+    model.eval()
+    return model
+
+
+def load_fomm_weights(model: FirstOrderMotionModel, directory: Path | str, which: Which = "latest") -> None:
+    """Replace the weights of a model by those of a model folder or training run; `InputError` if they do not fit."""
+    directory = Path(directory)
+    prefix = "model" if (directory / CHECKPOINTS).is_dir() else ""
+    load_weights(model, directory, which=which, prefix=prefix)
+
+
+def check_trained_data(directory: Path | str, data: DataConfig) -> None:
+    """See that `data` has the frames and the split that the model was trained on, if it names the same data set.
+
+    A folder that does not say what its model was trained on passes, and so does another data set.
+
+    Raises:
+        InputError: a setting differs; it names each one, both values and the option.
+    """
+    path = Path(directory) / CONFIG_FILE
+    try:
+        stored = json.loads(path.read_bytes()).get("data") or {}
+    except (OSError, ValueError, AttributeError):
+        return  # `load_fomm` says what is wrong with the folder
+    if not isinstance(stored, dict) or ("list" if stored.get("clips") else stored.get("name")) != data.kind:
+        return
+    differences = []
+    for name in ("size", "num_channels", *_TRAINED_DATA[data.kind]):
+        here, there = operator.attrgetter(name)(data), _entry(stored, name)
+        if there is not None and there != here:
+            option = name.removeprefix("bair.").replace("_", "-")  # options of BAIR have no prefix
+            differences.append(f"--{option} is {here}, the model was trained with --{option}={there}")
+    if differences:
+        raise InputError(f"{path}: {'; '.join(differences)}; give the same, or --any-data to use it all the same")
+
+
+def _entry(stored: dict[str, Any], name: str) -> Any:
+    """The value under a dotted name; None if there is none."""
+    for part in name.split("."):
+        stored = stored.get(part) if isinstance(stored, dict) else None
+    return stored
+
+
+def save_fomm(directory: Path | str, model: FirstOrderMotionModel) -> None:
+    """Write a model folder; `InputError` if it exists or the disk is full."""
+    save_model(Path(directory), model, FOMMFolder(fomm=model.config))
+
+
+def fingerprint(model: FirstOrderMotionModel) -> str:
+    """Sixteen hexadecimal digits that change with any weight or size of the detector, and so with its keypoints."""
+    digest = hashlib.sha256(repr((model.config.num_channels, model.detector.config)).encode())
+    for path, leaf in sorted(nnx.to_flat_state(nnx.state(model.detector)), key=lambda item: str(item[0])):
+        digest.update(str(path).encode())
+        digest.update(np.asarray(jax.device_get(leaf[...])).tobytes())
+    return digest.hexdigest()[:16]

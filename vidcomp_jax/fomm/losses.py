@@ -1,0 +1,177 @@
+"""What the First Order Motion Model is trained to do: a batch of frame pairs in, one scalar with its terms out.
+
+Perceptual pyramid, LSGAN, feature matching, and equivariance of positions and Jacobians under a random warp
+(Siarohin et al., NeurIPS 2019, section 3.1 equations 9 to 11, and the released training code's weights).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.discriminator import MultiScaleDiscriminator, Scores
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
+from vidcomp_jax.fomm.perceptual import VGG19, perceptual_loss, pyramid_loss
+from vidcomp_jax.nn.geometry import RandomWarp, RandomWarpConfig, inverse_2x2, multiply_2x2
+from vidcomp_jax.nn.layers import check_scale
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FOMMLossConfig:
+    """Weights of the terms, as released."""
+
+    scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+    """Sizes of the frame at which reconstruction is judged."""
+    perceptual: tuple[float, ...] = (10.0, 10.0, 10.0, 10.0, 10.0)
+    """Weights of the five VGG19 layers; used when weights of that network are given."""
+    pyramid: float = 100.0
+    """Weight of the multi-scale L1 and gradient difference that stand in for the perceptual loss without VGG19."""
+    generator_gan: float = 1.0
+    """Weight of the generator's LSGAN term; 0 leaves the discriminator out altogether."""
+    discriminator_gan: float = 1.0
+    """Weight of the discriminator's LSGAN term."""
+    feature_matching: tuple[float, ...] = (10.0, 10.0, 10.0, 10.0)
+    """Weights of the discriminator's feature maps, one a block."""
+    equivariance_position: float = 10.0
+    """Weight of the equivariance of positions."""
+    equivariance_jacobian: float = 10.0
+    """Weight of the equivariance of Jacobians."""
+    warp: RandomWarpConfig = RandomWarpConfig()
+    """The random warp of the equivariance terms."""
+
+    def __post_init__(self):
+        if len(self.perceptual) != 5:
+            raise InputError(f"loss.perceptual is {self.perceptual}; it needs five weights, one a VGG19 layer")
+        if not self.scales:
+            raise InputError("loss.scales is empty; it needs at least one scale, such as 1")
+        for scale in self.scales:
+            check_scale("loss.scales", scale)
+        for name in ("pyramid", "generator_gan", "discriminator_gan", "equivariance_position", "equivariance_jacobian"):
+            if getattr(self, name) < 0:
+                raise InputError(f"loss.{name} is {getattr(self, name)}; it must not be negative")
+
+
+class TrainingNetworks(nnx.Module):
+    """A model and the frozen network that judges it.
+
+    Args:
+        model: what is trained.
+        loss: weights of the terms.
+        vgg: trained VGG19, its weights frozen; without it the pyramid loss is used.
+    """
+
+    def __init__(self, model: FirstOrderMotionModel, loss: FOMMLossConfig, vgg: VGG19 | None = None):
+        blocks, weights = model.config.discriminator.num_blocks, loss.feature_matching
+        if loss.generator_gan and len(weights) != blocks:
+            raise InputError(
+                f"loss.feature_matching has {len(weights)} weights, discriminator.num_blocks is {blocks}; "
+                "they must be equal"
+            )
+        self.model = model
+        self.loss = loss
+        self.vgg = vgg
+
+
+def fomm_objective(
+    networks: TrainingNetworks,
+    pair: tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]],
+    keys: Key[Array, " b"],
+) -> tuple[Float[Array, ""], Metrics]:
+    """Loss and weighted terms of a batch of (source, driving) frames, with one random warp drawn from each key."""
+    source, driving = pair
+    total, metrics, _ = fomm_losses(networks, source, driving, RandomWarp.draw(keys, networks.loss.warp))
+    return total, metrics
+
+
+def fomm_losses(
+    networks: TrainingNetworks, source: Float[Array, "b h w c"], driving: Float[Array, "b h w c"], warp: RandomWarp
+) -> tuple[Float[Array, ""], Metrics, Rendered]:
+    """Loss, weighted terms and predictions under given warps; frames in [0, 1].
+
+    The loss adds up the generator's and the discriminator's terms. Each network's gradient of it is that of its own
+    objective alone, as in the released alternating updates, which read the same weights.
+
+    Returns:
+        The loss; its terms by name, weighted, with the plain `l1` of the prediction beside them; what was rendered.
+    """
+    model, weights = networks.model, networks.loss
+    _, keypoints, rendered = model.reconstruct(source, driving)
+
+    terms: Metrics = {}
+    if networks.vgg is None:
+        loss = pyramid_loss(rendered.prediction, driving, scales=weights.scales)
+        terms["pyramid"] = weights.pyramid * loss
+    else:
+        terms["perceptual"] = perceptual_loss(
+            networks.vgg, rendered.prediction, driving, scales=weights.scales, weights=weights.perceptual
+        )
+    terms |= _equivariance(model, driving, keypoints, warp, weights)
+    if weights.generator_gan:
+        terms |= _adversarial(model.discriminator, rendered.prediction, driving, keypoints, weights)
+    total = sum(terms.values(), start=jnp.zeros(()))
+    l1 = jax.lax.stop_gradient(jnp.mean(jnp.abs(rendered.prediction - driving)))
+    return total, terms | {"l1": l1}, rendered
+
+
+def _equivariance(
+    model: FirstOrderMotionModel, frame: Array, keypoints: Keypoints, warp: RandomWarp, weights: FOMMLossConfig
+) -> Metrics:
+    use_jacobian = model.config.estimate_jacobian and weights.equivariance_jacobian
+    if not (weights.equivariance_position or use_jacobian):
+        return {}
+    warped = model.detector(warp.warp_frame(frame, align_corners=model.config.align_corners))
+    terms = {}
+    if weights.equivariance_position:
+        difference = keypoints.position - warp(warped.position)
+        terms["equivariance_position"] = weights.equivariance_position * jnp.mean(jnp.abs(difference))
+    if use_jacobian:
+        expected = multiply_2x2(warp.jacobian(warped.position), warped.jacobian)
+        ratio = multiply_2x2(inverse_2x2(keypoints.jacobian), expected)
+        terms["equivariance_jacobian"] = weights.equivariance_jacobian * jnp.mean(jnp.abs(jnp.eye(2) - ratio))
+    return terms
+
+
+def _adversarial(
+    discriminator: MultiScaleDiscriminator,
+    prediction: Array,
+    frame: Array,
+    keypoints: Keypoints,
+    weights: FOMMLossConfig,
+) -> Metrics:
+    keypoints = jax.lax.stop_gradient(keypoints)
+    # The same forward pass twice, with the gradient open to one side each: XLA computes it once.
+    frozen = _with_frozen_weights(discriminator)
+    for_generator, for_generator_real = frozen(prediction, keypoints), frozen(frame, keypoints)
+    generated = discriminator(jax.lax.stop_gradient(prediction), keypoints)
+    real = discriminator(frame, keypoints)
+
+    terms = {
+        "generator_gan": weights.generator_gan * sum(jnp.mean(jnp.square(1 - s.score)) for s in for_generator),
+        "discriminator_gan": weights.discriminator_gan
+        * sum(jnp.mean(jnp.square(1 - r.score) + jnp.square(g.score)) for r, g in zip(real, generated, strict=True)),
+    }
+    if any(weights.feature_matching):
+        terms["feature_matching"] = _feature_matching(for_generator, for_generator_real, weights.feature_matching)
+    return terms
+
+
+def _feature_matching(
+    generated: tuple[Scores, ...], real: tuple[Scores, ...], weights: tuple[float, ...]
+) -> Float[Array, ""]:
+    total = jnp.zeros(())
+    for a, b in zip(generated, real, strict=True):
+        for weight, x, y in zip(weights, a.features, b.features, strict=True):
+            total += weight * jnp.mean(jnp.abs(x - y))
+    return total
+
+
+def _with_frozen_weights(module: MultiScaleDiscriminator) -> MultiScaleDiscriminator:
+    graphdef, *states = nnx.split(module, nnx.Param, ...)
+    params, rest = map(nnx.to_pure_dict, states)
+    return nnx.merge(graphdef, jax.tree.map(jax.lax.stop_gradient, params), rest)

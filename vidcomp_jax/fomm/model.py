@@ -1,0 +1,282 @@
+"""The First Order Motion Model: detector, dense motion, generator and discriminator wired together.
+
+Frames in; keypoints, or frames rendered from a source frame at other keypoints, out. Siarohin et al., First Order
+Motion Model for Image Animation, NeurIPS 2019.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.dense_motion import DenseMotion, DenseMotionConfig, Motion
+from vidcomp_jax.fomm.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
+from vidcomp_jax.fomm.generator import GeneratorConfig, OcclusionAwareGenerator
+from vidcomp_jax.fomm.keypoints import KeypointDetector, KeypointDetectorConfig, Keypoints
+from vidcomp_jax.nn.geometry import inverse_2x2, multiply_2x2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FOMMConfig:
+    """Sizes of the four networks. The defaults are those of the released 256-pixel models."""
+
+    num_channels: int = 3
+    """Channels of the frames: 1 for gray, 3 for RGB."""
+    num_keypoints: int = 10
+    """Keypoints of a frame."""
+    estimate_jacobian: bool = True
+    """Predict a Jacobian for each keypoint; otherwise motion is of zero order."""
+    estimate_occlusion: bool = True
+    """Predict an occlusion map; otherwise the whole warped source is used."""
+    align_corners: bool = True
+    """Sampling rule of all warps: True as in PyTorch 1.0 and the released checkpoints, False as in later versions."""
+    detector: KeypointDetectorConfig = KeypointDetectorConfig()
+    """Keypoint detector."""
+    dense_motion: DenseMotionConfig = DenseMotionConfig()
+    """Dense-motion network."""
+    generator: GeneratorConfig = GeneratorConfig()
+    """Generator."""
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    """Discriminator; used while training with a GAN weight above 0."""
+
+    def __post_init__(self):
+        for name in ("num_channels", "num_keypoints"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+class EncodedSource(NamedTuple):
+    """A source frame with all that does not depend on the driving keypoints.
+
+    Attributes:
+        frame: in [0, 1].
+        keypoints: its keypoints.
+        small: the frame, shrunk for the dense-motion network.
+        features: the generator's features of it.
+    """
+
+    frame: Float[Array, "*s h w c"]
+    keypoints: Keypoints
+    small: Float[Array, "*s h2 w2 c"]
+    features: Float[Array, "*s h3 w3 d"]
+
+
+class Rendered(NamedTuple):
+    """A rendered frame and how it came about.
+
+    Attributes:
+        prediction: the frame, in [0, 1].
+        deformed_source: the source frame, warped by the deformation alone.
+        occlusion_map: 1 where the warped source was used, 0 where the generator painted anew.
+        masks: share of each candidate motion, background first.
+        deformation: sampling grid from the source, (x, y).
+        sparse_deformed: the shrunk source warped by each candidate motion.
+    """
+
+    prediction: Float[Array, "*b h w c"]
+    deformed_source: Float[Array, "*b h w c"]
+    occlusion_map: Float[Array, "*b h2 w2 1"]
+    masks: Float[Array, "*b h2 w2 m"]
+    deformation: Float[Array, "*b h2 w2 2"]
+    sparse_deformed: Float[Array, "*b m h2 w2 c"]
+
+
+class FirstOrderMotionModel(nnx.Module):
+    """Animates a source frame with the motion of keypoints.
+
+    `detect`, `encode` and `render` run in inference mode, whatever mode the model is in, and are compiled once for
+    each shape. `reconstruct` is the differentiable forward pass that training uses.
+
+    Args:
+        config: sizes.
+        rngs: key of the initial weights, such as `nnx.Rngs(0)`.
+    """
+
+    def __init__(self, config: FOMMConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        channels, keypoints = config.num_channels, config.num_keypoints
+        sizes = {"num_channels": channels, "num_keypoints": keypoints, "rngs": rngs}
+        self.detector = KeypointDetector(config.detector, estimate_jacobian=config.estimate_jacobian, **sizes)
+        self.dense_motion = DenseMotion(
+            config.dense_motion,
+            estimate_occlusion=config.estimate_occlusion,
+            align_corners=config.align_corners,
+            **sizes,
+        )
+        self.generator = OcclusionAwareGenerator(
+            config.generator, num_channels=channels, align_corners=config.align_corners, rngs=rngs
+        )
+        self.discriminator = MultiScaleDiscriminator(config.discriminator, **sizes)
+
+    def detect(self, frames: Float[Array | np.ndarray, "*b h w c"]) -> Keypoints:
+        """Keypoints of frames in [0, 1], with any number of leading axes.
+
+        Raises:
+            InputError: the frames have another number of channels, or are too small.
+        """
+        self._check_frames(frames)
+        graphdef, state = self._inference()
+        return _detect(graphdef, state, frames)
+
+    def encode(self, source: Float[Array | np.ndarray, "*s h w c"], keypoints: Keypoints | None) -> EncodedSource:
+        """Compute once what rendering needs of source frames in [0, 1]; height and width divisible by 4.
+
+        Raises:
+            InputError: wrong number of channels, or a height or width that does not divide.
+        """
+        self._check_frames(source)
+        expected = (*source.shape[:-3], self.config.num_keypoints, 2)
+        if keypoints is None or keypoints.position.shape != expected:
+            found = "none" if keypoints is None else f"of shape {keypoints.position.shape}"
+            raise InputError(f"source keypoints {found} for frames of shape {source.shape}: expected {expected}")
+        graphdef, state = self._inference()
+        return _encode(graphdef, state, source, keypoints)
+
+    def render(
+        self,
+        source: Float[Array | np.ndarray, "*s h w c"] | EncodedSource,
+        source_keypoints: Keypoints | None,
+        driving_keypoints: Keypoints,
+    ) -> Rendered:
+        """Render source frames at driving keypoints.
+
+        The driving keypoints have the leading axes of the source, then any further ones: one source frame
+        [h, w, c] with keypoints [t, k, 2] gives t frames, a batch [b, h, w, c] with [b, t, k, 2] gives b x t.
+        The source is encoded once for all of them.
+
+        Args:
+            source: frames in [0, 1], or what `encode` made of them.
+            source_keypoints: keypoints of the source; ignored for an encoded source.
+            driving_keypoints: keypoints to render at.
+
+        Raises:
+            InputError: wrong number of channels or keypoints, sizes that do not divide, leading axes that differ.
+        """
+        encoded = source if isinstance(source, EncodedSource) else self.encode(source, source_keypoints)
+        leading = encoded.frame.shape[:-3]
+        given = driving_keypoints.position.shape
+        if len(given) < 2 or given[: len(leading)] != leading or given[-2] != self.config.num_keypoints:
+            raise InputError(
+                f"driving keypoints of shape {given} for source frames of shape {encoded.frame.shape}: expected "
+                f"{(*leading, '...', self.config.num_keypoints, 2)}"
+            )
+        graphdef, state = self._inference()
+        return _render(graphdef, state, encoded, driving_keypoints)
+
+    def reconstruct(
+        self, source: Float[Array, "b h w c"], driving: Float[Array, "b h w c"]
+    ) -> tuple[Keypoints, Keypoints, Rendered]:
+        """Keypoints of both frames, and the driving frame rendered from the source: the training forward pass."""
+        source_keypoints, driving_keypoints = self.detector(source), self.detector(driving)
+        motion = self.dense_motion(source, source_keypoints, driving_keypoints)
+        prediction = self.generator(source, motion)
+        return source_keypoints, driving_keypoints, self._rendered(source, motion, prediction)
+
+    def _rendered(self, frames: Array, motion: Motion, prediction: Array) -> Rendered:
+        deformed = self.generator.deform(frames, motion)
+        return Rendered(
+            prediction, deformed, motion.occlusion_map, motion.masks, motion.deformation, motion.sparse_deformed
+        )
+
+    def _inference(self):
+        return nnx.split(nnx.view(self, use_running_average=True))
+
+    def _check_frames(self, frames: Array | np.ndarray) -> None:
+        if frames.ndim < 3 or frames.shape[-1] != self.config.num_channels:
+            raise InputError(
+                f"frames of shape {frames.shape}: the model takes {self.config.num_channels} channels on the last axis"
+            )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _detect(graphdef, state, frames: Array) -> Keypoints:
+    leading = frames.shape[:-3]
+    keypoints = nnx.merge(graphdef, state).detector(frames.reshape(-1, *frames.shape[-3:]))
+    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), keypoints)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(graphdef, state, source: Array, keypoints: Keypoints) -> EncodedSource:
+    model = nnx.merge(graphdef, state)
+    leading, frames = source.shape[:-3], source.reshape(-1, *source.shape[-3:])
+    small, features = model.dense_motion.down(frames), model.generator.encode(frames)
+    small, features = (x.reshape(*leading, *x.shape[1:]) for x in (small, features))
+    return EncodedSource(source, keypoints, small, features)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _render(graphdef, state, encoded: EncodedSource, driving: Keypoints) -> Rendered:
+    model = nnx.merge(graphdef, state)
+    leading = driving.position.shape[:-2]
+    num_sources = math.prod(encoded.frame.shape[:-3])
+    frames, small, features = (
+        x.reshape(num_sources, *x.shape[-3:]) for x in (encoded.frame, encoded.small, encoded.features)
+    )
+    driving = Keypoints(*(x.reshape(math.prod(leading), *x.shape[len(leading) :]) for x in driving))
+    times = driving.position.shape[0] // num_sources
+    source = Keypoints(
+        *(
+            jnp.repeat(x.reshape(num_sources, *y.shape[1:]), times, axis=0)
+            for x, y in zip(encoded.keypoints, driving, strict=True)
+        )
+    )
+    motion = model.dense_motion.from_small(small, source, driving)
+    rendered = model._rendered(frames, motion, model.generator.decode(features, motion))
+    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), rendered)
+
+
+def transfer_motion(
+    source: Keypoints,
+    driving: Keypoints,
+    driving_initial: Keypoints,
+    *,
+    relative: bool = True,
+    relative_jacobian: bool = True,
+    scale: float | Float[Array, "*#b"] = 1.0,
+) -> Keypoints:
+    """Keypoints that move the source as the driving keypoints move away from their initial ones.
+
+    Section 3.3 of the paper: positions by difference, Jacobians by ratio.
+
+    Args:
+        source: keypoints of the source frame.
+        driving: keypoints of driving frames; their leading axes broadcast against the others.
+        driving_initial: keypoints of the driving frame that resembles the source in pose, usually the first.
+        relative: False gives the driving keypoints as they are.
+        relative_jacobian: with `relative`, whether Jacobians are transferred by ratio or kept as they are.
+        scale: multiplies the change of position; `movement_scale` gives a fitting one.
+    """
+    if not relative:
+        return driving
+    scale = jnp.asarray(scale)[..., None, None]
+    position = source.position + scale * (driving.position - driving_initial.position)
+    if not relative_jacobian:
+        return Keypoints(position, driving.jacobian)
+    change = multiply_2x2(driving.jacobian, inverse_2x2(driving_initial.jacobian))
+    return Keypoints(position, multiply_2x2(change, source.jacobian))
+
+
+def movement_scale(source: Keypoints, driving_initial: Keypoints) -> float:
+    """How much larger the source figure is than the driving one: the root of their convex hulls' areas' ratio.
+
+    Takes the keypoints of one frame each, [k, 2], on the host. Raises InputError when the driving keypoints, or
+    the source's, span no area.
+    """
+    from scipy.spatial import ConvexHull, QhullError
+
+    areas = []
+    for name, keypoints in (("source", source), ("driving", driving_initial)):
+        try:
+            areas.append(ConvexHull(np.asarray(keypoints.position)).volume)
+        except QhullError:
+            raise InputError(
+                f"the {name} keypoints span no area, so movement cannot be scaled to them; leave the scaling out"
+            ) from None
+    return math.sqrt(areas[0] / areas[1])

@@ -1,0 +1,151 @@
+"""Reconstruction objectives: two batches of frames in, a scalar out.
+
+With VGG19 weights, the multi-scale perceptual loss (Johnson et al., 2016) as released with the First Order Motion
+Model; without them, a multi-scale L1 and gradient difference loss (Mathieu et al., 2016, equation 6).
+"""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.nn.layers import conv, freeze, image_pyramid
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Channels of the convolutions in torchvision's `features`; "M" is a 2x2 maximum.
+_VGG19 = [64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512, "M"]
+_TAPS = (0, 5, 10, 19, 28)
+
+
+class VGG19(nnx.Module):
+    """The convolutions of VGG19 (Simonyan and Zisserman, 2015), in torchvision's numbering.
+
+    Args:
+        rngs: key of the initial weights, which are worthless: load trained ones.
+    """
+
+    def __init__(self, *, rngs: nnx.Rngs):
+        self.features = nnx.Dict()
+        position, channels = 0, 3
+        for item in _VGG19:
+            if item == "M":
+                position += 1
+                continue
+            self.features[str(position)] = conv(channels, item, 3, padding=1, rngs=rngs)
+            position, channels = position + 2, item
+
+    def __call__(self, frames: Float[Array, "b h w c"]) -> list[Float[Array, "b _ _ _"]]:
+        """Features after relu1_1, relu2_1, relu3_1, relu4_1, relu5_1 of frames in [0, 1], gray or RGB."""
+        x = jnp.broadcast_to(frames, (*frames.shape[:3], 3))
+        x = (x - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
+        position, outputs = 0, []
+        for item in _VGG19:
+            if item == "M":
+                x = nnx.max_pool(x, (2, 2), (2, 2))
+                position += 1
+                continue
+            x = nnx.relu(self.features[str(position)](x))
+            if position in _TAPS:
+                outputs.append(x)
+                if len(outputs) == len(_TAPS):
+                    break
+            position += 2
+        return outputs
+
+
+def perceptual_loss(
+    vgg: VGG19,
+    prediction: Float[Array, "b h w c"],
+    target: Float[Array, "b h w c"],
+    *,
+    scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125),
+    weights: Sequence[float] = (10.0, 10.0, 10.0, 10.0, 10.0),
+) -> Float[Array, ""]:
+    """Weighted mean absolute difference of VGG19 features, summed over scales and layers.
+
+    Frames must be at least 16 pixels at the smallest scale. No gradient flows into the target.
+    """
+    smallest = min(prediction.shape[1:3]) * min(scales)
+    if smallest < 16:
+        raise InputError(
+            f"the perceptual loss at scale {min(scales):g} sees frames of {smallest:g} pixels, VGG19 needs 16; "
+            "leave that scale out with --loss.scales"
+        )
+    total = jnp.zeros(())
+    for x, y in zip(image_pyramid(prediction, scales), image_pyramid(target, scales), strict=True):
+        for weight, a, b in zip(weights, vgg(x), vgg(y), strict=True):
+            total += weight * jnp.mean(jnp.abs(a - jax.lax.stop_gradient(b)))
+    return total
+
+
+def pyramid_loss(
+    prediction: Float[Array, "b h w c"],
+    target: Float[Array, "b h w c"],
+    *,
+    scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125),
+) -> Float[Array, ""]:
+    """Mean absolute difference plus gradient difference, averaged over scales."""
+    total = jnp.zeros(())
+    for x, y in zip(image_pyramid(prediction, scales), image_pyramid(target, scales), strict=True):
+        total += jnp.mean(jnp.abs(x - y))
+        for axis in (1, 2):
+            total += jnp.mean(jnp.abs(jnp.abs(jnp.diff(x, axis=axis)) - jnp.abs(jnp.diff(y, axis=axis))))
+    return total / len(scales)
+
+
+def save_vgg19(path: Path | str, vgg: VGG19) -> None:
+    """Write the weights to one file, NumPy's `.npz` whatever its name."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **{key: np.asarray(leaf[...]) for key, leaf in _vgg19_leaves(vgg)})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_vgg19(path: Path | str) -> VGG19:
+    """VGG19 with the weights of a file that `save_vgg19` wrote, frozen.
+
+    Raises:
+        InputError: the file is missing, is something else, or lacks weights.
+    """
+    vgg = nnx.eval_shape(lambda: VGG19(rngs=nnx.Rngs(0)))
+    not_converted = InputError(
+        f"{path}: no converted VGG19 weights; make them with `python -m converters.convert_vgg19 vgg19.pth "
+        "--output=FILE`"
+    )
+    try:
+        file = np.load(path)
+        stored = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; converted VGG19 weights were expected") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise not_converted from None
+    if "features.0.kernel" not in stored:
+        raise not_converted
+    for key, leaf in _vgg19_leaves(vgg):
+        if key not in stored or stored[key].shape != leaf.shape:
+            found = stored[key].shape if key in stored else "nothing"
+            raise InputError(f"{path}: {key} is {found}, expected an array of shape {leaf.shape}")
+        leaf.set_value(jnp.asarray(stored[key]))
+    freeze(vgg)
+    return vgg
+
+
+def _vgg19_leaves(vgg: VGG19) -> Iterator[tuple[str, nnx.Variable]]:
+    for position in vgg.features:
+        layer = vgg.features[position]
+        yield f"features.{position}.kernel", layer.kernel
+        yield f"features.{position}.bias", layer.bias

@@ -1,0 +1,99 @@
+"""Reconstruction of clips from their first frame: clips in, predicted frames, their error and a panel out.
+
+The evaluation of the First Order Motion Model (Siarohin et al., NeurIPS 2019, section 4): every frame of a held-out
+clip is rendered from the clip's first frame and its own keypoints.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
+from vidcomp_jax.media.panels import draw_keypoints, panel
+
+TITLES = ("source", "driving", "source keypoints", "driving keypoints", "deformed source", "occlusion", "prediction")
+
+
+class Reconstruction(NamedTuple):
+    """One reconstructed clip.
+
+    Attributes:
+        truth: the clip's frames, in [0, 1].
+        keypoints: detected in them.
+        rendered: the same frames, rendered from the first.
+    """
+
+    truth: Float[np.ndarray, "t h w c"]
+    keypoints: Keypoints
+    rendered: Rendered
+
+    @property
+    def l1(self) -> float:
+        """Mean absolute error of the frames, in [0, 1]."""
+        return float(np.abs(self.rendered.prediction - self.truth).mean())
+
+
+def reconstruct(model: FirstOrderMotionModel, frames: Float[np.ndarray, "t h w c"], chunk: int = 16) -> Reconstruction:
+    """Render all frames of a clip, in [0, 1], from its first one.
+
+    Args:
+        model: trained.
+        frames: the clip.
+        chunk: frames on the device at a time. Clips are padded to a multiple of it, so that clips of all lengths
+            share one compiled program.
+    """
+    source = frames[0]
+    keypoints = model.detect(source)
+    encoded = model.encode(source, keypoints)
+    parts = []
+    for start in range(0, len(frames), chunk):
+        share = frames[start : start + chunk]
+        padded = np.concatenate([share, np.repeat(share[-1:], chunk - len(share), axis=0)])
+        found = model.detect(padded)
+        rendered = model.render(encoded, None, found)
+        parts.append(jax.tree.map(np.asarray, (found, rendered)))
+    found, rendered = jax.tree.map(lambda *xs: np.concatenate(xs)[: len(frames)], *parts)
+    return Reconstruction(frames, found, rendered)
+
+
+def reconstructions(
+    model: FirstOrderMotionModel, clips: Clips, max_clips: int | None = None, max_frames: int | None = None
+) -> Iterator[Reconstruction]:
+    """Reconstruct clips one after another, the first `max_frames` frames of each.
+
+    With `max_clips` as many are taken, spread over the data set: neighbours often show the same person.
+    """
+    count = len(clips.names)
+    for clip in np.linspace(0, count - 1, min(max_clips or count, count)).round().astype(int):
+        length = int(clips.lengths[clip])
+        frames = clips.frames(clip, np.arange(length if max_frames is None else min(length, max_frames)))
+        yield reconstruct(model, frames.astype(np.float32) / 255)
+
+
+def reconstruction_error(
+    model: FirstOrderMotionModel, clips: Clips, max_clips: int = 64, max_frames: int = 32
+) -> float:
+    """Mean L1 over clips, their frames in [0, 1] rendered from the first one; see `reconstructions`."""
+    return float(np.mean([found.l1 for found in reconstructions(model, clips, max_clips, max_frames)]))
+
+
+def reconstruction_panel(
+    model: FirstOrderMotionModel, clips: Clips, num_rows: int = 6
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A picture of reconstructions spread over the data set, one a row: the last frame of a clip from its first."""
+    rows = []
+    count = len(clips.names)
+    for clip in np.unique(np.linspace(0, count - 1, min(num_rows, count)).round().astype(int)):
+        frames = clips.frames(clip, [0, min(int(clips.lengths[clip]), 16) - 1]).astype(np.float32) / 255
+        found = reconstruct(model, frames, chunk=2)
+        rendered = jax.tree.map(lambda x: x[1], found.rendered)
+        drawn = [
+            draw_keypoints(frame, position) for frame, position in zip(frames, found.keypoints.position, strict=True)
+        ]
+        rows.append([*frames, *drawn, rendered.deformed_source, rendered.occlusion_map, rendered.prediction])
+    return panel(rows, TITLES)

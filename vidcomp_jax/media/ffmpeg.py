@@ -1,0 +1,143 @@
+"""Runs imageio's ffmpeg: what is in a video file, and its frames as they are decoded.
+
+Everything ffmpeg prints stays here; what it means for the user becomes one `InputError`.
+"""
+
+import contextlib
+import functools
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.media.images import check_file
+
+
+class Header(NamedTuple):
+    """What ffmpeg prints about a video before it decodes anything."""
+
+    text: str
+    streams: str
+    width: int
+    height: int
+    fps: float
+
+    @classmethod
+    def read(cls, path: Path, *output: str) -> "Header":
+        """Run ffmpeg on `path` with the arguments `output` and keep what it prints."""
+        check_file(path)
+        text = run("-i", f"file:{path}", *output).stderr
+        streams = re.split(r"^(?:Output #0|Stream mapping)", text, maxsplit=1, flags=re.MULTILINE)[0]
+        video = re.search(r"Stream #.*Video: (?!.*attached pic).*?, (\d+)x(\d+).*", streams)
+        if video is None:
+            raise InputError(f"{path}: not a video that ffmpeg can read ({last_line(streams)})")
+        width, height = int(video[1]), int(video[2])
+        rate = re.search(r"([\d.]+)(k?) fps", video[0]) or re.search(r"([\d.]+)(k?) tbr", video[0])
+        turned = re.search(r"rotation of (-?[\d.]+)", streams)
+        if turned and round(abs(float(turned[1]))) % 180 == 90:
+            width, height = height, width
+        fps = _exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else 25.0
+        return cls(text, streams, width, height, fps)
+
+
+def _exact_rate(shown: float) -> float:
+    """Undo ffmpeg's rounding to two digits of rates such as 30000/1001."""
+    whole = round(shown)
+    ntsc = whole * 1000 / 1001
+    return ntsc if shown != whole and abs(ntsc - shown) < 0.006 else shown
+
+
+class Decoder:
+    """Iterates over the frames that ffmpeg sends."""
+
+    def __init__(self, path: Path, header: Header, num_channels: int, process: subprocess.Popen, log: IO[bytes]):
+        self._path, self._header, self._process, self._log = path, header, process, log
+        self._shape = (header.height, header.width, num_channels)
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+        size = int(np.prod(self._shape))
+        while len(data := self._process.stdout.read(size)) == size:
+            yield np.frombuffer(data, np.uint8).reshape(self._shape)
+
+    def check_complete(self, decoded: int):
+        """Raise if fewer frames came than the file's header announces."""
+        self._process.wait()
+        self._log.seek(0)
+        log = self._log.read().decode(errors="replace")
+        if not decoded:
+            raise InputError(f"{self._path}: not one frame can be decoded ({last_line(log)})")
+        announced = _announced_frames(self._path, self._header, log)
+        if decoded < announced:
+            raise InputError(
+                f"{self._path}: the file is cut off or damaged: its header announces {announced} frames, "
+                f"{decoded} can be decoded"
+            )
+
+
+@contextlib.contextmanager
+def decoder(path: Path, num_channels: int, *options: str) -> Iterator[Decoder]:
+    """A running ffmpeg that decodes `path`; ended when the block is left."""
+    header = Header.read(path)
+    pixel_format = "gray" if num_channels == 1 else "rgb24"
+    output = ["-map", "0:V:0", *options, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", pixel_format, "-"]
+    command = [executable(), "-v", "error", "-nostdin", "-i", f"file:{path}", *output]
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
+        try:
+            yield Decoder(path, header, num_channels, process, log)
+        finally:
+            process.kill()
+
+
+def _announced_frames(path: Path, header: Header, log: str) -> int:
+    """Least number of frames that a whole file with this header decodes to; 0 if nothing can be said.
+
+    An AVI states its frames and its length. One of full length may decode to a few less, because packed B-frames
+    leave empty ones behind. Other files are held to their duration if ffmpeg complained about missing data.
+    """
+    with path.open("rb") as file:
+        start = file.read(52)
+    if start[:4] == b"RIFF" and start[8:12] == b"AVI " and start[24:28] == b"avih":
+        length, frames = (int.from_bytes(start[i : i + 4], "little") for i in (4, 48))
+        return frames if path.stat().st_size < length + 8 else int(frames * 0.9)
+    duration = re.search(r"Duration: (\d+):(\d+):([\d.]+)", header.streams)
+    if duration and re.search(r"partial file|truncat|ended prematurely|corrupt input packet", log):
+        hours, minutes, seconds = map(float, duration.groups())
+        return round((hours * 3600 + minutes * 60 + seconds) * header.fps)
+    return 0
+
+
+def audio_codec(path: Path) -> str:
+    """Name of the sound's codec, or nothing."""
+    found = re.search(r"Stream #.*Audio: (\w+)", run("-i", f"file:{path}").stderr)
+    return found[1] if found else ""
+
+
+@functools.cache
+def executable() -> str:
+    """The ffmpeg that imageio brings along."""
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    """Run ffmpeg to its end; what it prints is in `stderr`."""
+    return subprocess.run(
+        [executable(), "-hide_banner", "-nostdin", *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def last_line(log: str) -> str:
+    """The last thing ffmpeg said, without the address of who said it."""
+    lines = [line for line in log.splitlines() if line.strip() and "At least one output file" not in line]
+    return re.sub(r"^(\[[^]]*\]\s*)+", "", lines[-1]).strip() if lines else "no message"

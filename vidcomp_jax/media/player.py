@@ -1,0 +1,112 @@
+"""A web page that plays clips side by side: frames and keypoints in, one HTML file without any other file out.
+
+All players of the page run in step, with play, pause, single steps, a slider and a choice of speeds. Each clip's
+frames travel in one picture, from which the page cuts them.
+"""
+
+import base64
+import html
+import io
+import json
+import math
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.media.panels import keypoint_colors, to_rgb, to_uint8
+
+_LOSSLESS_PIXELS = 2**18
+
+
+class Player(NamedTuple):
+    """One clip, or one still image.
+
+    Attributes:
+        title: stands above it.
+        frames: in [0, 1]; a still image is a clip of one frame.
+        keypoints: drawn on the frames on request; None for none.
+    """
+
+    title: str
+    frames: Float[np.ndarray, "t h w c"]
+    keypoints: Keypoints | None = None
+
+
+class Row(NamedTuple):
+    """Players side by side.
+
+    Attributes:
+        name: stands above the row.
+        players: from left to right.
+    """
+
+    name: str
+    players: Sequence[Player]
+
+
+def write_page(path: Path, rows: Sequence[Row], *, title: str, fps: float) -> None:
+    """Write the page; it appears under its name when it is complete.
+
+    Args:
+        path: of the HTML file.
+        rows: what to play.
+        title: of the page.
+        fps: frames a second at normal speed.
+    """
+    body, clips = [], []
+    for row in rows:
+        body.append(f"<h2>{html.escape(row.name)}</h2><div class=row>")
+        for player in row.players:
+            body.append(f"<figure><figcaption>{html.escape(player.title)}</figcaption><canvas></canvas></figure>")
+            clips.append(_clip(player))
+        body.append("</div>")
+    most = max((len(player.frames) for row in rows for player in row.players), default=1)
+    template = resources.files("vidcomp_jax.media").joinpath("player.html").read_text()
+    fields = {
+        "TITLE": html.escape(title),
+        "BODY": "\n".join(body),
+        "LAST": str(most - 1),
+        "DATA": json.dumps({"fps": fps, "frames": most, "clips": clips}).replace("</", "<\\/"),
+    }
+    for name, value in fields.items():
+        template = template.replace(f"<!--{name}-->", value)
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_text(template, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _clip(player: Player) -> dict:
+    """What the page needs to know of a clip."""
+    count, height, width, _ = player.frames.shape
+    columns = math.ceil(math.sqrt(count))
+    sheet = np.zeros((-(-count // columns) * height, columns * width, 3), np.uint8)
+    for i, frame in enumerate(player.frames):
+        y, x = i // columns * height, i % columns * width
+        sheet[y : y + height, x : x + width] = to_uint8(to_rgb(frame))
+    clip = {"width": width, "height": height, "columns": columns, "count": count, "image": _data_url(sheet)}
+    if player.keypoints is not None:
+        position = np.asarray(player.keypoints.position, np.float64)
+        colors = np.round(keypoint_colors(position.shape[1]) * 255).astype(int)
+        clip |= {"points": position.round(3).tolist(), "colors": colors.tolist()}
+    return clip
+
+
+def _data_url(image: np.ndarray) -> str:
+    """Small pictures exactly, large ones as JPEG of high quality."""
+    buffer = io.BytesIO()
+    lossless = image.shape[0] * image.shape[1] <= _LOSSLESS_PIXELS
+    options = {"format": "PNG"} if lossless else {"format": "JPEG", "quality": 92, "subsampling": 0}
+    Image.fromarray(image).save(buffer, **options)
+    kind = "png" if lossless else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,218 @@
+"""Video files to and from uint8 frames, through imageio's ffmpeg (`ffmpeg.py`); still images too (`images.py`).
+
+Frames are [t, h, w, c] with one channel (gray) or three (RGB). Every stored frame comes out once, at its own size and
+rate, whatever its time stamps say; what is written has exactly the size, number and rate of frames that went in.
+Whatever ffmpeg or Pillow has to say about a bad file becomes one `InputError`.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.media.ffmpeg import Header, audio_codec, decoder, executable, last_line, run
+from vidcomp_jax.media.images import as_bytes, check_file, read_image, resize, temporary_name, write_image
+
+__all__ = [
+    "VIDEO_SUFFIXES", "VideoInfo", "VideoWriter", "iterate_frames", "probe", "read_frames", "read_image", "resize",
+    "write_image",
+]  # fmt: skip
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".gif", ".mkv", ".webm")
+"""Endings of the video files that folders are searched for."""
+
+Video = UInt8[np.ndarray, "t h w c"]
+
+_MAX_GIF_RATE = 50.0
+_MP4_AUDIO = ("aac", "mp3", "ac3", "alac", "opus")
+
+
+class VideoInfo(NamedTuple):
+    """What a video file holds.
+
+    Attributes:
+        width, height: of the frames as they are shown, in pixels.
+        num_frames: number of stored frames.
+        fps: frames a second.
+        has_audio: whether there is sound.
+    """
+
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    has_audio: bool
+
+
+def probe(path: Path) -> VideoInfo:
+    """Size, rate, sound and number of frames of a video, without decoding it.
+
+    Raises:
+        InputError: the file is missing, is no video, or has no frames.
+    """
+    header = Header.read(path, "-map", "0:V:0", "-c", "copy", "-f", "null", "-")
+    counts = re.findall(r"frame=\s*(\d+)", header.text)
+    if not counts or counts[-1] == "0":
+        raise InputError(f"{path}: a video without frames")
+    return VideoInfo(header.width, header.height, int(counts[-1]), header.fps, "Audio:" in header.streams)
+
+
+def read_frames(path: Path, *, num_channels: int = 3, indices: Iterable[int] | None = None) -> Video:
+    """All frames of a video, or those with the 0-based numbers `indices`, in the order asked for.
+
+    Raises:
+        InputError: as `iterate_frames`, or the video has fewer frames than `indices` ask for.
+    """
+    if indices is None:
+        return np.concatenate(list(iterate_frames(path, num_channels=num_channels)))
+    wanted, places = np.unique(np.asarray(list(indices), np.int64), return_inverse=True)
+    runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
+    select = "+".join(rf"between(n\,{run[0]}\,{run[-1]})" for run in runs)
+    with decoder(path, num_channels, "-vf", f"select={select}", "-frames:v", str(len(wanted))) as stream:
+        frames = list(stream)
+    if len(frames) < len(wanted):
+        raise InputError(f"{path}: frame {wanted[-1]} (counted from 0) was asked for; the video is shorter or damaged")
+    return np.stack(frames)[places]
+
+
+def iterate_frames(path: Path, *, num_channels: int = 3, chunk: int = 32) -> Iterator[Video]:
+    """The frames of a video in order, up to `chunk` at a time; memory does not grow with the video's length.
+
+    Raises:
+        InputError: the file is missing, a folder, no video, cannot be decoded, has no frames, or ends before all the
+            frames that its header announces (then at the end, after the frames that are there).
+    """
+    total, part = 0, []
+    with decoder(path, num_channels) as stream:
+        for frame in stream:
+            part.append(frame)
+            total += 1
+            if len(part) == chunk:
+                yield np.stack(part)
+                part = []
+        stream.check_complete(total)
+    if part:
+        yield np.stack(part)
+
+
+class VideoWriter:
+    """Writes frames to an MP4 (H.264) or GIF file as they come; a context manager.
+
+    The file appears under its name when the block ends without an error, and not at all otherwise. Frames are never
+    resized: odd sizes are stored without colour subsampling. GIFs of gray frames are exact.
+
+    Args:
+        path: ends in .mp4 or .gif; its folder must exist.
+        fps: frames a second; at most 50 for a GIF, which players do not show faster.
+        lossless: MP4 only: keep every pixel as it is (few browsers play such files).
+        audio_from: MP4 only: a file whose sound, if it has any, is put under the video.
+
+    Raises:
+        InputError: another ending, a missing folder, a rate or option the format cannot have, or no frames written.
+        OSError: ffmpeg could not write, for instance because the disk is full.
+    """
+
+    def __init__(self, path: Path, *, fps: float, lossless: bool = False, audio_from: Path | None = None):
+        self._path, self._fps, self._lossless, self._audio_from = path, fps, lossless, audio_from
+        self._gif = path.suffix.lower() == ".gif"
+        if path.suffix.lower() not in (".mp4", ".gif"):
+            raise InputError(f"{path}: videos are written as .mp4 or .gif, not {path.suffix or 'without an ending'}")
+        if self._gif and (lossless or audio_from is not None):
+            raise InputError(f"{path}: a GIF has no sound and no lossless option; write an .mp4")
+        if not 0 < fps <= (_MAX_GIF_RATE if self._gif else 1000):
+            raise InputError(f"{path}: {fps} frames a second; a GIF takes up to {_MAX_GIF_RATE:g}, an MP4 up to 1000")
+        self._temporary = temporary_name(path)
+        if audio_from is not None:
+            check_file(audio_from)
+        self._process: subprocess.Popen | None = None
+        self._shape: tuple[int, ...] = ()
+        self._open = contextlib.ExitStack()
+        self._count = 0
+
+    def write(self, frames: Video | Float[np.ndarray, "t h w c"]):
+        """Append frames: uint8, or float in [0, 1]; all of one shape."""
+        pixels = as_bytes(frames)
+        if self._process is None:
+            self._start(pixels.shape[1:])
+        if pixels.shape[1:] != self._shape:
+            raise ValueError(f"frames of shape {pixels.shape[1:]} written after frames of shape {self._shape}")
+        self._count += len(pixels)
+        try:
+            self._process.stdin.write(np.ascontiguousarray(pixels).data)
+        except BrokenPipeError:
+            raise self._failure() from None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            self._open.close()
+            for path in (self._temporary, self._with_sound()):
+                path.unlink(missing_ok=True)
+
+    def _start(self, shape: tuple[int, ...]):
+        height, width, channels = self._shape = shape
+        pixel_format = "gray" if channels == 1 else "rgb24"
+        source = ["-f", "rawvideo", "-pix_fmt", pixel_format, "-s", f"{width}x{height}", "-r", f"{self._fps:.10g}"]
+        self._log = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed in __exit__)
+        command = [executable(), "-v", "error", "-y", *source, "-i", "pipe:0", *self._encoder(height, width, channels)]
+        self._process = subprocess.Popen([*command, f"file:{self._temporary}"], stdin=subprocess.PIPE, stderr=self._log)
+
+    def _encoder(self, height: int, width: int, channels: int) -> list[str]:
+        if self._gif and channels == 1:
+            return ["-pix_fmt", "gray", "-f", "gif"]
+        if self._gif:  # a palette of its own for every frame, which also keeps memory constant
+            palette = "split[a][b];[a]palettegen=stats_mode=single:reserve_transparent=0[p];[b][p]paletteuse=new=1"
+            return ["-filter_complex", palette, "-f", "gif"]
+        if self._lossless:
+            coding = ["-c:v", "libx264rgb", "-crf", "0", "-pix_fmt", "rgb24"]
+        else:
+            subsampled = height % 2 == width % 2 == 0
+            coding = ["-c:v", "libx264", "-crf", "17", "-pix_fmt", "yuv420p" if subsampled else "yuv444p"]
+        return [*coding, "-movflags", "+faststart", "-f", "mp4"]
+
+    def _finish(self):
+        if self._process is None:
+            raise InputError(f"{self._path}: no frames to write")
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            raise self._failure() from None
+        if self._process.wait():
+            raise self._failure()
+        if self._audio_from is not None and (codec := audio_codec(self._audio_from)):
+            self._add_sound(codec)
+        os.replace(self._temporary, self._path)
+
+    def _add_sound(self, codec: str):
+        """Put the sound under the video up to the end of the last frame; the video stays as it is."""
+        inputs = ["-i", f"file:{self._temporary}", "-i", f"file:{self._audio_from}", "-map", "0:v", "-map", "1:a:0"]
+        coding = ["-c:v", "copy", "-c:a", "copy" if codec in _MP4_AUDIO else "aac", "-movflags", "+faststart"]
+        output = ["-t", f"{self._count / self._fps:.6f}", "-f", "mp4", f"file:{self._with_sound()}"]
+        done = run("-v", "error", "-y", *inputs, *coding, *output)
+        if done.returncode:
+            raise OSError(f"{self._path}: adding the sound of {self._audio_from} failed: {last_line(done.stderr)}")
+        os.replace(self._with_sound(), self._temporary)
+
+    def _with_sound(self) -> Path:
+        return self._temporary.with_suffix(".sound")
+
+    def _failure(self) -> OSError:
+        self._process.wait()
+        self._log.seek(0)
+        return OSError(f"{self._path}: writing failed: {last_line(self._log.read().decode(errors='replace'))}")

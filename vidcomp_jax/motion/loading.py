@@ -1,0 +1,111 @@
+"""Folders of trained motion models: the work folder of a training run in, a motion model out."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from flax import nnx
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.loading import fingerprint
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.motion import MotionModel
+from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
+from vidcomp_jax.motion.linear import LinearMotion
+from vidcomp_jax.motion.motion_file import MotionClips
+from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
+from vidcomp_jax.storage.checkpoint import load_weights
+from vidcomp_jax.storage.config import CONFIG_FILE, load_config
+
+Method = Literal["linear", "wgan", "autoregressive"]
+"""Ways to fill in keypoints."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedOn:
+    """What a motion model was trained on; the entry `trained_on` of its `config.json`."""
+
+    method: Literal["wgan", "autoregressive"] = "wgan"
+    """Kind of model."""
+    fingerprint: str = ""
+    """Of the keypoint model."""
+    num_keypoints: int = 0
+    """Keypoints of a frame."""
+
+    def check(self, clips: MotionClips, path: Path) -> None:
+        """Raise an `InputError` unless the motion file `path` has keypoints of the same model."""
+        if clips.num_keypoints != self.num_keypoints:
+            raise InputError(f"{path}: {clips.num_keypoints} keypoints a frame; {self.num_keypoints} were expected")
+        check_fingerprint(clips.fingerprint, self.fingerprint, str(path))
+
+
+def check_fingerprint(found: str, expected: str, what: str) -> None:
+    """Raise an `InputError` if keypoints come from another keypoint model than they are used with."""
+    if not found:
+        raise InputError(f"{what}: its keypoint model is not known; convert it again with --motion or --fomm")
+    if found != expected:
+        raise InputError(
+            f"{what}: its keypoints come from the model with fingerprint {found}, not from {expected}; "
+            "extract the motion with the same --fomm and train on that"
+        )
+
+
+def load_motion_model(
+    directory: Path | str, which: Literal["latest", "best"] = "latest"
+) -> tuple[MotionGAN | AutoregressiveMotion, TrainedOn]:
+    """The motion model of a training run, and what it was trained on.
+
+    Args:
+        directory: what `experiments.train_motion_gan` or `experiments.train_autoregressive` wrote.
+        which: the latest checkpoint, or the one with the smallest error on validation motion.
+
+    Raises:
+        InputError: the folder, its config or its weights are missing, damaged, or do not fit each other.
+    """
+    path = Path(directory) / CONFIG_FILE
+    trained_on = load_config(path, TrainedOn, part="trained_on")
+    kind, config_type = {
+        "wgan": (MotionGAN, WGANConfig),
+        "autoregressive": (AutoregressiveMotion, AutoregressiveConfig),
+    }[trained_on.method]
+    config = load_config(path, config_type, part=trained_on.method)
+    motion = nnx.eval_shape(lambda: kind(config, trained_on.num_keypoints, rngs=nnx.Rngs(0)))
+    load_weights(motion, Path(directory), which=which)
+    return motion, trained_on
+
+
+def open_motions(
+    methods: Sequence[Method],
+    directories: Sequence[Path],
+    model: FirstOrderMotionModel,
+    *,
+    which: Literal["latest", "best"] = "latest",
+) -> dict[str, MotionModel]:
+    """The motion model of each method.
+
+    Args:
+        methods: asked for.
+        directories: training runs of the learned ones.
+        model: the keypoint model they must have been trained on.
+        which: see `load_motion_model`.
+
+    Raises:
+        InputError: no run of a method, a run that cannot be read, or one for another keypoint model.
+    """
+    learned = {}
+    for directory in directories:
+        motion, trained_on = load_motion_model(directory, which)
+        expected = model.config.num_keypoints
+        if trained_on.num_keypoints != expected:
+            raise InputError(
+                f"{directory}: trained on {trained_on.num_keypoints} keypoints a frame; "
+                f"the keypoint model has {expected}"
+            )
+        check_fingerprint(trained_on.fingerprint, fingerprint(model), str(directory))
+        learned[trained_on.method] = motion
+    for method in methods:
+        if method != "linear" and method not in learned:
+            given = ", ".join(learned) or "none"
+            raise InputError(f"method {method} needs --motion-model=RUN, a run that trained one; given: {given}")
+    return {method: LinearMotion() if method == "linear" else learned[method] for method in methods}

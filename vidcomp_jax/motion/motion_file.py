@@ -1,0 +1,236 @@
+"""Keypoints of whole clips: clips and a keypoint model in, a `.npz` file and training windows out."""
+
+import dataclasses
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.fomm.loading import fingerprint
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
+
+_PREVIEW_CLIPS, _PREVIEW_FRAMES = 4, 64
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MotionClips:
+    """Keypoints of every frame of every clip of one split, clips laid end to end.
+
+    Attributes:
+        names: one a clip.
+        lengths: frames of every clip.
+        keypoints: positions [frames, k, 2] and Jacobians [frames, k, 2, 2].
+        fps: frames a second.
+        fingerprint: of the keypoint model (`vidcomp_jax.fomm.loading.fingerprint`).
+        split: the split they come from.
+        preview: frames of a few clips, to render samples with during training.
+        preview_clips: which clips they are.
+    """
+
+    names: tuple[str, ...]
+    lengths: Int[np.ndarray, " n"]
+    keypoints: Keypoints
+    fps: float
+    fingerprint: str
+    split: str
+    preview: tuple[UInt8[np.ndarray, "_t h w c"], ...] = ()
+    preview_clips: tuple[int, ...] = ()
+
+    @property
+    def num_keypoints(self) -> int:
+        """Keypoints of a frame."""
+        return self.keypoints.position.shape[-2]
+
+    @property
+    def starts(self) -> Int[np.ndarray, " n"]:
+        """Where each clip begins."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def window_starts(self, num_frames: int) -> Int[np.ndarray, " s"]:
+        """First frame of every window of `num_frames` frames within one clip.
+
+        Raises:
+            InputError: no clip is that long.
+        """
+        counts = np.maximum(self.lengths - num_frames + 1, 0)
+        if num_frames < 2 or not counts.sum():
+            raise InputError(
+                f"num_frames is {num_frames}; windows need at least 2 frames, and the longest of "
+                f"{len(self.lengths)} clips has {self.lengths.max(initial=0)}"
+            )
+        return np.concatenate([start + np.arange(count) for start, count in zip(self.starts, counts, strict=True)])
+
+    def too_short(self, num_frames: int) -> int:
+        """Number of clips that hold no window of `num_frames` frames."""
+        return int((self.lengths < num_frames).sum())
+
+    def spread_clips(self, num_frames: int, most: int) -> Int[np.ndarray, " n"]:
+        """Up to `most` clips of at least `num_frames` frames, spread over all of them."""
+        usable = np.flatnonzero(self.lengths >= num_frames)
+        return usable[spread(len(usable), most)]
+
+    def first_windows(self, num_frames: int, clips: Int[np.ndarray, " n"]) -> Keypoints:
+        """The first `num_frames` frames of `clips`, all at least as long: [n, t, k, ...]."""
+        starts = self.starts[clips]
+        return Keypoints(*(x[starts[:, None] + np.arange(num_frames)] for x in self.keypoints))
+
+    def save(self, path: Path) -> None:
+        """Write the file `path`, which then appears whole or not at all."""
+        path = Path(path)
+        if path.is_dir():
+            raise InputError(f"{path}: a folder; --output must be the name of a .npz file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        preview = {f"preview{i}": frames for i, frames in enumerate(self.preview)}
+        try:
+            with partial.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    names=np.array(self.names, np.str_),
+                    lengths=self.lengths,
+                    position=self.keypoints.position,
+                    jacobian=self.keypoints.jacobian,
+                    fps=np.float64(self.fps),
+                    fingerprint=np.array(self.fingerprint),
+                    split=np.array(self.split),
+                    preview_clips=np.array(self.preview_clips, np.int64),
+                    **preview,
+                )
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> "MotionClips":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged or something else, or holds numbers that are not finite.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; experiments.extract_motion writes motion files")
+        try:
+            with zipfile.ZipFile(path), np.load(path) as file:  # one array alone is no zip file
+                arrays = dict(file)
+        except _UNREADABLE as error:
+            raise InputError(f"{path}: not a motion file: {' '.join(str(error).split())}") from None
+        wanted = ("names", "lengths", "position", "jacobian", "fps", "fingerprint", "split")
+        if missing := [name for name in wanted if name not in arrays]:
+            raise InputError(f"{path}: not a motion file: it lacks {', '.join(missing)}")
+        keypoints = Keypoints(arrays["position"], arrays["jacobian"])
+        frames, k = keypoints.position.shape[:2] if keypoints.position.ndim == 3 else (-1, 0)
+        if keypoints.jacobian.shape != (frames, k, 2, 2) or arrays["lengths"].sum() != frames:
+            raise InputError(
+                f"{path}: positions {keypoints.position.shape}, Jacobians {keypoints.jacobian.shape} and lengths that "
+                f"add up to {arrays['lengths'].sum()} do not fit each other"
+            )
+        if not all(np.isfinite(x).all() for x in keypoints):
+            raise InputError(f"{path}: holds keypoints that are not finite; extract them with another model")
+        preview = [arrays[f"preview{i}"] for i in range(_PREVIEW_CLIPS) if f"preview{i}" in arrays]
+        preview_clips = arrays.get("preview_clips", np.arange(len(preview)))
+        if (
+            preview_clips.shape != (len(preview),)
+            or not np.isin(preview_clips, np.arange(len(arrays["lengths"]))).all()
+        ):
+            raise InputError(f"{path}: {len(preview)} previews of the clips {preview_clips.tolist()} do not fit")
+        return cls(
+            names=tuple(map(str, arrays["names"])),
+            lengths=arrays["lengths"],
+            keypoints=keypoints,
+            fps=float(arrays["fps"]),
+            fingerprint=str(arrays["fingerprint"]),
+            split=str(arrays["split"]),
+            preview=tuple(preview),
+            preview_clips=tuple(map(int, preview_clips)),
+        )
+
+
+def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, chunk: int = 64) -> MotionClips:
+    """Detect the keypoints of every frame.
+
+    Args:
+        model: trained.
+        clips: of one split.
+        split: its name.
+        chunk: frames on the device at a time; the last ones are padded, so that one program serves all.
+    """
+    parts = []
+    for frames in _frames_in_chunks(clips, chunk):
+        padded = np.concatenate([frames, np.repeat(frames[-1:], chunk - len(frames), axis=0)])
+        found = jax.tree.map(np.asarray, model.detect(padded.astype(np.float32) / 255))
+        parts.append(Keypoints(*(x[: len(frames)] for x in found)))
+    shown = tuple(map(int, spread(len(clips.names), _PREVIEW_CLIPS)))
+    return MotionClips(
+        names=tuple(clips.names),
+        lengths=np.asarray(clips.lengths),
+        keypoints=jax.tree.map(lambda *x: np.concatenate(x), *parts),
+        fps=float(clips.fps),
+        fingerprint=fingerprint(model),
+        split=split,
+        preview=tuple(clips.frames(clip, np.arange(min(clips.lengths[clip], _PREVIEW_FRAMES))) for clip in shown),
+        preview_clips=shown,
+    )
+
+
+def _frames_in_chunks(clips: Clips, chunk: int) -> Iterator[UInt8[np.ndarray, "_t h w c"]]:
+    """All frames, clip after clip, `chunk` at a time whatever clip they belong to."""
+    clip_of = np.repeat(np.arange(len(clips.names)), clips.lengths)
+    index = np.concatenate([np.arange(length) for length in clips.lengths])
+    for start in range(0, len(index), chunk):
+        share = slice(start, start + chunk)
+        yield np.concatenate(
+            [clips.frames(clip, index[share][clip_of[share] == clip]) for clip in np.unique(clip_of[share])]
+        )
+
+
+def motion_windows(
+    vectors: Float[np.ndarray, "frames v"],
+    starts: Int[np.ndarray, " s"],
+    *,
+    num_frames: int,
+    batch_size: int,
+    per_example: int = 0,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Float[np.ndarray, "b ..."]]:
+    """Endless batches of windows of motion vectors; the batch of a step depends on (seed, step) alone.
+
+    Args:
+        vectors: of all frames.
+        starts: `MotionClips.window_starts`; every one is as likely, so no batch is ever partial.
+        num_frames: of a window.
+        batch_size: examples of all processes together.
+        per_example: windows of an example, [b, n, t, v]; 0 for one, without that axis.
+        seed: of the draws.
+        start_step: the first step.
+        process_index, process_count: which share of the batch to make.
+    """
+    share = batch_size // process_count
+    rows = slice(process_index * share, (process_index + 1) * share)
+    shape = (batch_size, per_example) if per_example else (batch_size,)
+    step = start_step
+    while True:
+        drawn = starts[np.random.default_rng([seed, step]).integers(len(starts), size=shape)][rows]
+        yield vectors[drawn[..., None] + np.arange(num_frames)]
+        step += 1

@@ -1,0 +1,279 @@
+"""Checkpoints of a run and folders of weights, written with Orbax, read back strictly.
+
+In: trees of arrays (a training state, or the variables of a model). Out: `RUN/checkpoints/STEP/`, written while
+training goes on, of which the last few and the best stay; or one model folder `DIR/config.json` + `DIR/weights/`.
+Every array is stored under its dotted path, such as `params.generator.first.conv.kernel`.
+"""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from flax import nnx
+from orbax.checkpoint import checkpoint_managers
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.arrays import (
+    fit_arrays,
+    flatten,
+    full_disk_named,
+    quiet_orbax,
+    read_arrays,
+    this_process_alone,
+    this_process_options,
+    with_checksum,
+)
+from vidcomp_jax.storage.config import CONFIG_FILE, load_config, save_config
+
+CHECKPOINTS = "checkpoints"
+WEIGHTS = "weights"
+_ARRAYS = "arrays"
+
+Tree = TypeVar("Tree")
+Config = TypeVar("Config")
+Model = TypeVar("Model", bound=nnx.Module)
+Which = Literal["latest", "best"]
+
+
+class Checkpoints:
+    """The checkpoints of one run: `directory/STEP/`, written in the background; the last few and the best stay.
+
+    Use it as a context manager: leaving it waits until everything is on disk. It belongs to one process: in a
+    run of several, process 0 opens it and the others do not.
+
+    Args:
+        directory: where the step folders stand; made if missing.
+        keep_last: how many of the latest checkpoints stay.
+
+    Raises:
+        InputError: from `save` and `close`, if the disk is full; the checkpoints written before stay.
+    """
+
+    def __init__(self, directory: pathlib.Path, keep_last: int = 3):
+        self.directory = pathlib.Path(directory).absolute()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(self.directory)
+        self._quiet = quiet_orbax()
+        self._quiet.__enter__()
+        policies = [
+            checkpoint_managers.LatestN(keep_last),
+            checkpoint_managers.BestN(get_metric_fn=_score, reverse=True, n=1),
+        ]
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            item_names=(_ARRAYS,),
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_score,
+                best_mode="min",
+                create=False,
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+                multiprocessing_options=this_process_options(),
+            ),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, error_type, error, traceback):
+        with contextlib.suppress(InputError) if error_type else contextlib.nullcontext():
+            self.close()
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest finished checkpoint."""
+        return latest_step(self.directory)
+
+    def save(self, step: int, tree: Any, score: float = math.inf) -> None:
+        """Copy `tree` to the host and write it in the background as checkpoint `step`, unless it exists.
+
+        Args:
+            step: the folder's name.
+            tree: any tree of arrays; its paths become the names.
+            score: smaller is better; the checkpoint with the smallest stays. Without one it is never the best.
+        """
+        if step in _steps(self.directory):
+            return
+        arrays = flatten(tree)
+        score = score if math.isfinite(score) else math.inf
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(**{_ARRAYS: ocp.args.StandardSave(with_checksum(arrays))}),
+                metrics={"score": float(score)},
+                force=True,
+            )
+
+    def restore(self, tree: Tree, step: int | None = None) -> Tree:
+        """Read checkpoint `step` (the latest if None) into the structure of `tree`, as NumPy arrays.
+
+        Raises:
+            InputError: if there is none, it cannot be read, or it does not fit `tree`.
+        """
+        self.wait()
+        step = self.latest if step is None else step
+        folder = _step_folder(self.directory, step)
+        return fit_arrays(read_arrays(folder), tree, folder)
+
+    def wait(self) -> None:
+        """Return when everything saved so far is on disk."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait, and free the threads."""
+        try:
+            self.wait()
+        finally:
+            with contextlib.suppress(Exception):  # closing reports the failed write that `wait` reported
+                self._manager.close()
+            self._quiet.__exit__(None, None, None)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        with full_disk_named(self.directory):
+            try:
+                yield
+            except Exception:
+                _remove_unfinished(self.directory)
+                raise
+
+
+def save_model(directory: pathlib.Path, model: nnx.Module, config: Any) -> None:
+    """Write `directory/config.json` and `directory/weights/` (parameters and running statistics of `model`).
+
+    The folder appears whole or not at all.
+
+    Raises:
+        InputError: if `directory` exists, or the disk is full.
+    """
+    directory = pathlib.Path(directory).absolute()
+    if directory.exists():
+        raise InputError(f"{directory}: exists; give a new folder, or remove this one")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = directory.with_name(f".{directory.name}.{os.getpid()}")
+    try:
+        with full_disk_named(directory):
+            partial.mkdir()
+            save_config(partial / CONFIG_FILE, config)
+            with quiet_orbax(), this_process_alone() as writer:
+                writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))
+            partial.rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_model(
+    directory: pathlib.Path,
+    config_type: type[Config],
+    build: Callable[[Config], Model],
+    *,
+    which: Which = "latest",
+    prefix: str = "",
+) -> tuple[Model, Config]:
+    """Build the model a folder's `config.json` describes and load its weights.
+
+    Args:
+        directory: a model folder, or the folder of a training run.
+        config_type: the dataclass stored in `config.json`.
+        build: makes the model, with any weights, from its config.
+        which, prefix: as `load_weights` takes them.
+
+    Raises:
+        InputError: if the folder, the config or the weights are missing, damaged or do not fit.
+    """
+    config = load_config(pathlib.Path(directory) / CONFIG_FILE, config_type)
+    model = build(config)
+    load_weights(model, directory, which=which, prefix=prefix)
+    return model, config
+
+
+def load_weights(model: nnx.Module, directory: pathlib.Path, *, which: Which = "latest", prefix: str = "") -> None:
+    """Replace the parameters and running statistics of `model` by those in `directory`.
+
+    Args:
+        model: changed in place, and only if everything fits. `Constant`s stay.
+        directory: a model folder, or the folder of a training run.
+        which: of a training run, the latest checkpoint or the one with the best score.
+        prefix: take only the attribute of this dotted path of the stored module, e.g. "generator".
+
+    Raises:
+        InputError: if there are no weights, they cannot be read, or they do not fit.
+    """
+    directory = pathlib.Path(directory).absolute()
+    if (directory / WEIGHTS).is_dir():
+        folder = directory / WEIGHTS
+    elif (directory / CHECKPOINTS).is_dir():
+        run = directory / CHECKPOINTS
+        folder = _step_folder(run, best_step(run) if which == "best" else latest_step(run))
+    else:
+        raise InputError(f"{directory}: holds neither {WEIGHTS}/ (a model) nor {CHECKPOINTS}/ (a training run)")
+    kinds = {f"{kind}.{prefix}." if prefix else f"{kind}.": f"{kind}." for kind in ("params", "batch_stats")}
+    arrays = {}
+    for name, value in read_arrays(folder).items():
+        for stored, plain in kinds.items():
+            if name.startswith(stored):
+                arrays[plain + name.removeprefix(stored)] = value
+    weights = jax.tree.map(jnp.asarray, fit_arrays(arrays, _weights(model), folder))
+    nnx.update(model, weights["params"], weights["batch_stats"])
+
+
+def latest_step(directory: pathlib.Path) -> int | None:
+    """Step of the newest finished checkpoint in `directory`, None if there is none."""
+    return max(_steps(directory), default=None)
+
+
+def best_step(directory: pathlib.Path) -> int:
+    """Step of the checkpoint with the smallest score in `directory`.
+
+    Raises:
+        InputError: if no checkpoint there has a score.
+    """
+    scores = {step: _stored_score(directory / str(step)) for step in _steps(directory)}
+    best = min(scores, key=lambda step: scores[step], default=None)
+    if best is None or scores[best] == math.inf:
+        raise InputError(f"{directory}: no checkpoint there was evaluated; use the latest")
+    return best
+
+
+def _weights(model: nnx.Module) -> dict[str, dict]:
+    return {
+        "params": nnx.to_pure_dict(nnx.state(model, nnx.Param)),
+        "batch_stats": nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)),
+    }
+
+
+def _steps(directory: pathlib.Path) -> list[int]:
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal() and path.is_dir())
+
+
+def _step_folder(directory: pathlib.Path, step: int | None) -> pathlib.Path:
+    if step is None or not (directory / str(step)).is_dir():
+        found = ", ".join(map(str, _steps(directory))) or "none"
+        raise InputError(f"{directory}: no checkpoint {'' if step is None else f'of step {step} '}there; found {found}")
+    return directory / str(step) / _ARRAYS
+
+
+def _remove_unfinished(directory: pathlib.Path) -> None:
+    for path in directory.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]
+
+
+def _stored_score(step_folder: pathlib.Path) -> float:
+    try:
+        return json.loads((step_folder / "metrics" / "metrics").read_text())["score"]
+    except (OSError, ValueError, KeyError):
+        return math.inf

@@ -1,0 +1,185 @@
+"""The training loop: a module, an objective and batches in, a trained module and its run folder out.
+
+Steps are run by `vidcomp_jax.training.step`, on all devices of all hosts. This file decides when to log, evaluate,
+draw, save and stop, and takes up a run where its latest checkpoint left it.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import math
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import optax
+from flax import nnx
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.nn.layers import Constant
+from vidcomp_jax.training.interrupt import StopSignal
+from vidcomp_jax.training.prefetch import Prefetch
+from vidcomp_jax.training.run_folder import Pace, RunFolder, TrainConfig, due_after
+from vidcomp_jax.training.step import (
+    Batch,
+    DeviceStep,
+    Objective,
+    TrainingError,
+    TrainState,
+    all_devices,
+    from_process_0,
+    gradient_step,
+    host_copy,
+    init_state,
+    initialize_distributed,
+    largest_of_all,
+    make_train_step,
+    map_over_devices,
+    replicate,
+    shard,
+    single_copy,
+)
+
+__all__ = [
+    "Constant",
+    "FitResult",
+    "TrainConfig",
+    "TrainState",
+    "TrainingError",
+    "fit",
+    "gradient_step",
+    "init_state",
+    "initialize_distributed",
+    "make_train_step",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """What `fit` leaves.
+
+    Attributes:
+        model: the module that was passed in, now with the trained weights and in training mode.
+        step: steps done.
+        metrics: of the last step; empty if there was none left to do.
+        signal: number of the signal that stopped the run, 0 if it came to its end.
+    """
+
+    model: nnx.Module
+    step: int
+    metrics: dict[str, float]
+    signal: int = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal stopped the run before its last step."""
+        return self.signal != 0
+
+    @property
+    def exit_code(self) -> int:
+        """0, or what a shell expects of a process that a signal stopped: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.signal if self.signal else 0
+
+
+def fit(
+    model: nnx.Module,
+    *,
+    tx: optax.GradientTransformation,
+    batches: Callable[[int, int, int], Iterator[Batch]],
+    config: TrainConfig,
+    workdir: pathlib.Path,
+    objective: Objective | None = None,
+    step: DeviceStep | None = None,
+    run_config: Any = None,
+    panels: Callable[[Any], Any] | None = None,
+    evaluate: Callable[[Any], dict[str, float]] | None = None,
+    best: str = "",
+    devices: Sequence[jax.Device] | None = None,
+) -> FitResult:
+    """Train `model` until `config.num_steps`, going on from the latest checkpoint in `workdir`.
+
+    A resumed run computes bit for bit what an uninterrupted one would have. Ctrl-C and SIGTERM end the step under
+    way, save and return; a second Ctrl-C aborts. With several processes, all call `fit`, and process 0 alone reads
+    and writes `workdir`, prints, evaluates and draws panels.
+
+    Args:
+        model: in training mode; holds `nnx.Param`, `nnx.BatchStat` and `Constant` variables. Changed in place.
+        tx: the optimiser; `tx.init(params)` makes `TrainState.opt_state`.
+        batches: `(start_step, process_index, process_count)` -> this process's shares of the batches of the steps
+            after `start_step`: NumPy arrays of `config.batch_size / process_count` examples.
+        config: how long, how often.
+        workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `panels/`.
+        objective: what to minimise with `tx`; or else
+        step: a whole step in its place, for several optimisers or several updates a batch.
+        run_config: the dataclass stored in `workdir`, which a resumed run must repeat; `config` if None.
+        panels: from the module in evaluation mode on one device, a uint8 image [h, w, c] or a dict of them.
+        evaluate: from the same, numbers to log.
+        best: name of the number of `evaluate` whose smallest value marks the best checkpoint; "-NAME" for the largest.
+        devices: all visible ones by default.
+
+    Raises:
+        InputError: batch size and devices do not fit, `workdir` holds another run, or a checkpoint is damaged.
+        TrainingError: a metric is not finite; the last good checkpoint stays.
+    """
+    if (objective is None) == (step is None):
+        raise ValueError("fit needs either an objective or a step")
+    devices = all_devices() if devices is None else list(devices)
+    check_batch_size(config.batch_size, len(devices))
+    process, processes = jax.process_index(), jax.process_count()
+    graphdef, constants, state = init_state(model, tx, devices)
+    train_step = map_over_devices(graphdef, step or gradient_step(tx, objective), devices)
+    key = replicate(jax.random.key(config.seed), devices)
+
+    def evaluation_model() -> nnx.Module:
+        trained = nnx.merge(graphdef, *single_copy((state.params, state.batch_stats, constants)))
+        trained.eval()
+        return trained
+
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopSignal())
+        folder = stack.enter_context(RunFolder(workdir, config, panels, evaluate, best))
+        start = from_process_0(lambda: folder.open(run_config or config), 0)
+        if start:
+            state = replicate(from_process_0(lambda: folder.restore(state), host_copy(state)), devices)
+        from_process_0(lambda: folder.begin(start), None)
+        share = config.batch_size // processes
+        data = Prefetch(batches(start, process, processes), lambda batch: shard(batch, share, devices))
+        stack.enter_context(data)
+        pace, pending, values, stopped = Pace(), collections.deque(), {}, 0
+        for number in range(start + 1, config.num_steps + 1):
+            state, metrics = train_step(state, constants, pace.wait_for(data, number), key)
+            pending.append((number, metrics))
+            due = due_after(number, start, config)
+            heeded = bool(due) if processes > 1 else bool(due or stop.received)
+            # One step stays in flight, so that the devices have work while the host looks at the one before.
+            while len(pending) > (0 if heeded else 1):
+                values = _finite(*pending.popleft())
+            folder.advance(number)
+            if heeded:
+                stopped = largest_of_all(stop.received) if number < config.num_steps else 0
+                report = functools.partial(folder.report, number, due, values, pace, state, evaluation_model, stopped)
+                from_process_0(report, None)
+                pace.restart(number)
+            if stopped:
+                break
+    nnx.update(model, *single_copy((state.params, state.batch_stats)))
+    return FitResult(model, int(state.step), values, stopped)
+
+
+def check_batch_size(batch_size: int, num_devices: int | None = None) -> None:
+    """Raise an `InputError` unless a batch divides over the devices, by default all visible ones."""
+    count = jax.device_count() if num_devices is None else num_devices
+    if batch_size % count:
+        raise InputError(
+            f"batch_size: {batch_size} examples do not divide over {count} devices; take a multiple of {count}"
+        )
+
+
+def _finite(step: int, metrics: dict[str, jax.Array]) -> dict[str, float]:
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if not all(map(math.isfinite, values.values())):
+        terms = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
+        raise TrainingError(f"step {step}: {terms}; training stopped, the checkpoints written before are kept")
+    return values

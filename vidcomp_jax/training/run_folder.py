@@ -1,0 +1,229 @@
+"""The folder of a training run: what happened after a step in, log lines, panels and checkpoints out.
+
+All of it is done by process 0; in the other processes of a run on several hosts nothing here does anything.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import math
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Checkpoints, latest_step
+from vidcomp_jax.storage.config import CONFIG_FILE, MAY_CHANGE, claim_workdir
+from vidcomp_jax.training.run_log import METRICS, RunLog
+from vidcomp_jax.training.step import Batch, TrainingError, TrainState, host_copy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long to train and what to report. Steps, never epochs."""
+
+    num_steps: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps to train for in all, those before a resume included. A finished run can be prolonged by raising it, so
+    learning-rate schedules must not be derived from it but have fields of their own."""
+    batch_size: int = 8
+    """Examples a step, over all devices and hosts."""
+    seed: int = 0
+    """Seed of the initial weights, the order of the data and all random draws."""
+    log_every: int = dataclasses.field(default=50, metadata=MAY_CHANGE)
+    """Steps between two reports of the losses. With several hosts also the steps until a stop signal is heeded."""
+    panel_every: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between two image panels; 0 makes one at the end only."""
+    evaluate_every: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between two evaluations, each followed by a checkpoint; 0 evaluates at the end only."""
+    checkpoint_every: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between two checkpoints; 0 writes one at the end, or when stopped, only."""
+    keep_last: int = dataclasses.field(default=3, metadata=MAY_CHANGE)
+    """Checkpoints to keep beside the best one."""
+
+    def __post_init__(self):
+        least = {"num_steps": 1, "batch_size": 1, "seed": 0, "log_every": 1, "keep_last": 1}
+        for field in dataclasses.fields(self):
+            value, minimum = getattr(self, field.name), least.get(field.name, 0)
+            if value < minimum:
+                raise InputError(f"{field.name}: {value}; at least {minimum} is needed")
+
+
+class RunFolder:
+    """Claims a work folder, restores its latest checkpoint, and reports what is due. A context manager.
+
+    Args:
+        workdir: the folder, made if missing.
+        config: how often to do what.
+        panels, evaluate, best: as `vidcomp_jax.training.loop.fit` takes them.
+    """
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        config: TrainConfig,
+        panels: Callable[[Any], Any] | None = None,
+        evaluate: Callable[[Any], Mapping[str, float]] | None = None,
+        best: str = "",
+    ):
+        self.workdir = pathlib.Path(workdir)
+        self._config = config
+        self._panels = panels
+        self._evaluate = evaluate
+        self._best = best
+        self._stack = contextlib.ExitStack()
+        self._log: RunLog | None = None
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *error):
+        return self._stack.__exit__(*error)
+
+    def open(self, run_config: Any) -> int:
+        """Claim the folder for `run_config`; return the step of its latest checkpoint, 0 if there is none.
+
+        Raises:
+            InputError: if it holds a run with other settings, or a longer one, or is in use.
+        """
+        directory = self.workdir / CHECKPOINTS
+        latest = latest_step(directory) or 0
+        if latest > self._config.num_steps:
+            raise InputError(
+                f"num_steps: {self._config.num_steps}, but {self.workdir} holds a run of {latest} steps; "
+                f"give at least {latest}, or another folder"
+            )
+        self._lock()
+        log = self.workdir / METRICS
+        if not latest and not (log.is_file() and log.stat().st_size):
+            # Nothing was trained here: a run that a mistake ended at once may be started with other settings.
+            (self.workdir / CONFIG_FILE).unlink(missing_ok=True)
+        claim_workdir(self.workdir, run_config)
+        self._checkpoints = self._stack.enter_context(Checkpoints(directory, self._config.keep_last))
+        return latest
+
+    def restore(self, state: TrainState) -> TrainState:
+        """The latest checkpoint, as NumPy arrays in the structure of `state`."""
+        return self._checkpoints.restore(state)
+
+    def begin(self, start: int) -> None:
+        """Open the log of the steps after `start`."""
+        self._log = self._stack.enter_context(RunLog(self.workdir, start, self._config.num_steps))
+        if start == self._config.num_steps:
+            self._log.say(f"{self.workdir} is trained to step {start} already; raise num_steps to go on")
+        elif start:
+            self._log.say(f"going on from step {start} of {self.workdir}")
+
+    def advance(self, step: int) -> None:
+        """Move the progress bar."""
+        if self._log is not None:
+            self._log.advance(step)
+
+    def report(
+        self,
+        step: int,
+        due: set[str],
+        metrics: Mapping[str, float],
+        pace: "Pace",
+        state: TrainState,
+        evaluation_model: Callable[[], Any],
+        stopped: int,
+    ) -> None:
+        """Do what is due after `step`: log `metrics`, evaluate, draw panels, save `state`.
+
+        When a signal has stopped the run (`stopped` is its number), log and save only.
+        """
+        if "log" in due:
+            self._log.progress(step, metrics, *pace.measure(step))
+        score = math.inf
+        save = bool(stopped) or "checkpoint" in due
+        if not stopped and (due & {"evaluate", "panel"}) and (self._evaluate or self._panels):
+            model = evaluation_model()
+            if self._evaluate is not None and "evaluate" in due:
+                score, save = self._evaluated(step, self._evaluate(model)), True
+            if self._panels is not None and "panel" in due:
+                images = self._panels(model)
+                self._log.images(step, images if isinstance(images, Mapping) else {"panel": images})
+        if save:
+            self._save(step, state, score)
+        if stopped:
+            self._checkpoints.wait()
+            self._log.say(
+                f"stopped by {signal.Signals(stopped).name} after step {step} and saved in {self.workdir}; "
+                "run the same command again to go on"
+            )
+
+    def _lock(self) -> None:
+        if self.workdir.exists() and not self.workdir.is_dir():
+            raise InputError(f"{self.workdir}: is a file; a work folder was expected")
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        lock = self._stack.enter_context((self.workdir / ".lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{self.workdir}: another run is using this folder; stop it, or take another") from error
+        except OSError:  # some network file systems have no locks; training goes on without
+            return
+
+    def _evaluated(self, step: int, numbers: Mapping[str, float]) -> float:
+        self._log.scalars(step, {f"evaluation/{name}": value for name, value in numbers.items()})
+        self._log.say(f"step {step} evaluation  " + "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+        if not self._best:
+            return math.inf
+        name = self._best.removeprefix("-")
+        return float(-numbers[name] if name != self._best else numbers[name])
+
+    def _save(self, step: int, state: TrainState, score: float) -> None:
+        state = host_copy(state)
+        for path, value in jax.tree_util.tree_leaves_with_path((state.params, state.batch_stats)):
+            if not np.isfinite(value).all():
+                name = jax.tree_util.keystr(path[1:], simple=True, separator=".")
+                raise TrainingError(f"step {step}: {name} is not finite; stopped, the checkpoints before are kept")
+        self._checkpoints.save(step, state, score)
+
+
+class Pace:
+    """Measures steps a second and the share of time spent waiting for data."""
+
+    def __init__(self):
+        self._since: tuple[int, float] | None = None
+        self._waited = 0.0
+
+    def wait_for(self, data: Iterator[Batch], step: int) -> Batch:
+        """The next batch of `data`, which step `step` needs."""
+        start = time.perf_counter()
+        batch = next(data, None)
+        if batch is None:
+            raise InputError(f"the data ended before step {step}; batches must go on for all steps")
+        self._waited += time.perf_counter() - start
+        return batch
+
+    def restart(self, step: int) -> None:
+        """Measure from here, the end of `step`."""
+        self._since, self._waited = (step, time.perf_counter()), 0.0
+
+    def measure(self, step: int) -> tuple[float, float]:
+        """Steps a second and share of waiting since `restart`; NaN before it."""
+        if self._since is None or step == self._since[0]:  # the first step compiles, which says nothing of the pace
+            return math.nan, math.nan
+        elapsed = time.perf_counter() - self._since[1]
+        return (step - self._since[0]) / elapsed, min(1.0, self._waited / elapsed)
+
+
+def due_after(step: int, start: int, config: TrainConfig) -> set[str]:
+    """What to do after `step` of a run from `start`: "log", "evaluate", "panel", "checkpoint".
+
+    All processes must come to the same answer, so it depends on nothing else.
+    """
+    every = {
+        "log": config.log_every,
+        "evaluate": config.evaluate_every,
+        "panel": config.panel_every,
+        "checkpoint": config.checkpoint_every,
+    }
+    due = {name for name, period in every.items() if step == config.num_steps or (period and step % period == 0)}
+    return due | {"log"} if step == start + 1 else due

@@ -1,0 +1,166 @@
+"""The log of a training run: numbers in, JSON lines, TensorBoard events, image files and progress lines out."""
+
+import io
+import json
+import math
+import os
+import pathlib
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+import numpy as np
+import tqdm
+from jaxtyping import UInt8
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from vidcomp_jax.media.panels import encode_png
+
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+PANELS = "panels"
+
+
+class RunLog:
+    """Writes what a run reports, to `workdir` and to the terminal. A context manager.
+
+    On a terminal a progress bar stands at the bottom; elsewhere each report is one line. A resumed run takes
+    back what was logged after the step it resumes from, so that no step appears twice.
+
+    Args:
+        workdir: gets `metrics.jsonl`, `tensorboard/` and `panels/`.
+        step: steps done so far; entries of later steps are dropped.
+        num_steps: steps the run will have done at its end.
+        stream: where progress is printed, standard error by default.
+    """
+
+    def __init__(self, workdir: pathlib.Path, step: int, num_steps: int, stream: io.TextIOBase | None = None):
+        self.workdir = pathlib.Path(workdir)
+        self.num_steps = num_steps
+        self._stream = stream or sys.stderr
+        self._lines = _open_lines(self.workdir / METRICS, step)
+        self._events = _Events(self.workdir / TENSORBOARD, step)
+        self._bar = (
+            tqdm.tqdm(total=num_steps, initial=step, unit="step", file=self._stream, dynamic_ncols=True)
+            if self._stream.isatty()
+            else None
+        )
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, error_type, error, traceback):
+        if self._bar is not None:
+            self._bar.close()
+        self._lines.close()
+        self._events.close()
+
+    def say(self, text: str) -> None:
+        """Print one line, above the progress bar where there is one."""
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def advance(self, step: int) -> None:
+        """Move the progress bar to `step`."""
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def progress(self, step: int, metrics: Mapping[str, float], steps_per_second: float, data_wait: float) -> None:
+        """Log the metrics of step `step` and how fast the run is.
+
+        Args:
+            step: the step they belong to.
+            metrics: finite numbers by name.
+            steps_per_second: since the last report; NaN if not known yet.
+            data_wait: share of that time spent waiting for data, in [0, 1]; NaN if not known yet.
+        """
+        speed = {"steps_per_second": steps_per_second, "data_wait": data_wait}
+        self.scalars(step, {**metrics, **{name: value for name, value in speed.items() if math.isfinite(value)}})
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{losses}  data wait {data_wait:.0%}")
+            return
+        known = math.isfinite(steps_per_second) and steps_per_second > 0
+        remaining = _duration((self.num_steps - step) / steps_per_second) if known else "?"
+        pace = f"{steps_per_second:.3g} steps/s  data wait {data_wait:.0%}  ETA {remaining}" if known else ""
+        self.say(f"step {step}/{self.num_steps}  {losses}  {pace}".rstrip())
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one JSON line and one TensorBoard event."""
+        line = {"step": step, **{name: float(value) for name, value in values.items()}}
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        self._events.write(
+            step, [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        )
+
+    def images(self, step: int, images: Mapping[str, UInt8[np.ndarray, "h w c"]]) -> None:
+        """Write each image to `panels/NAME-STEP.png` and to TensorBoard."""
+        values = []
+        for name, image in images.items():
+            png = encode_png(image)
+            path = self.workdir / PANELS / f"{name}-{step:08d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}")
+            partial.write_bytes(png)
+            os.replace(partial, path)
+            height, width, channels = image.shape
+            picture = summary_pb2.Summary.Image(
+                height=height, width=width, colorspace=channels, encoded_image_string=png
+            )
+            values.append(summary_pb2.Summary.Value(tag=f"panels/{name}", image=picture))
+        self._events.write(step, values)
+
+
+class _Events:
+    """A TensorBoard event file. TensorBoard's own writer would import TensorFlow where it is installed."""
+
+    def __init__(self, directory: pathlib.Path, step: int):
+        directory.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._file = (directory / name).open("wb")
+        self._records = RecordWriter(self._file)
+        self._add(event_pb2.Event(file_version="brain.Event:2"))
+        # Tells TensorBoard to forget what an interrupted run logged from here on.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(event_pb2.Event(step=step + 1, session_log=start))
+
+    def write(self, step: int, values: list[summary_pb2.Summary.Value]) -> None:
+        self._add(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=values)))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _add(self, event: event_pb2.Event) -> None:
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())
+        self._file.flush()
+
+
+def _open_lines(path: pathlib.Path, step: int) -> TextIO:
+    """Open `path` for appending, keeping only whole lines of steps up to `step`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = []
+    if path.exists():
+        for line in path.read_text().splitlines(keepends=True):
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:  # the last line of a run that was killed while writing it
+                continue
+            if line.endswith("\n") and entry["step"] <= step:
+                kept.append(line)
+    partial = path.with_name(f".{path.name}")
+    partial.write_text("".join(kept))
+    os.replace(partial, path)
+    return path.open("a")
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
