@@ -105,8 +105,9 @@ def _jax(options: Options, remat: bool) -> tuple[Step, Callable[[], Report], Sha
     import jax
     from flax import nnx
 
+    from vidcomp_jax.devices import shard
     from vidcomp_jax.inbetween.losses import Inbetween, draw_noise, objective, optimizer
-    from vidcomp_jax.training.step import init_state, make_train_step, shard
+    from vidcomp_jax.training.step import init_state, make_train_step
 
     config, loss = dataclasses.replace(options.inbetween, remat=remat), InbetweenLossConfig()
     # XLA's own random numbers: the default ones take long to compile, once for each shape.

@@ -159,10 +159,11 @@ def _jax_step(case: Case, model, device, source: np.ndarray, driving: np.ndarray
 
     from converters.walker import load_state
     from experiments.configs import OptimizerConfig
+    from vidcomp_jax.devices import shard
     from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_objective
     from vidcomp_jax.fomm.perceptual import VGG19
     from vidcomp_jax.nn.layers import freeze
-    from vidcomp_jax.training.step import init_state, make_train_step, shard
+    from vidcomp_jax.training.step import init_state, make_train_step
 
     vgg = None
     if case.perceptual:

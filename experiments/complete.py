@@ -16,11 +16,12 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
-from vidcomp_jax.completion.complete import MAX_PIXELS, Completion, Render, complete
+from vidcomp_jax.completion.complete import Completion, complete
 from vidcomp_jax.completion.inputs import PAGE, Gap, find_gaps, gaps_of_clips
 from vidcomp_jax.completion.outputs import check_rates, write_completions
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.between import MAX_PIXELS, Render
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.inbetween import InbetweenModel, load_inbetween

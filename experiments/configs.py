@@ -20,7 +20,7 @@ from vidcomp_jax.fomm.keypoints import KeypointDetectorConfig
 from vidcomp_jax.fomm.losses import FOMMLossConfig
 from vidcomp_jax.fomm.model import FOMMConfig
 from vidcomp_jax.storage.config import MAY_CHANGE
-from vidcomp_jax.training.loop import TrainConfig
+from vidcomp_jax.training.config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ import tyro
 from experiments.commands import run
 from experiments.prepare_kth import print_summary
 from vidcomp_jax.data import BairConfig, DataConfig, open_clips
-from vidcomp_jax.data.cache import Clip, LeftOut, Source
 from vidcomp_jax.data.export import Part, VideoFormat, export_clips
+from vidcomp_jax.data.sources import Clip, LeftOut, Source
 from vidcomp_jax.errors import InputError
 
 

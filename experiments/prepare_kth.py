@@ -11,10 +11,10 @@ from typing import Literal
 
 from experiments.commands import run
 from vidcomp_jax.data import KthConfig
-from vidcomp_jax.data.cache import Clip, LeftOut, Source
 from vidcomp_jax.data.export import Part, VideoFormat, export_clips
 from vidcomp_jax.data.kth import KthVideos
 from vidcomp_jax.data.kth_files import stem_of
+from vidcomp_jax.data.sources import Clip, LeftOut, Source
 from vidcomp_jax.errors import InputError
 
 

@@ -17,7 +17,8 @@ from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, Autoregressi
 from vidcomp_jax.motion.loading import TrainedOn
 from vidcomp_jax.motion.training import MotionData, MotionFiles
 from vidcomp_jax.storage.config import MAY_CHANGE
-from vidcomp_jax.training.loop import TrainConfig, fit
+from vidcomp_jax.training.config import TrainConfig
+from vidcomp_jax.training.loop import fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,14 @@ from flax import nnx
 from experiments.commands import run
 from experiments.configs import CONFIGS, TrainFOMMConfig
 from vidcomp_jax.data import open_clips, pairs
+from vidcomp_jax.devices import initialize_distributed
 from vidcomp_jax.fomm.loading import load_fomm_weights
 from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.perceptual import load_vgg19
 from vidcomp_jax.fomm.reconstruction import reconstruction_error, reconstruction_panel
 from vidcomp_jax.storage.checkpoint import CHECKPOINTS, latest_step
-from vidcomp_jax.training.loop import check_batch_size, fit, initialize_distributed
+from vidcomp_jax.training.loop import check_batch_size, fit
 
 
 def main(config: TrainFOMMConfig) -> int:

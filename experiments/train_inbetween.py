@@ -16,11 +16,13 @@ from flax import nnx
 
 from experiments.commands import run
 from vidcomp_jax.data import Clips, DataConfig, open_clips, windows
+from vidcomp_jax.devices import initialize_distributed
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, InbetweenModel, objective, optimizer
 from vidcomp_jax.inbetween.generation import inbetween_errors, inbetween_panel
 from vidcomp_jax.storage.config import MAY_CHANGE
-from vidcomp_jax.training.loop import TrainConfig, fit, initialize_distributed
+from vidcomp_jax.training.config import TrainConfig
+from vidcomp_jax.training.loop import fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from vidcomp_jax.motion.training import MotionData, MotionFiles
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.motion.wgan_training import rmsprop, training_step, windows_per_step
 from vidcomp_jax.storage.config import MAY_CHANGE
-from vidcomp_jax.training.loop import TrainConfig, fit
+from vidcomp_jax.training.config import TrainConfig
+from vidcomp_jax.training.loop import fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

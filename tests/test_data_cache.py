@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from vidcomp_jax.data import cache
-from vidcomp_jax.data.cache import Clip, Source, TooShort, cached_clips, in_parallel
+from vidcomp_jax.data.cache import cached_clips
+from vidcomp_jax.data.sources import Clip, Source, TooShort, in_parallel
 from vidcomp_jax.errors import InputError
 
 

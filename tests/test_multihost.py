@@ -19,10 +19,9 @@ TESTS = pathlib.Path(__file__).parent
 
 def train_as_process(coordinator: str, process: str, workdir: str, num_steps: str, mode: str):
     """What each of the two processes runs; see `start`."""
-    from vidcomp_jax.training import loop as train
-    from vidcomp_jax.training import step as train_step
+    from vidcomp_jax.devices import from_process_0, initialize_distributed
 
-    train.initialize_distributed(coordinator, 2, int(process))
+    initialize_distributed(coordinator, 2, int(process))
     import jax
 
     assert (jax.process_count(), jax.local_device_count(), len(jax.devices())) == (2, 1, 2)
@@ -44,7 +43,7 @@ def train_as_process(coordinator: str, process: str, workdir: str, num_steps: st
         config=test_train.config(num_steps=int(num_steps), evaluate_every=2),
     )
     try:
-        train_step.from_process_0(no_clips, 0)
+        from_process_0(no_clips, 0)
     except InputError as error:
         failure = str(error)
     weights = {name: value.tolist() for name, value in test_train.weights_of(result.model).items()}

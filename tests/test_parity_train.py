@@ -12,11 +12,12 @@ from flax import nnx
 
 from converters.fomm_state import dump_fomm_state
 from converters.walker import load_state
+from vidcomp_jax.devices import replicate, shard
 from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_losses
 from vidcomp_jax.fomm.perceptual import VGG19
 from vidcomp_jax.nn.geometry import RandomWarp
 from vidcomp_jax.nn.layers import freeze
-from vidcomp_jax.training.loop import init_state, make_train_step, replicate, shard
+from vidcomp_jax.training.step import init_state, make_train_step
 
 NAMES = {
     "perceptual": "perceptual",

@@ -8,7 +8,6 @@ import re
 import numpy as np
 from PIL import Image
 
-from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.media.player import Player, Row, write_page
 from vidcomp_jax.training.curves import draw_curves, read_scalars
 
@@ -19,8 +18,8 @@ def clips_of(path):
 
 def test_players_hold_every_frame_exactly(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (5, 8, 12, 1), np.uint8)
-    keypoints = Keypoints(np.zeros((5, 2, 2), np.float32), np.zeros((5, 2, 2, 2), np.float32))
-    players = [Player("truth", frames.astype(np.float32) / 255, keypoints), Player("still", np.ones((1, 8, 12, 3)))]
+    positions = np.zeros((5, 2, 2), np.float32)
+    players = [Player("truth", frames.astype(np.float32) / 255, positions), Player("still", np.ones((1, 8, 12, 3)))]
     write_page(tmp_path / "page.html", [Row("a <clip>", players)], title="A & B", fps=12.5)
     text, data = (tmp_path / "page.html").read_text(), clips_of(tmp_path / "page.html")
     assert "<h2>a &lt;clip&gt;</h2>" in text and "<title>A &amp; B</title>" in text

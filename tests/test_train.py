@@ -19,14 +19,14 @@ import optax
 import pytest
 from flax import nnx
 
-from vidcomp_jax.devices import mean_over_devices
-from vidcomp_jax.errors import InputError
-from vidcomp_jax.nn.layers import BatchNorm
+from vidcomp_jax.devices import AXIS, initialize_distributed, mean_over_devices, replicate, shard
+from vidcomp_jax.errors import InputError, TrainingError
+from vidcomp_jax.nn.layers import BatchNorm, Constant
 from vidcomp_jax.storage import checkpoint
 from vidcomp_jax.training import interrupt
-from vidcomp_jax.training import loop as train
-from vidcomp_jax.training import step as train_step
-from vidcomp_jax.training.loop import TrainConfig
+from vidcomp_jax.training.config import TrainConfig
+from vidcomp_jax.training.loop import fit
+from vidcomp_jax.training.step import init_state, map_over_devices
 
 
 class Points(NamedTuple):
@@ -39,7 +39,7 @@ class Toy(nnx.Module):
 
     def __init__(self, seed: int = 0):
         rngs = nnx.Rngs(seed)
-        self.scale = train.Constant(jnp.full(3, 2.0))
+        self.scale = Constant(jnp.full(3, 2.0))
         self.layers = nnx.List([nnx.Linear(3, 5, rngs=rngs), nnx.Linear(5, 2, rngs=rngs)])
         self.norm = BatchNorm(5)
 
@@ -68,14 +68,14 @@ def batches(start_step: int, process: int, processes: int):
         step += 1
 
 
-def config(**changes) -> train.TrainConfig:
-    return train.TrainConfig(**{"num_steps": 6, "batch_size": 8, "log_every": 1} | changes)
+def config(**changes) -> TrainConfig:
+    return TrainConfig(**{"num_steps": 6, "batch_size": 8, "log_every": 1} | changes)
 
 
 def run(workdir, tx=None, model=None, objective=objective, batches=batches, **options):
     options = {"config": config(), "devices": jax.devices()[:2]} | options
     model = model or Toy()
-    return train.fit(model, tx=tx or optax.adam(1e-2), objective=objective, batches=batches, workdir=workdir, **options)
+    return fit(model, tx=tx or optax.adam(1e-2), objective=objective, batches=batches, workdir=workdir, **options)
 
 
 def lines_of(workdir: pathlib.Path) -> list[dict]:
@@ -113,16 +113,16 @@ def test_random_draws_belong_to_examples():
 
     def draws(graphdef, state, constants, batch, keys):
         drawn = jax.vmap(jax.random.uniform)(keys)
-        return state, {"first": drawn[0], "all": drawn.sum() * jax.lax.axis_size(train_step.AXIS)}
+        return state, {"first": drawn[0], "all": drawn.sum() * jax.lax.axis_size(AXIS)}
 
     seen = []
     for count in (1, 2):
         devices = jax.devices()[:count]
-        graphdef, constants, state = train.init_state(Toy(), optax.sgd(0.1), devices)
-        step = train_step.map_over_devices(graphdef, draws, devices)
-        key = train_step.replicate(jax.random.key(3), devices)
+        graphdef, constants, state = init_state(Toy(), optax.sgd(0.1), devices)
+        step = map_over_devices(graphdef, draws, devices)
+        key = replicate(jax.random.key(3), devices)
         for i in range(2):
-            state, metrics = step(state, constants, train_step.shard(batch_of(i), 8, devices), key)
+            state, metrics = step(state, constants, shard(batch_of(i), 8, devices), key)
             seen.append(float(metrics["all"]))
     expected = [
         sum(
@@ -209,9 +209,7 @@ def test_not_finite_stops_and_keeps_last_checkpoint(tmp_path):
         for i, batch in enumerate(batches(start_step, process, processes), start_step):
             yield batch._replace(targets=batch.targets * (np.nan if i == 3 else 1))
 
-    with pytest.raises(
-        train.TrainingError, match=r"^step 4: (?=.*loss is nan)(?=.*error is nan)(?=.*grad_norm is nan)"
-    ):
+    with pytest.raises(TrainingError, match=r"^step 4: (?=.*loss is nan)(?=.*error is nan)(?=.*grad_norm is nan)"):
         run(tmp_path, batches=poisoned, config=config(checkpoint_every=1, log_every=10))
     assert checkpoint.latest_step(tmp_path / "checkpoints") == 3
     assert all(
@@ -226,7 +224,7 @@ def test_state_that_is_not_finite_is_never_saved(tmp_path):
         stats = jax.tree.map(lambda x: x / jnp.where(state.step < 2, 1, 0), state.batch_stats)
         return state._replace(batch_stats=stats), {"loss": jnp.ones(())}
 
-    with pytest.raises(train.TrainingError, match=r"step 3: norm\.\w+ is not finite"):
+    with pytest.raises(TrainingError, match=r"step 3: norm\.\w+ is not finite"):
         run(tmp_path, objective=None, step=step, config=config(checkpoint_every=1))
     assert checkpoint.latest_step(tmp_path / "checkpoints") == 2
 
@@ -325,7 +323,7 @@ def test_bad_input(tmp_path):
         (tmp_path / "c").write_text("")
         run(tmp_path / "c")
     with pytest.raises(InputError, match="give the number of processes"):
-        train.initialize_distributed("localhost:1234")
+        initialize_distributed("localhost:1234")
     with pytest.raises(ValueError, match=r"a batch of \[4\] examples; this process's share is 8"):
         run(tmp_path / "d", batches=lambda *_: iter([batch_of(0, 4)]))
 

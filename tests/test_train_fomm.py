@@ -22,9 +22,12 @@ from experiments.commands import parse
 from experiments.configs import CONFIGS, TrainFOMMConfig, tiny
 from vidcomp_jax import FirstOrderMotionModel, InputError, Keypoints, load_fomm
 from vidcomp_jax.data import KthConfig, open_clips, pairs
+from vidcomp_jax.devices import replicate, shard
+from vidcomp_jax.errors import TrainingError
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
 from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_objective
-from vidcomp_jax.training.loop import TrainConfig, TrainingError, init_state, make_train_step, replicate, shard
+from vidcomp_jax.training.config import TrainConfig
+from vidcomp_jax.training.step import init_state, make_train_step
 
 ROOT = pathlib.Path(__file__).parent.parent
 

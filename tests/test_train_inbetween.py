@@ -20,7 +20,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.inbetween import InbetweenConfig, load_inbetween
 from vidcomp_jax.inbetween.generation import inbetween_errors
 from vidcomp_jax.media.video import VideoWriter, read_frames
-from vidcomp_jax.training.loop import TrainConfig
+from vidcomp_jax.training.config import TrainConfig
 
 DATA = SyntheticConfig(num_train=6, num_test=5, length=9)
 GRAY = fomm_configs.tiny().fomm

@@ -1,13 +1,21 @@
-"""The device axis: its name, and the mean over it for code that also runs without one."""
+"""Devices and hosts: the axis that training maps over, copies on every device, and what process 0 does for all."""
 
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from vidcomp_jax.errors import InputError, TrainingError
 
 AXIS = "devices"
 """Name of the axis that training maps over with `jax.pmap`. Use it in your own `pmap` or `shard_map`."""
 
 Tree = TypeVar("Tree")
+Result = TypeVar("Result")
 
 
 def inside_device_axis() -> bool:
@@ -22,3 +30,104 @@ def inside_device_axis() -> bool:
 def mean_over_devices(tree: Tree) -> Tree:
     """Average every array of `tree` over the devices of `AXIS`; outside of it, return `tree` as it is."""
     return jax.lax.pmean(tree, AXIS) if inside_device_axis() else tree
+
+
+def initialize_distributed(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
+    """Join the processes of a run on several hosts. Call it before anything else touches JAX.
+
+    Without arguments the cluster's environment (Slurm, Open MPI, Cloud TPU) is asked; outside of one, nothing
+    happens and the run has one process.
+
+    Args:
+        coordinator: HOST:PORT of process 0, the same for all.
+        num_processes: how many there are.
+        process_id: which one this is, from 0.
+
+    Raises:
+        InputError: if a coordinator is given without the other two, or they do not fit.
+    """
+    if coordinator:
+        if num_processes < 1 or not 0 <= process_id < num_processes:
+            raise InputError(
+                f"coordinator {coordinator} with num_processes {num_processes} and process_id {process_id}: give the "
+                "number of processes, and this one's number from 0"
+            )
+        if not coordinator.rpartition(":")[2].isdecimal():
+            raise InputError(f"coordinator is {coordinator}; it must be the HOST:PORT of process 0")
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+        return
+    if num_processes or process_id >= 0:
+        raise InputError(
+            f"num_processes is {num_processes} and process_id {process_id}, but there is no coordinator; give "
+            "--coordinator=HOST:PORT of process 0 as well"
+        )
+    try:
+        jax.distributed.initialize()
+    except ValueError as error:
+        if "should be defined" not in str(error):  # JAX's words for "no cluster found"
+            raise
+
+
+def all_devices() -> list[jax.Device]:
+    """The devices of all processes, in the order of their shares of the batch."""
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """Copy the arrays of `tree` to each of this process's devices."""
+    return jax.device_put(tree, NamedSharding(_local_mesh(devices), PartitionSpec()), may_alias=False)
+
+
+def shard(batch: Tree, share: int, devices: Sequence[jax.Device]) -> Tree:
+    """Split this process's `share` of a batch over its devices: [share, ...] on the host to [d, share / d, ...]."""
+    mesh = _local_mesh(devices)
+    sizes = {x.shape[0] for x in jax.tree.leaves(batch)}
+    if sizes != {share}:
+        raise ValueError(f"a batch of {sorted(sizes)} examples; this process's share is {share}")
+    split = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
+    return jax.device_put(split, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def host_copy(tree: Tree) -> Tree:
+    """Copy replicated arrays to the host, as NumPy arrays of their own memory."""
+    return jax.tree.map(np.array, tree)  # np.asarray would share memory that the next step's donation reuses
+
+
+def single_copy(tree: Tree) -> Tree:
+    """Copy replicated arrays to this process's default device."""
+    return jax.tree.map(jnp.asarray, host_copy(tree))
+
+
+def from_process_0(work: Callable[[], Result], like: Result) -> Result:
+    """Run `work` on process 0 alone and return its result, a tree shaped as `like`, on every process.
+
+    Raises:
+        Exception: on process 0, what `work` raised.
+        TrainingError: on the others, if it raised, so that they end too instead of waiting.
+    """
+    if jax.process_count() == 1:
+        return work()
+    result, error = like, None
+    if jax.process_index() == 0:
+        try:
+            result = work()
+        except Exception as raised:
+            error = raised
+    failed = bool(multihost_utils.broadcast_one_to_all(np.int32(error is not None)))
+    if error is not None:
+        raise error
+    if failed:
+        raise TrainingError("process 0 failed; its output says why")
+    result = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(result))
+    return int(result) if isinstance(like, int) else result
+
+
+def largest_of_all(value: int) -> int:
+    """The largest `value` among the processes."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.process_allgather(np.int32(value)).max())
+
+
+def _local_mesh(devices: Sequence[jax.Device]) -> Mesh:
+    return Mesh([device for device in devices if device.process_index == jax.process_index()], (AXIS,))

@@ -1,4 +1,4 @@
-"""The one exception a user's mistake raises, so that a command can print it as one line."""
+"""The exceptions raised for a user's mistake, which a command prints as one line."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that names the file or option, what was found, and what would be right.
     Commands print it and exit non-zero; every other exception is a bug and keeps its traceback.
     """
+
+
+class TrainingError(InputError):
+    """Training cannot go on, for example because a loss is not finite."""

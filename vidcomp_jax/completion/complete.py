@@ -1,34 +1,22 @@
 """The one call that joins it all: a first and a last frame in, the clip between them out.
 
 Keypoints are detected in both frames, a motion model fills in those between, and the frames are rendered from one
-end or from both. Long gaps are rendered a chunk of frames at a time.
+end or from both.
 """
 
-import functools
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.between import MAX_PIXELS, Frames, Render, render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
-from vidcomp_jax.fomm.model import EncodedSource, FirstOrderMotionModel
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.evaluation import generate
 from vidcomp_jax.motion.linear import LinearMotion
-from vidcomp_jax.nn.geometry import coordinate_grid, resize_bilinear, warp
-
-Render = Literal["first", "both"]
-"""From which ends frames are rendered: the first alone, as published, or both, blended."""
-
-MAX_PIXELS = 2**22
-"""Pixels rendered in one program by default: 64 clips of 16 frames at 64 x 64."""
-
-Frames = Float[Array | np.ndarray, "..."]
-"""[b, h, w, c]; a batch of another shape is the caller's mistake and gets an `InputError`."""
 
 
 class Completion(NamedTuple):
@@ -41,20 +29,6 @@ class Completion(NamedTuple):
 
     frames: Float[np.ndarray, "b t h w c"]
     keypoints: Keypoints | None
-
-
-class _Ends(NamedTuple):
-    """Both ends of every clip, first all first frames, then all last ones.
-
-    Attributes:
-        encoded: ready to render from.
-        residual: what rendering a frame at its own keypoints leaves of it.
-        deformation: that this rendering took for "nothing moves".
-    """
-
-    encoded: EncodedSource
-    residual: Float[Array, "e h w c"]
-    deformation: Float[Array, "e h2 w2 2"]
 
 
 def complete(
@@ -97,72 +71,6 @@ def complete(
         frames = render_between(model, *ends, moved, render=render, max_pixels=max_pixels)
         parts.append(Completion(frames, jax.tree.map(np.asarray, moved)))
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
-
-
-def render_between(
-    model: FirstOrderMotionModel,
-    first: Frames,
-    last: Frames,
-    keypoints: Keypoints,
-    *,
-    render: Render = "both",
-    max_pixels: int = MAX_PIXELS,
-) -> Float[np.ndarray, "b t h w c"]:
-    """Render clips whose keypoints are known in every frame, [b, t, k, ...]; the ends' keypoints are the frames' own.
-
-    With `both`, a frame is a blend of what either end renders. An end counts in proportion to its nearness in time
-    and, at each pixel, to how much of it the generator could use there (its occlusion map). What rendering an end
-    at its own keypoints leaves of it is carried along with the motion and added, so that the clip starts with exactly
-    the first frame, ends with exactly the last, and fades from the one's detail to the other's.
-
-    Args:
-        model: renders.
-        first, last: frames in [0, 1].
-        keypoints: of all frames.
-        render: from which ends.
-        max_pixels: most pixels to render in one program; more are rendered in chunks of frames.
-    """
-    num_frames = keypoints.position.shape[1]
-    b, height, width, _ = first.shape
-    length = int(np.clip(max_pixels // (b * height * width), 1, num_frames))
-    num_chunks = -(-num_frames // length)
-    length = -(-num_frames // num_chunks)
-    network = nnx.split(nnx.view(model, use_running_average=True))
-    own = [Keypoints(*(x[:, i] for x in keypoints)) for i in (0, -1)]
-    ends = _prepare(*network, render, (first, own[0]), (last, own[1]))
-    chunks = []
-    for i in range(num_chunks):
-        # The last chunk is filled up with its last frame, so that one program serves all.
-        times = np.minimum(np.arange(i * length, (i + 1) * length), num_frames - 1)
-        part = Keypoints(*(x[:, times] for x in keypoints))
-        fraction = np.float32(times / (num_frames - 1))
-        chunks.append(np.asarray(_render(*network, render, ends, part, fraction)))
-    return np.concatenate(chunks, axis=1)[:, :num_frames]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _prepare(graphdef, state, render, first, last) -> _Ends:
-    model = nnx.merge(graphdef, state)
-    sources = first if render == "first" else jax.tree.map(lambda *x: jnp.concatenate(x), first, last)
-    encoded = model.encode(*sources)
-    still = model.render(encoded, None, encoded.keypoints)
-    return _Ends(encoded, encoded.frame - still.prediction, still.deformation)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _render(graphdef, state, render, ends, keypoints, fraction) -> Float[Array, "b t h w c"]:
-    model = nnx.merge(graphdef, state)
-    if render == "first":
-        return model.render(ends.encoded, None, keypoints).prediction
-    rendered = model.render(ends.encoded, None, jax.tree.map(lambda x: jnp.concatenate([x, x]), keypoints))
-    _, t, height, width, _ = rendered.prediction.shape
-    offsets = resize_bilinear(rendered.deformation - ends.deformation[:, None], height, width)
-    detail = warp(ends.residual, coordinate_grid(height, width) + offsets)
-    nearness = jnp.stack([1 - fraction, fraction]).reshape(2, 1, t, 1, 1, 1)
-    usable = resize_bilinear(rendered.occlusion_map, height, width).reshape(2, -1, t, height, width, 1)
-    weight = nearness * (usable + 1e-3)
-    ends_frames = (rendered.prediction + detail).reshape(2, -1, *rendered.prediction.shape[1:])
-    return jnp.clip((weight * ends_frames).sum(0) / weight.sum(0), 0, 1)
 
 
 def _check(model, first, last, num_frames, motion) -> None:

@@ -43,7 +43,11 @@ def write_completions(
             _write_clip(partial / gap.name, gap, clips, format)
             given = [Player("first frame", gap.first[None]), Player("last frame", gap.last[None])]
             truth = [] if gap.truth is None else [Player("truth", gap.truth)]
-            rows.append(Row(gap.name, [*given, *truth, *(Player(title, *clip) for title, clip in clips.items())]))
+            completed = [
+                Player(title, frames, None if keypoints is None else keypoints.position)
+                for title, (frames, keypoints) in clips.items()
+            ]
+            rows.append(Row(gap.name, [*given, *truth, *completed]))
         write_page(partial / PAGE, rows, title="Completed clips", fps=gaps[0].fps)
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from vidcomp_jax.data.bair_files import find_damaged, find_files, find_prepared, list_records, name_of
-from vidcomp_jax.data.cache import report_left_out
 from vidcomp_jax.data.clips import Index, Indices, Split, checked
+from vidcomp_jax.data.sources import report_left_out
 from vidcomp_jax.data.tfrecord import Features, Record
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import resize, to_channels

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vidcomp_jax.data.cache import Source, fingerprint, in_parallel
+from vidcomp_jax.data.cache import fingerprint
 from vidcomp_jax.data.clips import Split
+from vidcomp_jax.data.sources import Source, in_parallel
 from vidcomp_jax.data.tfrecord import Record, find_records
 from vidcomp_jax.errors import InputError
 

@@ -19,8 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from vidcomp_jax.data.cache import Clip, Source, cached_clips, in_parallel
+from vidcomp_jax.data.cache import cached_clips
 from vidcomp_jax.data.clips import Clips, Split
+from vidcomp_jax.data.sources import Clip, Source, in_parallel
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import VideoInfo, iterate_frames, probe

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from vidcomp_jax.data.cache import Clip, LeftOut, Source, TooShort, in_parallel
+from vidcomp_jax.data.sources import Clip, LeftOut, Source, TooShort, in_parallel
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.video import VideoWriter
 

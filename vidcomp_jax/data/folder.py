@@ -15,18 +15,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from vidcomp_jax.data.cache import (
-    Clip,
-    Outcomes,
-    Source,
-    TooShort,
-    cached_clips,
-    fingerprint,
-    in_parallel,
-    numbered,
-    report_left_out,
-)
+from vidcomp_jax.data.cache import cached_clips, fingerprint
 from vidcomp_jax.data.clips import Clips, Index, Indices, Split, checked
+from vidcomp_jax.data.sources import Clip, Outcomes, Source, TooShort, in_parallel, numbered, report_left_out
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, iterate_frames, probe, read_frames

@@ -16,13 +16,13 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from vidcomp_jax.data.bair_files import find_files, find_prepared
-from vidcomp_jax.data.cache import Source, in_parallel
 from vidcomp_jax.data.clip_list import entries_of_split
 from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.data.datasets import DataConfig, data_dir, open_clips
 from vidcomp_jax.data.folder import split_sources
 from vidcomp_jax.data.kth import KthVideos
 from vidcomp_jax.data.kth_files import unpacked
+from vidcomp_jax.data.sources import Source, in_parallel
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, read_image
 from vidcomp_jax.media.video import iterate_frames, probe

@@ -12,9 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from vidcomp_jax.data.cache import Clip, LeftOut, Source, TooShort, cached_clips
+from vidcomp_jax.data.cache import cached_clips
 from vidcomp_jax.data.clips import ArrayClips, Split
 from vidcomp_jax.data.kth_files import Sequences, find_videos, missing_videos, read_sequences, stem_of, unpacked
+from vidcomp_jax.data.sources import Clip, LeftOut, Source, TooShort
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import iterate_frames, probe

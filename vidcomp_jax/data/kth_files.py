@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from vidcomp_jax.data.cache import Source
+from vidcomp_jax.data.sources import Source
 from vidcomp_jax.errors import InputError
 
 SEQUENCES = "00sequences.txt"

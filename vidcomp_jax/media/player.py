@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.media.panels import keypoint_colors, to_rgb, to_uint8
 
 _LOSSLESS_PIXELS = 2**18
@@ -31,12 +30,12 @@ class Player(NamedTuple):
     Attributes:
         title: stands above it.
         frames: in [0, 1]; a still image is a clip of one frame.
-        keypoints: drawn on the frames on request; None for none.
+        positions: of keypoints, (x, y) in [-1, 1], drawn on the frames on request; None for none.
     """
 
     title: str
     frames: Float[np.ndarray, "t h w c"]
-    keypoints: Keypoints | None = None
+    positions: Float[np.ndarray, "t k 2"] | None = None
 
 
 class Row(NamedTuple):
@@ -95,10 +94,10 @@ def _clip(player: Player) -> dict:
         y, x = i // columns * height, i % columns * width
         sheet[y : y + height, x : x + width] = to_uint8(to_rgb(frame))
     clip = {"width": width, "height": height, "columns": columns, "count": count, "image": _data_url(sheet)}
-    if player.keypoints is not None:
-        position = np.asarray(player.keypoints.position, np.float64)
-        colors = np.round(keypoint_colors(position.shape[1]) * 255).astype(int)
-        clip |= {"points": position.round(3).tolist(), "colors": colors.tolist()}
+    if player.positions is not None:
+        positions = np.asarray(player.positions, np.float64)
+        colors = np.round(keypoint_colors(positions.shape[1]) * 255).astype(int)
+        clip |= {"points": positions.round(3).tolist(), "colors": colors.tolist()}
     return clip
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from vidcomp_jax.completion.complete import render_between
+from vidcomp_jax.fomm.between import render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.panels import draw_keypoints, panel

@@ -17,43 +17,20 @@ import jax
 import optax
 from flax import nnx
 
-from vidcomp_jax.errors import InputError
-from vidcomp_jax.nn.layers import Constant
+from vidcomp_jax.devices import all_devices, from_process_0, host_copy, largest_of_all, replicate, shard, single_copy
+from vidcomp_jax.errors import InputError, TrainingError
+from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.interrupt import StopSignal
 from vidcomp_jax.training.prefetch import Prefetch
-from vidcomp_jax.training.run_folder import Pace, RunFolder, TrainConfig, due_after
+from vidcomp_jax.training.run_folder import Pace, RunFolder, due_after
 from vidcomp_jax.training.step import (
     Batch,
     DeviceStep,
     Objective,
-    TrainingError,
-    TrainState,
-    all_devices,
-    from_process_0,
     gradient_step,
-    host_copy,
     init_state,
-    initialize_distributed,
-    largest_of_all,
-    make_train_step,
     map_over_devices,
-    replicate,
-    shard,
-    single_copy,
 )
-
-__all__ = [
-    "Constant",
-    "FitResult",
-    "TrainConfig",
-    "TrainState",
-    "TrainingError",
-    "fit",
-    "gradient_step",
-    "init_state",
-    "initialize_distributed",
-    "make_train_step",
-]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +82,8 @@ def fit(
     and writes `workdir`, prints, evaluates and draws panels.
 
     Args:
-        model: in training mode; holds `nnx.Param`, `nnx.BatchStat` and `Constant` variables. Changed in place.
+        model: in training mode; holds `nnx.Param`, `nnx.BatchStat` and `vidcomp_jax.nn.layers.Constant` variables.
+            Changed in place.
         tx: the optimiser; `tx.init(params)` makes `TrainState.opt_state`.
         batches: `(start_step, process_index, process_count)` -> this process's shares of the batches of the steps
             after `start_step`: NumPy arrays of `config.batch_size / process_count` examples.

@@ -4,7 +4,6 @@ All of it is done by process 0; in the other processes of a run on several hosts
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import math
 import pathlib
@@ -16,41 +15,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.devices import host_copy
+from vidcomp_jax.errors import InputError, TrainingError
 from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Checkpoints, latest_step
-from vidcomp_jax.storage.config import CONFIG_FILE, MAY_CHANGE, claim_workdir
+from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir
+from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.run_log import METRICS, RunLog
-from vidcomp_jax.training.step import Batch, TrainingError, TrainState, host_copy
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How long to train and what to report. Steps, never epochs."""
-
-    num_steps: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps to train for in all, those before a resume included. A finished run can be prolonged by raising it, so
-    learning-rate schedules must not be derived from it but have fields of their own."""
-    batch_size: int = 8
-    """Examples a step, over all devices and hosts."""
-    seed: int = 0
-    """Seed of the initial weights, the order of the data and all random draws."""
-    log_every: int = dataclasses.field(default=50, metadata=MAY_CHANGE)
-    """Steps between two reports of the losses. With several hosts also the steps until a stop signal is heeded."""
-    panel_every: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two image panels; 0 makes one at the end only."""
-    evaluate_every: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two evaluations, each followed by a checkpoint; 0 evaluates at the end only."""
-    checkpoint_every: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two checkpoints; 0 writes one at the end, or when stopped, only."""
-    keep_last: int = dataclasses.field(default=3, metadata=MAY_CHANGE)
-    """Checkpoints to keep beside the best one."""
-
-    def __post_init__(self):
-        least = {"num_steps": 1, "batch_size": 1, "seed": 0, "log_every": 1, "keep_last": 1}
-        for field in dataclasses.fields(self):
-            value, minimum = getattr(self, field.name), least.get(field.name, 0)
-            if value < minimum:
-                raise InputError(f"{field.name}: {value}; at least {minimum} is needed")
+from vidcomp_jax.training.step import Batch, TrainState
 
 
 class RunFolder:

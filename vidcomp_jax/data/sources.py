@@ -1,0 +1,129 @@
+"""What clips are made from: sources and the clips they give, read in parallel, and what of them cannot be used."""
+
+import collections
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from vidcomp_jax.errors import InputError
+
+_UNREADABLE_SHARE = 0.1
+
+T = TypeVar("T")
+S = TypeVar("S")
+_log = logging.getLogger(__name__)
+
+
+class TooShort(InputError):
+    """A video with too few frames for a clip: left out, but not counted as unreadable."""
+
+
+class Source(NamedTuple):
+    """A video, in whatever form, that clips are made from.
+
+    Attributes:
+        name: unique, and stable when the data set moves; usually its path below the data set's folder.
+        path: the file or folder.
+        files: every file it is made of.
+    """
+
+    name: str
+    path: Path
+    files: tuple[Path, ...]
+
+
+class Clip(NamedTuple):
+    """One decoded clip: its name, subject, frames uint8 [t, h, w, c] and rate."""
+
+    name: str
+    subject: str
+    frames: np.ndarray
+    fps: float
+
+
+class LeftOut(NamedTuple):
+    """A part of a source that gives no clip: its name, and why; of type TooShort if it could be read."""
+
+    name: str
+    error: InputError
+
+
+class Outcomes:
+    """Counts what cannot be used of a data set, and stops when it is too much.
+
+    Attributes:
+        label: names the data set.
+        left_out: name -> reason.
+        unreadable: names of those that cannot be read; too short is not unreadable.
+    """
+
+    def __init__(self, label: str, total: int, skip_unreadable: bool):
+        self.label = label
+        self.left_out: dict[str, str] = {}
+        self.unreadable: list[str] = []
+        self._total, self._skip = total, skip_unreadable
+
+    def leave_out(self, name: str, error: InputError):
+        """Note why what is called `name` is not used; raise once too much is unreadable."""
+        self.left_out[name] = str(error)
+        if not isinstance(error, TooShort):
+            self.unreadable.append(name)
+        self.check(self.left_out, self.unreadable)
+
+    def check(self, left_out: Mapping[str, str], unreadable: Sequence[str]):
+        """Raise if more than a tenth is `unreadable`, for the reasons in `left_out`, and this is not skipped."""
+        if not self._skip and len(unreadable) > _UNREADABLE_SHARE * self._total:
+            raise InputError(
+                f"{self.label}: more than a tenth of {self._total} videos cannot be read; {len(unreadable)} so far, "
+                f"the last is {left_out[unreadable[-1]]}; --skip-unreadable goes on without them"
+            )
+
+    def check_any_left(self, count: int):
+        """Raise if no clip came of all the sources."""
+        if not count:
+            name, reason = next(iter(self.left_out.items()))
+            raise InputError(f"{self.label}: none of {self._total} videos can be used; for instance {name}: {reason}")
+
+
+def report_left_out(label: str, left_out: dict[str, str], total: int):
+    """Log every video that is not used, and how many there are."""
+    if left_out:
+        reasons = "".join(
+            f"\n  {reason if name in reason else f'{name}: {reason}'}" for name, reason in left_out.items()
+        )
+        _log.warning("%s: %d of %d videos left out:%s", label, len(left_out), total, reasons)
+
+
+def in_parallel(work: Callable[[S], T], items: Sequence[S], label: str) -> Iterator[tuple[S, T | InputError]]:
+    """`work(item)` of every item in order, or the InputError it raised, done a few ahead under a progress bar."""
+    workers = min(os.cpu_count() or 1, 8)
+    executor = ThreadPoolExecutor(workers)
+    waiting = collections.deque()
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    try:
+        with tqdm(total=len(items), desc=label, unit="video", mininterval=interval) as bar:
+            for item in [*items, *[None] * workers]:
+                if item is not None:
+                    waiting.append((item, executor.submit(work, item)))
+                if waiting and (item is None or len(waiting) > workers):
+                    done, future = waiting.popleft()
+                    try:
+                        yield done, future.result()
+                    except InputError as error:
+                        yield done, error
+                    bar.update()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def numbered(subjects: Sequence[str]) -> list[int]:
+    """Subjects as numbers from 0 without gaps."""
+    numbers = {subject: number for number, subject in enumerate(dict.fromkeys(subjects))}
+    return [numbers[subject] for subject in subjects]
