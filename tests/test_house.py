@@ -1,0 +1,81 @@
+"""The layout of the library: which folder may import which, and where work is mapped over devices."""
+
+import ast
+import graphlib
+import pathlib
+
+ROOT = pathlib.Path(__file__).parent.parent
+ORDER = [
+    *("errors", "devices", "metrics"),
+    *("storage", "media", "data", "nn", "training", "fomm", "motion", "inbetween", "completion"),
+]
+"""What stands at the top of `vidcomp_jax`: each imports from those before it, never from those after it."""
+
+
+def name_of(path: pathlib.Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in sorted((ROOT / "vidcomp_jax").rglob("*.py"))}
+
+
+def imports_of(path: pathlib.Path) -> set[str]:
+    """Names of the modules that a file imports, at its top or inside of functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} line {node.lineno}: a relative import"
+            # `from package import name` imports a module of the package if there is one of that name.
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in names}
+    return found
+
+
+IMPORTS = {name: imports_of(path) for name, path in MODULES.items()}
+
+
+def place(module: str) -> int:
+    """Where in `ORDER` a module or its folder stands; the package itself, which exports from all, comes last."""
+    _, *parts = module.split(".")
+    return ORDER.index(parts[0]) if parts else len(ORDER)
+
+
+def test_folders_import_only_from_those_before_them():
+    wrong = [
+        f"{module} imports {name}"
+        for module, imported in IMPORTS.items()
+        for name in sorted(imported & MODULES.keys())
+        if place(name) > place(module)
+    ]
+    assert not wrong
+
+
+def test_the_library_imports_no_command_and_no_test():
+    outside = {"experiments", "converters", "benchmarks", "tests"}
+    wrong = [
+        f"{module} imports {name}"
+        for module, imported in IMPORTS.items()
+        for name in sorted(imported)
+        if name.split(".")[0] in outside
+    ]
+    assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {name: imported & MODULES.keys() for name, imported in IMPORTS.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_one_file_maps_over_devices():
+    def maps(path: pathlib.Path) -> bool:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        imported = {node.name for node in nodes if isinstance(node, ast.alias)}
+        return "pmap" in used | imported
+
+    folders = ("vidcomp_jax", "experiments", "converters", "benchmarks")
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert [name_of(path) for path in files if maps(path)] == ["vidcomp_jax.training.step"]
