@@ -15,6 +15,7 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
+from experiments.options import DataOptions
 from vidcomp_jax.data import Clips, DataConfig
 from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
 from vidcomp_jax.errors import InputError
@@ -36,7 +37,7 @@ class CheckDataConfig:
     """Clips of each split on it."""
     seed: int = 0
     """Which clips they are."""
-    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """Where the clips come from."""
 
     def __post_init__(self):

@@ -3,12 +3,14 @@
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import tyro
 
+from experiments.options import name_options
 from vidcomp_jax.errors import InputError
 
 Config = TypeVar("Config")
@@ -22,8 +24,9 @@ def run(
 ) -> None:
     """Parse the command line into `config_type`, call `main` with it, and exit.
 
-    An `InputError` and an `OSError` (a full disk, a folder without permission) become one line on standard error and
-    exit code 2; what `main` returns is the exit code otherwise. Any other exception is a bug and shows its traceback.
+    An `InputError`, with options in place of the names of fields, and an `OSError` (a full disk, a folder without
+    permission) become one line on standard error and exit code 2; what `main` returns is the exit code otherwise.
+    Any other exception is a bug and shows its traceback.
 
     Args:
         main: does the job.
@@ -32,10 +35,11 @@ def run(
         preset_option: the option that names one of them.
     """
     _keep_compiled_programs()
+    arguments = sys.argv[1:]
     try:
-        sys.exit(main(parse(config_type, sys.argv[1:], presets, preset_option)))
+        sys.exit(main(parse(config_type, arguments, presets, preset_option)))
     except InputError as error:
-        _fail(str(error))
+        _fail(name_options(str(error), config_type, arguments))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
@@ -60,10 +64,12 @@ def parse(
     try:
         with contextlib.redirect_stderr(message):
             return tyro.cli(config_type, args=arguments, default=default)
+    except InputError as error:  # of a config whose options have no prefix
+        raise InputError(name_options(str(error), config_type, arguments)) from None
     except SystemExit as end:
         if not end.code:
             raise
-        raise InputError(_one_line(message.getvalue())) from None
+        raise InputError(_with_options(_one_line(message.getvalue()), config_type, arguments)) from None
 
 
 def _value_of(arguments: list[str], option: str) -> str | None:
@@ -84,6 +90,17 @@ def _one_line(box: str) -> str:
     message = " ".join(lines[1:end]) or "wrong arguments"
     meant = [line.split()[0] for line in lines[end:] if line.startswith("--")]
     return f"{message}; perhaps {meant[0]} was meant" if "nrecognized" in message and meant else message
+
+
+def _with_options(message: str, config_type: type, arguments: list[str]) -> str:
+    """The message of a config that refused its values, with options in place of the names of its fields.
+
+    Tyro says which of the nested configs it was, as long as its options have a prefix.
+    """
+    found = re.fullmatch(r"Error parsing ([\w.]+): (.*)", message)
+    where, said = found.groups() if found else ("", message)
+    named = name_options(said, config_type, arguments, "" if where == config_type.__name__ else where)
+    return message if named == said else named
 
 
 def _fail(message: str) -> None:

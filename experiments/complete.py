@@ -16,6 +16,7 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
+from experiments.options import DataOptions
 from vidcomp_jax.completion.complete import Completion, complete
 from vidcomp_jax.completion.inputs import PAGE, Gap, find_gaps, gaps_of_clips
 from vidcomp_jax.completion.outputs import check_rates, write_completions
@@ -77,7 +78,7 @@ class CompleteConfig:
     """Most pixels rendered in one program; lower it where memory is short."""
     resize: int = 0
     """With --input: cut the middle square and resize it to this many pixels; 0 leaves frames as they are."""
-    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """Where clips come from without --input; with inbetween and tfhub alone, their frames have the size of these."""
 
     def __post_init__(self):

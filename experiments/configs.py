@@ -11,7 +11,8 @@ from typing import Annotated
 import optax
 import tyro
 
-from vidcomp_jax.data import AugmentationConfig, DataConfig, FolderConfig, SyntheticConfig
+from experiments.options import DataOptions
+from vidcomp_jax.data import AugmentationConfig, FolderConfig, SyntheticConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
@@ -98,7 +99,7 @@ class TrainFOMMConfig:
     """With --coordinator: which of them this is, from 0."""
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
     """How long to train, and what to report."""
-    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """What to train on."""
     augmentation: AugmentationConfig = AugmentationConfig()
     """Random changes to the training pairs."""
@@ -112,7 +113,7 @@ class TrainFOMMConfig:
     def __post_init__(self):
         if self.data.num_channels != self.fomm.num_channels:
             raise InputError(
-                f"num_channels is {self.data.num_channels}, fomm.num_channels is {self.fomm.num_channels}; "
+                f"`data.num_channels` is {self.data.num_channels}, `fomm.num_channels` is {self.fomm.num_channels}; "
                 "they must be equal: set both"
             )
 
@@ -128,7 +129,7 @@ def _schedule(epochs_times_videos: int, batch_size: int, milestones: tuple[float
 
 
 _PLAIN = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
-_RGB_256 = DataConfig(name="folder", size=256, num_channels=3)
+_RGB_256 = DataOptions(name="folder", size=256, num_channels=3)
 _SPECTRAL = FOMMConfig(discriminator=DiscriminatorConfig(spectral_norm=True))
 _PEOPLE = dataclasses.replace(_RGB_256, folder=FolderConfig(id_sampling=True))
 
@@ -138,7 +139,7 @@ def _released() -> dict[str, TrainFOMMConfig]:
     return {
         "kth": TrainFOMMConfig(
             dataset="kth",
-            data=DataConfig(name="kth", size=128, num_channels=1),
+            data=DataOptions(name="kth", size=128, num_channels=1),
             fomm=FOMMConfig(
                 num_channels=1,
                 detector=KeypointDetectorConfig(scale=half),
@@ -149,7 +150,7 @@ def _released() -> dict[str, TrainFOMMConfig]:
         ),
         "bair": TrainFOMMConfig(
             dataset="bair",
-            data=DataConfig(name="bair", size=256, num_channels=3),
+            data=DataOptions(name="bair", size=256, num_channels=3),
             fomm=_SPECTRAL,
             **_schedule(20 * 43264, 36),
         ),
@@ -199,7 +200,7 @@ def synthetic(num_steps: int = 1200) -> TrainFOMMConfig:
     """Synthetic gray clips of 64 pixels, which two CPU cores train on in minutes."""
     return TrainFOMMConfig(
         dataset="synthetic",
-        data=DataConfig(name="synthetic", synthetic=SyntheticConfig()),
+        data=DataOptions(name="synthetic", synthetic=SyntheticConfig()),
         augmentation=AugmentationConfig(**_PLAIN),
         fomm=small_fomm(),
         loss=FOMMLossConfig(scales=(1.0, 0.5, 0.25), generator_gan=0.0, feature_matching=(10.0, 10.0, 10.0)),
@@ -212,7 +213,7 @@ def tiny(**changes) -> TrainFOMMConfig:
     """A run of seconds for tests: 32-pixel frames, a few channels."""
     config = dataclasses.replace(
         synthetic(20),
-        data=DataConfig(name="synthetic", size=32, synthetic=SyntheticConfig(num_train=8, num_test=4, length=4)),
+        data=DataOptions(name="synthetic", size=32, synthetic=SyntheticConfig(num_train=8, num_test=4, length=4)),
         fomm=dataclasses.replace(
             small_fomm(width=4, num_keypoints=3),
             detector=KeypointDetectorConfig(width=4, max_width=8, num_blocks=2, scale=0.5),

@@ -12,7 +12,8 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
-from vidcomp_jax.data import DataConfig, open_clips
+from experiments.options import DataOptions
+from vidcomp_jax.data import open_clips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.motion.motion_file import extract_motion
@@ -39,7 +40,7 @@ class ExtractMotionConfig:
     """Replace the output if it exists."""
     any_data: bool = False
     """Take other data settings than the model was trained with: another split, size or camera."""
-    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """Where the clips come from."""
 
     def __post_init__(self):

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from experiments.commands import run
 from experiments.configs import CONFIGS
-from vidcomp_jax.data import Clips, DataConfig, open_clips
+from experiments.options import DataOptions
+from vidcomp_jax.data import Clips, open_clips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.loading import Which, check_trained_data, load_fomm
@@ -56,7 +57,7 @@ class ReconstructConfig:
     """Replace the output folder if it exists."""
     any_data: bool = False
     """Take other data settings than the model was trained with: another split, size or camera."""
-    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """Where the clips come from."""
 
     def __post_init__(self):

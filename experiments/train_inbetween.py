@@ -15,7 +15,8 @@ import tyro
 from flax import nnx
 
 from experiments.commands import run
-from vidcomp_jax.data import Clips, DataConfig, open_clips, windows
+from experiments.options import DataOptions
+from vidcomp_jax.data import Clips, open_clips, windows
 from vidcomp_jax.devices import initialize_distributed
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, InbetweenModel, objective, optimizer
@@ -41,7 +42,7 @@ class TrainInbetweenConfig:
     """With --coordinator: which of them this is, from 0."""
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
     """How long to train, and what to report."""
-    data: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig()
+    data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """What to train on."""
     inbetween: InbetweenConfig = InbetweenConfig()
     """Sizes of the networks."""
@@ -61,7 +62,7 @@ def synthetic(num_steps: int = 3000) -> TrainInbetweenConfig:
     """Synthetic gray clips, which two CPU cores train on in minutes: narrow networks, no discriminators."""
     return TrainInbetweenConfig(
         dataset="synthetic",
-        data=DataConfig(name="synthetic", size=32),
+        data=DataOptions(name="synthetic", size=32),
         inbetween=InbetweenConfig(frame_size=32, width=16, num_stages=2, noise_size=16, discriminator_width=8),
         loss=InbetweenLossConfig(
             gradient_weight=0.1, adversarial_weight=0.0, learning_rate=3e-3, cosine_steps=num_steps
@@ -73,7 +74,7 @@ def synthetic(num_steps: int = 3000) -> TrainInbetweenConfig:
 def _published(dataset: str, num_channels: int) -> TrainInbetweenConfig:
     return TrainInbetweenConfig(
         dataset=dataset,
-        data=DataConfig(name=dataset, size=64, num_channels=num_channels),
+        data=DataOptions(name=dataset, size=64, num_channels=num_channels),
         inbetween=InbetweenConfig(num_channels=num_channels),
         train=TrainConfig(num_steps=500_000, batch_size=32, log_every=100, panel_every=5000, evaluate_every=5000),
     )

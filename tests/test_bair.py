@@ -282,5 +282,5 @@ def test_wrong_folders_and_settings_are_named(tmp_path):
     with pytest.raises(InputError, match=r"train: no .tfrecords files here"):
         open_clips(config(tmp_path, tmp_path), "train")
 
-    with pytest.raises(InputError, match="pairs_per_record is 0"):
+    with pytest.raises(InputError, match="`pairs_per_record` is 0"):
         DataConfig(pairs_per_record=0)

@@ -245,7 +245,7 @@ def test_a_video_without_an_index_is_read_whole(tree, tmp_path):
 
 
 def test_wrong_settings_are_named():
-    with pytest.raises(InputError, match="num_frames is 1"):
+    with pytest.raises(InputError, match="`num_frames` is 1"):
         KthConfig(num_frames=1)
 
 

@@ -126,7 +126,7 @@ def test_wrong_settings_are_named(settings):
 
 @pytest.mark.parametrize("size", [63, 0, -4])
 def test_a_size_not_divisible_by_4_is_named(size):
-    with pytest.raises(InputError, match=f"size is {size}"):
+    with pytest.raises(InputError, match=f"`size` is {size}"):
         DataConfig(size=size)
 
 
@@ -142,7 +142,7 @@ for settings in ({"name": "imagenet"}, {"num_channels": 2}):
         print(str(error).partition(";")[0])
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.splitlines() == ["data set name is 'imagenet'", "num_channels is 2"]
+    assert shown.stdout.splitlines() == ["`name` is 'imagenet'", "`num_channels` is 2"]
 
 
 def test_bair_says_that_it_cannot_be_read():

@@ -2,10 +2,12 @@
 
 
 class InputError(ValueError):
-    """A file, option, array or checkpoint from outside is not what the work needs.
+    """A file, setting, array or checkpoint from outside cannot be used.
 
-    The message is one line that names the file or option, what was found, and what would be right.
-    Commands print it and exit non-zero; every other exception is a bug and keeps its traceback.
+    The message is one line that names the file or setting, what was found, and what would be right. A setting stands
+    in backticks under the name that it has in Python, "`num_frames` is 1; a clip needs at least 2", and nested ones
+    with a dot, "`kth.num_frames`"; commands put their options in place of these names. Commands print the message and
+    exit non-zero; every other exception is a bug and keeps its traceback.
     """
 
 

@@ -4,9 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, get_args
-
-import tyro
+from typing import Literal, get_args
 
 from vidcomp_jax.data.bair import BairConfig, open_bair
 from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list
@@ -43,7 +41,7 @@ class DataConfig:
     damaged videos once they are more than a tenth."""
     pairs_per_record: int = 1
     """Training pairs drawn from a clip whenever it is read: more of them read less and are less varied."""
-    bair: Annotated[BairConfig, tyro.conf.arg(name="")] = BairConfig()
+    bair: BairConfig = BairConfig()
     """Used by name=bair."""
     kth: KthConfig = KthConfig()
     """Used by name=kth."""
@@ -54,13 +52,13 @@ class DataConfig:
 
     def __post_init__(self):
         if self.size < 4 or self.size % 4:
-            raise InputError(f"size is {self.size}; it must be a positive multiple of 4, such as 64, 128 or 256")
+            raise InputError(f"`size` is {self.size}; it must be a positive multiple of 4, such as 64, 128 or 256")
         if self.num_channels not in (1, 3):
-            raise InputError(f"num_channels is {self.num_channels}; it must be 1 (gray) or 3 (RGB)")
+            raise InputError(f"`num_channels` is {self.num_channels}; it must be 1 (gray) or 3 (RGB)")
         if self.pairs_per_record < 1:
-            raise InputError(f"pairs_per_record is {self.pairs_per_record}; at least 1 is needed")
+            raise InputError(f"`pairs_per_record` is {self.pairs_per_record}; at least 1 is needed")
         if self.name not in get_args(DataSet):
-            raise InputError(f"data set name is {self.name!r}; it must be one of {', '.join(get_args(DataSet))}")
+            raise InputError(f"`name` is {self.name!r}; it must be one of {', '.join(get_args(DataSet))}")
 
     @property
     def kind(self) -> str:

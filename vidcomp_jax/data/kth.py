@@ -39,9 +39,9 @@ class KthConfig:
 
     def __post_init__(self):
         if self.split not in _PERSONS:
-            raise InputError(f"kth split is {self.split!r}; it must be one of {', '.join(_PERSONS)}")
+            raise InputError(f"`split` is {self.split!r}; it must be one of {', '.join(_PERSONS)}")
         if self.num_frames < 2:
-            raise InputError(f"kth num_frames is {self.num_frames}; a clip needs at least 2 frames")
+            raise InputError(f"`num_frames` is {self.num_frames}; a clip needs at least 2 frames")
 
 
 def open_kth(

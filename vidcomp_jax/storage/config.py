@@ -45,9 +45,9 @@ def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -
     try:
         config = msgspec.convert(stored, config_type, strict=True, dec_hook=_decode)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {_plainly(error)}") from error
     except msgspec.ValidationError as error:
-        cause = f"{error.__cause__}" if isinstance(error.__cause__, InputError) else f"{error}"
+        cause = _plainly(error.__cause__) if isinstance(error.__cause__, InputError) else f"{error}"
         raise InputError(f"{path}: not a {config_type.__name__}: {cause}") from error
     there, expected = _flat(stored), _flat(_plain(config))
     problems = [f"unknown entry {name}" for name in there if name not in expected]
@@ -96,6 +96,11 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise InputError(f"{path}: holds a {type(stored).__name__}; an object of settings was expected")
     return stored
+
+
+def _plainly(error: InputError) -> str:
+    """Its message without the backticks around fields: these values come from a file, not from options."""
+    return str(error).replace("`", "")
 
 
 def _plain(config: Any) -> Any:

@@ -1,0 +1,72 @@
+"""Options of commands: which of them a field of the config has, and those that do not simply bear its name."""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from vidcomp_jax.data import BairConfig, DataConfig
+
+_FIELD = re.compile(r"`([a-z_]\w*(?:\.[a-z_]\w*)*)`")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions(DataConfig):
+    """Which clips to read, and what their frames look like."""
+
+    bair: Annotated[BairConfig, tyro.conf.arg(name="")] = BairConfig()
+    """Used by name=bair."""
+
+
+def options_of(config_type: type) -> dict[str, str]:
+    """Option by dotted name of the field, such as `--kth.num-frames` by `data.kth.num_frames`."""
+    return {field: f"--{option}".replace("_", "-") for field, option in _walk(config_type, "", "")}
+
+
+def name_options(message: str, config_type: type, arguments: Sequence[str] = (), within: str = "") -> str:
+    """`message` with options in place of the field names that stand in it in backticks.
+
+    A name may leave out where in the config the field is. Of several fields with this name, the one in the config
+    `within` is meant, else the one whose option has no prefix, else the one that `arguments` set. What no option is
+    found for keeps its name, without the backticks.
+    """
+    options = options_of(config_type)
+
+    def option(match: re.Match[str]) -> str:
+        name = match[1]
+        found = {field: option for field, option in options.items() if f".{field}".endswith(f".{name}")}
+        bare = f"--{name}".replace("_", "-")
+        for field, option in found.items():
+            if field == f"{within}.{name}".lstrip("."):
+                return option
+        if bare in found.values() or not found:
+            return bare if found else name
+        given = [option for option in found.values() if any(a.partition("=")[0] == option for a in arguments)]
+        chosen = given if len(found) > 1 else list(found.values())
+        return chosen[0] if len(chosen) == 1 else name
+
+    return _FIELD.sub(option, message)
+
+
+def _walk(config_type: type, field_prefix: str, option_prefix: str) -> Iterator[tuple[str, str]]:
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    for field in dataclasses.fields(config_type):
+        kind, marks = _unwrapped(hints[field.name])
+        if tyro.conf.Suppress in marks or tyro.conf.Positional in marks:
+            continue
+        # `tyro.conf.arg(name="")` leaves the name of a nested config out of its options.
+        hidden = any(getattr(mark, "name", None) == "" for mark in marks)
+        option = option_prefix if hidden else f"{option_prefix}{field.name}"
+        if dataclasses.is_dataclass(kind):
+            yield from _walk(kind, f"{field_prefix}{field.name}.", option if hidden else f"{option}.")
+        else:
+            yield f"{field_prefix}{field.name}", option
+
+
+def _unwrapped(hint: Any) -> tuple[Any, tuple]:
+    if typing.get_origin(hint) is typing.Annotated:
+        return hint.__origin__, hint.__metadata__
+    return hint, ()

@@ -1,0 +1,90 @@
+"""Messages name fields in the library and options at the command line; the library needs no command-line parser."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from experiments.commands import parse, run
+from experiments.configs import CONFIGS, TrainFOMMConfig
+from experiments.options import name_options, options_of
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.config import load_config, save_config
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("field", "option"),
+    [
+        ("workdir", "--workdir"),
+        ("train.num_steps", "--num-steps"),
+        ("data.kth.num_frames", "--kth.num-frames"),
+        ("data.bair.camera", "--camera"),
+        ("optimizer.detector.learning_rate", "--optimizer.detector.learning-rate"),
+    ],
+)
+def test_options_are_those_of_the_parser(field, option, capsys):
+    assert options_of(TrainFOMMConfig)[field] == option
+    with pytest.raises(SystemExit):
+        parse(TrainFOMMConfig, ["--help"])
+    assert f"{option} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "named"),
+    [
+        ("`data_dir` is missing", [], "--data-dir is missing"),
+        ("`kth.split` or `data.kth.split`", [], "--kth.split or --kth.split"),
+        ("`seed` is -1", [], "--seed is -1"),  # of several, the one without a prefix
+        ("`test_fraction` is 2", ["--folder.test-fraction=2"], "--folder.test-fraction is 2"),
+        ("`test_fraction` is 2", [], "test_fraction is 2"),
+        ("`no_field` is 2, see `make help`", [], "no_field is 2, see `make help`"),
+    ],
+)
+def test_field_names_become_options(message, arguments, named):
+    assert name_options(message, TrainFOMMConfig, arguments) == named
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("--kth.num-frames=1", "--kth.num-frames is 1; "),
+        ("--size=5", "--size is 5; "),
+        ("--num-channels=3", "--num-channels is 3, --fomm.num-channels is 1; "),
+    ],
+)
+def test_a_refused_value_is_reported_under_its_option(argument, says):
+    with pytest.raises(InputError) as error:
+        parse(TrainFOMMConfig, [argument], CONFIGS)
+    assert str(error.value).startswith(says)
+
+
+def test_a_message_of_the_library_ends_as_options_on_standard_error(monkeypatch, capsys):
+    def main(config: TrainFOMMConfig):
+        raise InputError(f"`data_dir` is {config.data.data_dir}")
+
+    monkeypatch.setattr(sys, "argv", ["command", "--data-dir=videos"])
+    with pytest.raises(SystemExit) as end:
+        run(main, TrainFOMMConfig, CONFIGS)
+    assert (end.value.code, capsys.readouterr().err) == (2, "error: --data-dir is videos\n")
+
+
+def test_values_of_a_file_are_not_reported_as_options(tmp_path):
+    path = tmp_path / "config.json"
+    save_config(path, CONFIGS["synthetic"])
+    path.write_text(path.read_text().replace('"size": 64', '"size": 5'))
+    with pytest.raises(InputError, match=r"size is 5; it must be") as error:
+        load_config(path, TrainFOMMConfig)
+    assert "`" not in str(error.value)
+
+
+def test_importing_the_library_loads_no_parser_and_no_tensorflow():
+    packages = sorted({path.parent.relative_to(ROOT) for path in (ROOT / "vidcomp_jax").rglob("*.py")})
+    modules = [str(path.relative_to(ROOT).with_suffix("")) for path in (ROOT / "vidcomp_jax").rglob("*.py")]
+    names = [*map(str, packages), *(name for name in modules if not name.endswith("__init__"))]
+    code = "import sys; " + "; ".join(f"import {name.replace('/', '.')}" for name in names)
+    code += "; print(sorted({name.partition('.')[0] for name in sys.modules} & {'tyro', 'tensorflow'}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
