@@ -15,13 +15,14 @@ from experiments import train_fomm
 from experiments.commands import run
 from experiments.configs import synthetic
 from vidcomp_jax.data import SyntheticClips, open_clips
+from vidcomp_jax.data.clips import spread
 from vidcomp_jax.data.synthetic.walker import left_first
 from vidcomp_jax.fomm.loading import load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.reconstruction import reconstruct, reconstruction_panel, reconstructions
 from vidcomp_jax.media.panels import panel
 from vidcomp_jax.media.video import VideoWriter, write_image
-from vidcomp_jax.metrics import JointError, joint_error, l1
+from vidcomp_jax.metrics import JointError, joint_error, score
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,14 +64,14 @@ def main(config: DemoConfig) -> int:
     model = load_fomm(training.workdir)
     train, test = (open_clips(training.data, split) for split in ("train", "test"))
     files = write_results(config.output, model, test)
-    score = measure(model, train, test)
+    measured = measure(model, train, test)
     print(f"\nHeld-out clips, reconstructed from their first frame (L1, {len(test.names)} clips):")
-    print(f"  this model              {score.model:.4f}")
-    print(f"  repeating the frame     {score.source:.4f}")
-    print(f"  the mean image          {score.mean:.4f}")
+    print(f"  this model              {measured.model:.4f}")
+    print(f"  repeating the frame     {measured.source:.4f}")
+    print(f"  the mean image          {measured.mean:.4f}")
     print("Joints of the figure, by a linear fit to the unsupervised keypoints (error in pixels of 64):")
-    print(f"  this model              {score.joints.fitted:.2f}")
-    print(f"  a fixed point           {score.joints.fixed:.2f}")
+    print(f"  this model              {measured.joints.fitted:.2f}")
+    print(f"  a fixed point           {measured.joints.fixed:.2f}")
     print("Look at:")
     for file in files:
         print(f"  {file}")
@@ -83,7 +84,7 @@ def measure(model: FirstOrderMotionModel, train: SyntheticClips, test: Synthetic
     errors, keypoints, joints = [], [], []
     for clip, found in enumerate(reconstructions(model, test)):
         truth = found.truth
-        errors.append((found.l1, l1(truth[:1], truth), l1(mean, truth)))
+        errors.append([score(frames, truth).l1.mean() for frames in (found.rendered.prediction, truth[:1], mean)])
         keypoints.append(found.keypoints.position)
         joints.append(left_first(test.joints(clip)))
     fit_keypoints, fit_joints = [], []
@@ -97,9 +98,9 @@ def measure(model: FirstOrderMotionModel, train: SyntheticClips, test: Synthetic
 
 
 def write_results(folder: Path, model: FirstOrderMotionModel, clips: SyntheticClips, num_clips: int = 6) -> list[Path]:
-    """Write a video, a GIF and a panel of the first clips; return their paths."""
+    """Write a video, a GIF and a panel of clips spread over all; return their paths."""
     columns = []
-    for clip in range(num_clips):
+    for clip in spread(len(clips.names), num_clips):
         found = reconstruct(model, clips.frames(clip, range(clips.lengths[clip])).astype(np.float32) / 255)
         columns.append((found.truth, found.rendered.deformed_source, found.rendered.prediction))
     # One picture a moment: truth, warped source and prediction below each other, one column a clip.

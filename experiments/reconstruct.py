@@ -1,7 +1,7 @@
 """Reconstruct test clips from their first frame: `python -m experiments.reconstruct --fomm=DIR --dataset=kth`.
 
 Every frame is rendered from the clip's first one at its own keypoints, as in the published evaluation. Writes
-`scores.json`, a panel, and videos of the first clips: source, truth and result beside each other.
+`scores.json`, a panel, and videos of some clips: source, truth and result beside each other.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from experiments.commands import run
 from experiments.configs import CONFIGS
 from experiments.options import DataOptions
 from vidcomp_jax.data import Clips, open_clips
+from vidcomp_jax.data.clips import spread
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.loading import Which, check_trained_data, load_fomm
@@ -26,6 +27,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.reconstruction import reconstruction_panel
 from vidcomp_jax.media.images import as_bytes
 from vidcomp_jax.media.video import VideoWriter, write_image
+from vidcomp_jax.metrics import score
 from vidcomp_jax.storage.atomic import check_output_folder, folder_put_in_place
 
 _SCORES = "scores.json"
@@ -46,11 +48,11 @@ class ReconstructConfig:
     output: Path = Path("reconstruction")
     """Folder to write."""
     max_clips: int = 0
-    """Only the first clips; 0 takes all."""
+    """Only as many clips, spread over the data set; 0 takes all."""
     max_frames: int = 0
     """Only the first frames of every clip; 0 takes all."""
     videos: int = 8
-    """Clips to write as videos."""
+    """Clips to write as videos, spread over those reconstructed and named by their numbers."""
     batch_size: int = 8
     """Frames rendered at a time."""
     overwrite: bool = False
@@ -68,24 +70,31 @@ class ReconstructConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Errors of a clip's frames, or of those of many clips.
+    """How good a clip's frames are on average, or those of many clips.
 
     Attributes:
         l1: mean absolute error in [0, 1].
         l1_of_first_frame: that of repeating the first frame.
         num_frames: how many there were.
+        psnr: peak signal-to-noise ratio in decibels.
+        ssim: structural similarity.
     """
 
     l1: float
     l1_of_first_frame: float
     num_frames: int
+    psnr: float
+    ssim: float
 
     @staticmethod
     def mean(scores: list["Score"]) -> "Score":
         """Every frame counts the same, whatever clip it is of: the published evaluation's mean."""
         weights = [score.num_frames for score in scores]
-        l1, still = (np.average([getattr(s, n) for s in scores], weights=weights) for n in ("l1", "l1_of_first_frame"))
-        return Score(float(l1), float(still), sum(weights))
+        means = {
+            field.name: float(np.average([getattr(score, field.name) for score in scores], weights=weights))
+            for field in dataclasses.fields(Score)
+        }
+        return Score(**means | {"num_frames": sum(weights)})
 
 
 def main(config: ReconstructConfig) -> None:
@@ -99,19 +108,21 @@ def main(config: ReconstructConfig) -> None:
         raise InputError(
             f"--num-channels is {clips.frame_shape[-1]}; the model in {config.fomm} takes {model.config.num_channels}"
         )
-    count = min(config.max_clips or len(clips.names), len(clips.names))
+    count = len(clips.names)
+    chosen = spread(count, config.max_clips or count)
+    shown = set(chosen[spread(len(chosen), config.videos)])
     scores = {}
     with folder_put_in_place(config.output) as folder:
         folder.mkdir()
-        for clip in tqdm(range(count), unit="clip", disable=None):
-            video = folder / f"{clip:04d}.mp4" if clip < config.videos else None
+        for clip in tqdm(chosen, unit="clip", disable=None):
+            video = folder / f"{clip:04d}.mp4" if clip in shown else None
             scores[clips.names[clip]] = reconstruct_clip(config, model, clips, clip, video)
         mean = Score.mean(list(scores.values()))
         stored = {"mean": mean, "clips": scores}
         (folder / _SCORES).write_bytes(msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n")
         write_image(folder / "panel.png", reconstruction_panel(model, clips))
-    print(f"L1 of {mean.num_frames} frames of {count} clips, in [0, 1]:")
-    print(f"  reconstructed from the first frame  {mean.l1:.5f}")
+    print(f"L1 of {mean.num_frames} frames of {len(chosen)} clips, in [0, 1]:")
+    print(f"  reconstructed from the first frame  {mean.l1:.5f}  (PSNR {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f})")
     print(f"  repeating the first frame           {mean.l1_of_first_frame:.5f}")
     print(f"look at {config.output}")
 
@@ -123,17 +134,18 @@ def reconstruct_clip(
     length = min(config.max_frames or int(clips.lengths[clip]), int(clips.lengths[clip]))
     source = clips.frames(clip, [0])[0]
     results = animate(model, source, _chunks(clips, clip, length, config.batch_size), chunk=config.batch_size)
-    errors, still = [], []
+    parts, still = [], []
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(VideoWriter(video, fps=clips.fps)) if video is not None else None
         for truth, result in zip(_chunks(clips, clip, length, config.batch_size), results, strict=True):
             unit = truth.astype(np.float32) / 255
-            errors.append(np.abs(result - unit).mean((1, 2, 3)))
-            still.append(np.abs(source.astype(np.float32) / 255 - unit).mean((1, 2, 3)))
+            parts.append(score(result, unit))
+            still.append(score(source.astype(np.float32) / 255, unit).l1)
             if writer is not None:
                 beside = [np.broadcast_to(source, truth.shape), truth, as_bytes(result)]
                 writer.write(np.concatenate(beside, axis=2))
-    return Score(*(float(np.concatenate(x).mean()) for x in (errors, still)), length)
+    l1, psnr, ssim = (float(np.concatenate(x).mean()) for x in zip(*parts, strict=True))
+    return Score(l1, float(np.concatenate(still).mean()), length, psnr, ssim)
 
 
 def _chunks(clips: Clips, clip: int, length: int, chunk: int) -> Iterator[Chunk]:

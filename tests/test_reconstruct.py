@@ -7,6 +7,7 @@ import shutil
 import golden
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
 from converters.official import converted
 from experiments import reconstruct as command
@@ -39,27 +40,48 @@ def fomm(tmp_path_factory):
     return folder
 
 
+def ssim_of_scikit_image(frame, truth):
+    return structural_similarity(
+        frame.astype(np.float64),
+        truth.astype(np.float64),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=1,
+        channel_axis=-1,
+    )
+
+
 def test_scores_are_those_of_whole_clips(fomm, tmp_path, capsys):
     config = ReconstructConfig(fomm=fomm, data=DATA, output=tmp_path / "out", batch_size=4, videos=2)
     command.main(config)
-    assert sorted(path.name for path in config.output.iterdir()) == ["0000.mp4", "0001.mp4", "panel.png", "scores.json"]
-    assert probe(config.output / "0001.mp4")[:3] == (3 * 64, 64, 5)
+    assert sorted(path.name for path in config.output.iterdir()) == ["0000.mp4", "0002.mp4", "panel.png", "scores.json"]
+    assert probe(config.output / "0002.mp4")[:3] == (3 * 64, 64, 5)
     assert read_image(config.output / "panel.png").std() > 5
     scores = json.loads((config.output / "scores.json").read_text())
     clips = open_clips(DATA, "test")
     found = list(reconstructions(load_fomm(fomm), clips))
     assert list(scores["clips"]) == list(clips.names)
     for score, whole in zip(scores["clips"].values(), found, strict=True):
-        np.testing.assert_allclose(score["l1"], whole.l1, rtol=1e-4)
+        rendered = whole.rendered.prediction.astype(np.float64)
+        np.testing.assert_allclose(score["l1"], np.abs(rendered - whole.truth).mean(), rtol=1e-4)
+        square = np.square(rendered - whole.truth).mean((1, 2, 3))
+        np.testing.assert_allclose(score["psnr"], np.mean(10 * np.log10(1 / square)), rtol=1e-4)
+        similarity = [ssim_of_scikit_image(*pair) for pair in zip(rendered, whole.truth, strict=True)]
+        np.testing.assert_allclose(score["ssim"], np.mean(similarity), atol=1e-4)
         np.testing.assert_allclose(score["l1_of_first_frame"], np.abs(whole.truth - whole.truth[0]).mean(), rtol=1e-4)
-    np.testing.assert_allclose(scores["mean"]["l1"], np.mean([whole.l1 for whole in found]), rtol=1e-4)
+    for name in ("l1", "psnr", "ssim"):  # clips of one length count the same
+        np.testing.assert_allclose(
+            scores["mean"][name], np.mean([clip[name] for clip in scores["clips"].values()]), rtol=1e-6
+        )
     assert f"first frame  {scores['mean']['l1']:.5f}" in capsys.readouterr().out
 
 
 def test_every_frame_counts_the_same(fomm):
-    short, long = Score(0.1, 0.3, 10), Score(0.4, 0.6, 20)
+    short, long = Score(0.1, 0.3, 10, 20.0, 0.5), Score(0.4, 0.6, 20, 26.0, 0.8)
     mean = Score.mean([short, long])
     assert (mean.l1, mean.l1_of_first_frame, mean.num_frames) == (pytest.approx(0.3), pytest.approx(0.5), 30)
+    assert (mean.psnr, mean.ssim) == (pytest.approx(24), pytest.approx(0.7))
     frames = np.random.default_rng(0).integers(0, 255, (12, 64, 64, 1), np.uint8)
     clips = ArrayClips(frames, [7, 5])
     config = ReconstructConfig(fomm=fomm, max_frames=6, batch_size=4)
@@ -67,6 +89,21 @@ def test_every_frame_counts_the_same(fomm):
     assert [score.num_frames for score in scores] == [6, 5]
     unit = frames[7:].astype(np.float64) / 255
     assert scores[1].l1_of_first_frame == pytest.approx(np.abs(unit - unit[0]).mean(), rel=1e-5)
+
+
+def test_a_few_clips_are_spread_over_the_data_set(fomm, tmp_path):
+    config = ReconstructConfig(
+        fomm=fomm,
+        data=dataclasses.replace(DATA, synthetic=SyntheticConfig(num_train=2, num_test=7, length=5)),
+        output=tmp_path / "out",
+        max_clips=3,
+        max_frames=2,
+        videos=2,
+    )
+    command.main(config)
+    scores = json.loads((config.output / "scores.json").read_text())
+    assert list(scores["clips"]) == [f"walker-test-{number:05d}" for number in (0, 3, 6)]
+    assert sorted(path.name for path in config.output.glob("*.mp4")) == ["0000.mp4", "0006.mp4"]
 
 
 def test_limits_presets_and_bad_input(fomm, tmp_path):

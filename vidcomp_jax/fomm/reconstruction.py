@@ -11,10 +11,11 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.data.clips import Clips, spread
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
 from vidcomp_jax.media.panels import draw_keypoints, panel
+from vidcomp_jax.metrics import FrameScores, score
 
 TITLES = ("source", "driving", "source keypoints", "driving keypoints", "deformed source", "occlusion", "prediction")
 
@@ -32,10 +33,9 @@ class Reconstruction(NamedTuple):
     keypoints: Keypoints
     rendered: Rendered
 
-    @property
-    def l1(self) -> float:
-        """Mean absolute error of the frames, in [0, 1]."""
-        return float(np.abs(self.rendered.prediction - self.truth).mean())
+    def score(self) -> FrameScores:
+        """How close the rendered frames are to the clip's, a number for each frame."""
+        return score(self.rendered.prediction, self.truth)
 
 
 def reconstruct(model: FirstOrderMotionModel, frames: Float[np.ndarray, "t h w c"], chunk: int = 16) -> Reconstruction:
@@ -69,7 +69,7 @@ def reconstructions(
     With `max_clips` as many are taken, spread over the data set: neighbours often show the same person.
     """
     count = len(clips.names)
-    for clip in np.linspace(0, count - 1, min(max_clips or count, count)).round().astype(int):
+    for clip in spread(count, max_clips or count):
         length = int(clips.lengths[clip])
         frames = clips.frames(clip, np.arange(length if max_frames is None else min(length, max_frames)))
         yield reconstruct(model, frames.astype(np.float32) / 255)
@@ -79,7 +79,7 @@ def reconstruction_error(
     model: FirstOrderMotionModel, clips: Clips, max_clips: int = 64, max_frames: int = 32
 ) -> float:
     """Mean L1 over clips, their frames in [0, 1] rendered from the first one; see `reconstructions`."""
-    return float(np.mean([found.l1 for found in reconstructions(model, clips, max_clips, max_frames)]))
+    return float(np.mean([found.score().l1.mean() for found in reconstructions(model, clips, max_clips, max_frames)]))
 
 
 def reconstruction_panel(
@@ -87,8 +87,7 @@ def reconstruction_panel(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A picture of reconstructions spread over the data set, one a row: the last frame of a clip from its first."""
     rows = []
-    count = len(clips.names)
-    for clip in np.unique(np.linspace(0, count - 1, min(num_rows, count)).round().astype(int)):
+    for clip in spread(len(clips.names), num_rows):
         frames = clips.frames(clip, [0, min(int(clips.lengths[clip]), 16) - 1]).astype(np.float32) / 255
         found = reconstruct(model, frames, chunk=2)
         rendered = jax.tree.map(lambda x: x[1], found.rendered)

@@ -19,6 +19,7 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween.losses import draw_noise
 from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
 from vidcomp_jax.media.panels import panel
+from vidcomp_jax.metrics import score
 from vidcomp_jax.storage.checkpoint import load_weights
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
 
@@ -108,7 +109,7 @@ def inbetween_errors(model: InbetweenModel, clips: Clips, max_clips: int = 64) -
     }
     inner = truth[:, 1:-1]
     return {
-        name: float(np.abs((guess if guess.shape[1] == 1 else guess[:, 1:-1]) - inner).mean())
+        name: float(score(guess if guess.shape[1] == 1 else guess[:, 1:-1], inner).l1.mean())
         for name, guess in guesses.items()
     }
 
