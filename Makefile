@@ -2,11 +2,13 @@
 #
 #   PYTHON=python3.12   the Python to set up with          VENV=DIR   where to set up; locked versions
 #   JAX=cuda12          or cuda13: JAX for NVIDIA GPUs     DEMO=DIR   where the demo writes
+#                                                      DOCS=DIR   where the API reference goes
 PYTHON ?= python3
 JAX ?= cpu
 VENV ?= .venv
 VENV_LATEST ?= .venv-latest
 DEMO ?= demo
+DOCS ?= build/docs
 
 IN_VENV = "$(VENV)/bin/python"
 # Without PYTHON, an environment that is there stays, whatever its Python is.
@@ -14,7 +16,7 @@ KEEP_PYTHON = $(if $(filter file,$(origin PYTHON)),--any-python)
 INSTALL = $(PYTHON) tools/environment.py install $(KEEP_PYTHON) $(if $(filter-out cpu,$(JAX)),--extra $(JAX))
 PYTEST = -m pytest -o cache_dir="$(VENV)/pytest_cache"
 
-.PHONY: help demo test lint format check-lock check-install test-latest lock clean
+.PHONY: help demo test lint format docs check-lock check-install test-latest lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -36,6 +38,10 @@ format: ## rewrite the sources as the linters want them
 	$(IN_VENV) -m ruff check --no-cache --fix .
 	$(IN_VENV) -m ruff format --no-cache .
 
+docs: ## write the API reference, from the docstrings, into build/docs
+	@$(INSTALL) --extra docs "$(VENV)"
+	$(IN_VENV) -m tools.reference --output="$(DOCS)"
+
 test-latest: ## all tests with the newest versions that setup.cfg allows, in .venv-latest
 	@$(INSTALL) --latest --extra torch --extra test "$(VENV_LATEST)"
 	"$(VENV_LATEST)/bin/python" -m pip list --disable-pip-version-check
@@ -53,8 +59,8 @@ check-install: ## build the wheel and the sdist, install them without make, and 
 	@$(INSTALL) --extra tools "$(VENV)"
 	$(IN_VENV) -m tools.check_install
 
-clean: ## remove the environments, the caches and the demo that make made
+clean: ## remove the environments, the caches, the demo and the reference that make made
 	@$(PYTHON) tools/environment.py remove "$(VENV)"
 	@$(PYTHON) tools/environment.py remove "$(VENV_LATEST)"
-	rm -rf .cache "$(DEMO)"
+	rm -rf .cache "$(DEMO)" build/docs
 	@find . -name __pycache__ -type d -not -path './.*' -prune -exec rm -rf {} +

@@ -32,6 +32,7 @@ SOURCE_ONLY = "promise"
 EXTRAS: dict[str, tuple[str, ...]] = {
     "run time": (),
     "torch, test": ("torch", "test"),
+    "docs": ("docs",),
     "tools": ("tools",),
     "cuda12": ("cuda12",),
     "cuda13": ("cuda13",),

@@ -1,0 +1,78 @@
+"""The API reference, from the docstrings: `make docs` writes it to build/docs.
+
+Every module of the library, the commands and the converters gets a page. A warning of the generator is an error:
+an annotation that cannot be read, or a member that cannot be imported.
+"""
+
+import argparse
+import importlib
+import pkgutil
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import pdoc
+import pdoc.render
+
+PACKAGES = ("vidcomp_jax", "experiments", "converters")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    """Write the reference; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--output", metavar="DIR", type=Path, default=ROOT / "build" / "docs")
+    options = parser.parse_args()
+    jax.Array.__name__ = "Array"  # as signatures in the sources name it, in place of jaxlib._jax.Array
+    names = module_names()
+    for name in names:
+        # Warnings of other libraries show up here; they are not about these pages.
+        remove_generated_docstrings(importlib.import_module(name))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        pages = write(names, options.output)
+    for warning in found:
+        print(f"{warning.filename}:{warning.lineno}: {warning.message}", file=sys.stderr)
+    if found:
+        print(f"error: {len(found)} warnings, listed above", file=sys.stderr)
+        return 1
+    print(f"{pages} modules: look at {options.output / 'index.html'}")
+    return 0
+
+
+def module_names() -> list[str]:
+    """Return the names of all modules that get a page."""
+    names = list(PACKAGES)
+    for package in PACKAGES:
+        folder = str(Path(importlib.import_module(package).__file__ or "").parent)
+        names += [found.name for found in pkgutil.walk_packages([folder], prefix=f"{package}.")]
+    return names
+
+
+def remove_generated_docstrings(module: ModuleType) -> None:
+    """Empty what Python writes about the fields of a NamedTuple; `Attributes:` of its class describes them."""
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields"):
+            value.__new__.__doc__ = ""
+            for field in value._fields:
+                getattr(value, field).__doc__ = ""
+
+
+def write(names: list[str], folder: Path) -> int:
+    """Write the pages of the modules called `names` into `folder`, in place of an earlier reference; count them."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "search.js").exists():
+            sys.exit(f"error: {folder} holds something other than the reference; name another folder")
+        shutil.rmtree(folder)
+    pdoc.render.configure(docformat="google", show_source=False)
+    # pdoc goes on from a package to its modules by itself, unless the package lists its names in __all__.
+    listed = [name for name in names if hasattr(sys.modules[name.rpartition(".")[0] or name], "__all__")]
+    pdoc.pdoc(*dict.fromkeys([*PACKAGES, *listed]), output_directory=folder)
+    return len(list(folder.rglob("*.html"))) - 1  # without the index
+
+
+if __name__ == "__main__":
+    sys.exit(main())
