@@ -26,7 +26,7 @@ import tyro
 
 from benchmarks.bair_records import write_download
 from vidcomp_jax.data import BairClips, DataConfig, import_tensorflow, open_clips, pairs, windows
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require_at_least
 
 KTH = Path(__file__).parents[1] / "tests" / "data" / "kth_like"
 
@@ -56,9 +56,7 @@ class Options:
     """Pairs of a training step."""
 
     def __post_init__(self):
-        for name in ("files", "trajectories", "rounds", "pairs_per_record", "batch", "steps", "train_batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')}: {getattr(self, name)}; at least 1 is needed")
+        require_at_least(self, files=1, trajectories=1, rounds=1, pairs_per_record=1, batch=1, steps=1, train_batch=1)
 
 
 def take_turns(readers: Mapping[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import tyro
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.inbetween.losses import InbetweenLossConfig
 from vidcomp_jax.inbetween.networks import InbetweenConfig
 
@@ -43,9 +43,7 @@ class Options:
     """Sizes of the networks."""
 
     def __post_init__(self):
-        for name in ("batch", "rounds", "warmup"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name}: {getattr(self, name)}; at least 1 is needed")
+        require_at_least(self, batch=1, rounds=1, warmup=1)
 
 
 class Shared(NamedTuple):

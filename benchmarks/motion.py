@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 from benchmarks.recipes import GOLDEN, recipe_state
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require_at_least
 
 Constraint = Literal["gradient-penalty", "weight-clipping"]
 
@@ -36,9 +36,7 @@ class Options:
     """Generator updates a turn, each after five critic updates."""
 
     def __post_init__(self):
-        for name in ("turns", "generator_updates"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')}: {getattr(self, name)}; at least 1 is needed")
+        require_at_least(self, turns=1, generator_updates=1)
 
 
 def windows(generator_updates: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from flax import nnx
 from converters.torch_files import read_torch_file, unwrap
 from converters.walker import State, differences, load_state
 from experiments.commands import run
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require
 from vidcomp_jax.fomm.loading import fingerprint, load_fomm
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
 from vidcomp_jax.motion.loading import TrainedOn
@@ -55,10 +55,12 @@ class ConvertMotionConfig:
     """Replace the folder if it exists."""
 
     def __post_init__(self):
-        if self.motion is not None and (self.fomm is not None or self.jacobian_limits is not None):
-            raise InputError("--motion says what --fomm and --jacobian-limits say; leave these out, or --motion")
-        if self.jacobian_limits is not None and not self.jacobian_limits[0] < self.jacobian_limits[1]:
-            raise InputError(f"--jacobian-limits is {self.jacobian_limits}; the first must be below the second")
+        if self.motion is not None:
+            for field in ("fomm", "jacobian_limits"):
+                require(getattr(self, field) is None, self, field, "left out where `motion` is given, which says it")
+        if self.jacobian_limits is not None:
+            low, high = self.jacobian_limits
+            require(low < high, self, "jacobian_limits", "two numbers, the first below the second")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

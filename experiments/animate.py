@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from experiments.commands import run
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.animation import Chunk, Result, animate, best_frame, detect
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import Which, load_fomm
@@ -66,14 +66,12 @@ class AnimateConfig:
     """Replace outputs that exist."""
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise InputError(f"--batch-size is {self.batch_size}; at least 1 is needed")
-        if self.size < 0 or self.size % 4:
-            raise InputError(f"--size is {self.size}; it must be a multiple of 4, such as 256")
-        if self.best_frame != "auto" and self.best_frame < 0:
-            raise InputError(f"--best-frame is {self.best_frame}; frames count from 0")
-        if not self.moves_relatively and (self.adapt_scale or self.best_frame != 0):
-            raise InputError("--adapt-scale and --best-frame change relative motion; leave them out, or --absolute")
+        require_at_least(self, batch_size=1)
+        require(self.size >= 0 and self.size % 4 == 0, self, "size", "a multiple of 4, such as 256")
+        require(self.best_frame == "auto" or self.best_frame >= 0, self, "best_frame", "at least 0, or auto")
+        if not self.moves_relatively:
+            require(not self.adapt_scale, self, "adapt_scale", "left out with absolute motion")
+            require(self.best_frame == 0, self, "best_frame", "left out with absolute motion")
 
     @property
     def moves_relatively(self) -> bool:

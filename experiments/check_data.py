@@ -18,7 +18,7 @@ from experiments.configs import CONFIGS
 from experiments.options import DataOptions
 from vidcomp_jax.data import Clips, DataConfig
 from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.media.images import write_image
 from vidcomp_jax.storage.atomic import check_output_file
 
@@ -41,8 +41,7 @@ class CheckDataConfig:
     """Where the clips come from."""
 
     def __post_init__(self):
-        if self.rows < 1 or self.seed < 0:
-            raise InputError(f"rows and seed are {self.rows} and {self.seed}; at least 1 and 0 are needed")
+        require_at_least(self, rows=1, seed=0)
 
 
 def main(config: CheckDataConfig) -> int:

@@ -21,7 +21,7 @@ from vidcomp_jax.completion.complete import Completion, complete
 from vidcomp_jax.completion.inputs import PAGE, Gap, find_gaps, gaps_of_clips
 from vidcomp_jax.completion.outputs import check_rates, write_completions
 from vidcomp_jax.data import DataConfig, open_clips
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.between import MAX_PIXELS, Render
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -82,20 +82,8 @@ class CompleteConfig:
     """Where clips come from without --input; with inbetween and tfhub alone, their frames have the size of these."""
 
     def __post_init__(self):
-        for name, least in (
-            ("num_frames", 2),
-            ("samples", 1),
-            ("max_clips", 1),
-            ("seed", 0),
-            ("resize", 0),
-            ("max_pixels", 1),
-        ):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; at least {least} is needed")
-        if self.fps < 0:
-            raise InputError(f"fps is {self.fps}; it must not be negative")
-        if not self.method:
-            raise InputError(f"method is empty; choose from {', '.join(get_args(Method))}")
+        require_at_least(self, num_frames=2, samples=1, max_clips=1, seed=0, resize=0, max_pixels=1, fps=0)
+        require(self.method, self, "method", f"at least one of {', '.join(get_args(Method))}")
 
 
 def main(config: CompleteConfig) -> None:

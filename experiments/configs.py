@@ -13,7 +13,7 @@ import tyro
 
 from experiments.options import DataOptions
 from vidcomp_jax.data import AugmentationConfig, FolderConfig, SyntheticConfig
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require, require_at_least, require_positive
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
 from vidcomp_jax.fomm.generator import GeneratorConfig
@@ -36,13 +36,10 @@ class AdamConfig:
     """If not 0, the learning rate falls to a hundredth over this many steps, along a cosine."""
 
     def __post_init__(self):
-        if self.learning_rate <= 0 or self.cosine_steps < 0:
-            raise InputError(
-                f"learning_rate is {self.learning_rate} and cosine_steps {self.cosine_steps}; the one must be "
-                "positive, the other not negative"
-            )
-        if self.milestones and self.cosine_steps:
-            raise InputError(f"milestones {self.milestones} and cosine_steps {self.cosine_steps}: give one of them")
+        require_positive(self, "learning_rate")
+        require_at_least(self, cosine_steps=0)
+        if self.cosine_steps:
+            require(not self.milestones, self, "milestones", "empty where `cosine_steps` is given")
 
     def build(self) -> optax.GradientTransformation:
         """The optimiser, with the betas of the released training code."""
@@ -111,11 +108,10 @@ class TrainFOMMConfig:
     """Learning rates."""
 
     def __post_init__(self):
-        if self.data.num_channels != self.fomm.num_channels:
-            raise InputError(
-                f"`data.num_channels` is {self.data.num_channels}, `fomm.num_channels` is {self.fomm.num_channels}; "
-                "they must be equal: set both"
-            )
+        channels = self.data.num_channels
+        require(
+            self.fomm.num_channels == channels, self, "fomm.num_channels", f"equal to `data.num_channels`, {channels}"
+        )
 
 
 def _schedule(epochs_times_videos: int, batch_size: int, milestones: tuple[float, float] = (0.6, 0.9)):

@@ -14,7 +14,7 @@ from experiments.commands import run
 from experiments.configs import CONFIGS
 from experiments.options import DataOptions
 from vidcomp_jax.data import open_clips
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.motion.motion_file import extract_motion
 from vidcomp_jax.storage.atomic import check_output_file
@@ -44,8 +44,7 @@ class ExtractMotionConfig:
     """Where the clips come from."""
 
     def __post_init__(self):
-        if self.chunk < 1:
-            raise InputError(f"chunk is {self.chunk}; at least 1 is needed")
+        require_at_least(self, chunk=1)
 
 
 def main(config: ExtractMotionConfig) -> None:

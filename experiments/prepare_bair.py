@@ -15,7 +15,7 @@ from experiments.prepare_kth import print_summary
 from vidcomp_jax.data import BairConfig, DataConfig, open_clips
 from vidcomp_jax.data.export import Part, VideoFormat, export_clips
 from vidcomp_jax.data.sources import Clip, LeftOut, Source
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require, require_at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,8 @@ class PrepareBairConfig:
     """What to read."""
 
     def __post_init__(self):
-        if self.lossless and self.format == "gif":
-            raise InputError("--lossless: a GIF has no lossless option; leave it out, or take --format=mp4")
-        if self.limit < 0:
-            raise InputError(f"--limit: {self.limit}; 0 writes all")
+        require(not (self.lossless and self.format == "gif"), self, "format", "mp4 where `lossless` is given")
+        require_at_least(self, limit=0)
 
 
 def main(config: PrepareBairConfig) -> None:

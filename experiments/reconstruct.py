@@ -20,7 +20,7 @@ from experiments.configs import CONFIGS
 from experiments.options import DataOptions
 from vidcomp_jax.data import Clips, open_clips
 from vidcomp_jax.data.clips import spread
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.loading import Which, check_trained_data, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -63,9 +63,7 @@ class ReconstructConfig:
     """Where the clips come from."""
 
     def __post_init__(self):
-        for name, least in (("batch_size", 1), ("max_clips", 0), ("max_frames", 0), ("videos", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; at least {least} is needed")
+        require_at_least(self, batch_size=1, max_clips=0, max_frames=0, videos=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from experiments.commands import run
 from experiments.options import DataOptions
 from vidcomp_jax.data import Clips, open_clips, windows
 from vidcomp_jax.devices import initialize_distributed
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require
 from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, InbetweenModel, objective, optimizer
 from vidcomp_jax.inbetween.generation import inbetween_errors, inbetween_panel
 from vidcomp_jax.storage.config import MAY_CHANGE
@@ -50,12 +50,10 @@ class TrainInbetweenConfig:
     """Weights of the objective, and the optimiser."""
 
     def __post_init__(self):
-        for ours, theirs in (("size", "frame_size"), ("num_channels", "num_channels")):
-            if getattr(self.data, ours) != getattr(self.inbetween, theirs):
-                raise InputError(
-                    f"{ours} is {getattr(self.data, ours)}, inbetween.{theirs} is {getattr(self.inbetween, theirs)}; "
-                    "they must be equal: set both"
-                )
+        size, channels = self.data.size, self.data.num_channels
+        require(self.inbetween.frame_size == size, self, "inbetween.frame_size", f"equal to `data.size`, {size}")
+        same = self.inbetween.num_channels == channels
+        require(same, self, "inbetween.num_channels", f"equal to `data.num_channels`, {channels}")
 
 
 def synthetic(num_steps: int = 3000) -> TrainInbetweenConfig:

@@ -199,7 +199,7 @@ def test_options_of_the_command_line(folder):
     ):
         with pytest.raises(InputError, match=message):
             parse(AnimateConfig, [*given, option])
-    with pytest.raises(InputError, match="change relative motion"):
+    with pytest.raises(InputError, match="--adapt-scale is True; it must be left out with absolute motion"):
         parse(AnimateConfig, [*given, "--absolute", "--adapt-scale"])
 
 

@@ -118,5 +118,5 @@ def test_hue_turns_as_the_standard_library_has_it(frames, turn):
 
 @pytest.mark.parametrize(("name", "value"), [("hue", 0.6), ("brightness", -0.1), ("contrast", float("nan"))])
 def test_settings_out_of_range_are_named(name, value):
-    with pytest.raises(InputError, match=f"{name} is {value}"):
+    with pytest.raises(InputError, match=f"`{name}` is {value}"):
         AugmentationConfig(**{name: value})

@@ -36,5 +36,5 @@ def test_ratios_are_medians_over_the_rounds():
     rates = data.take_turns({"one": lambda: 1, "two": lambda: 2}, 3)
     assert [len(values) for values in rates.values()] == [3, 3]
     assert data.ratio([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == 2.0
-    with pytest.raises(InputError, match="--pairs-per-record: 0"):
+    with pytest.raises(InputError, match="`pairs_per_record` is 0"):
         data.Options(pairs_per_record=0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require_positive
 from vidcomp_jax.nn.layers import BatchNorm, Constant
 from vidcomp_jax.storage.checkpoint import (
     Checkpoints,
@@ -31,8 +31,7 @@ class Part:
     sizes: tuple[int, ...] = (1, 2)
 
     def __post_init__(self):
-        if self.rate <= 0:
-            raise InputError(f"rate: {self.rate}; it must be above 0")
+        require_positive(self, "rate")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -222,7 +221,10 @@ def test_failed_model_folder_leaves_nothing(tmp_path):
             '{"width": 4.5, "folder": "x", "part": {"rate": 1, "sizes": []}}',
             r"Expected `int`, got `float` - at `\$.width`",
         ),
-        ('{"width": 4, "folder": "x", "part": {"rate": 0, "sizes": []}}', "rate: 0.0; it must be above 0"),
+        (
+            '{"width": 4, "folder": "x", "part": {"rate": 0, "sizes": []}}',
+            r": part\.rate is 0\.0; it must be above 0",
+        ),
         ('{"width": 4, "folder": "x", "part": {"rate": 1, "sizes": [], "more": 1}}', r"unknown entry part\.more"),
     ],
 )

@@ -88,7 +88,7 @@ def test_lists_that_cannot_be_used_are_refused(folder):
         read_clip_list(folder)
     with pytest.raises(InputError, match="names one video only"):
         opened(write_list(folder, "videos/run.mp4\n"), "train", folder / "cache")
-    with pytest.raises(InputError, match="test_fraction is 1"):
+    with pytest.raises(InputError, match="`test_fraction` is 1"):
         ClipListConfig(test_fraction=1.0)
 
 

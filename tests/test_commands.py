@@ -52,7 +52,7 @@ def test_field_names_become_options(message, arguments, named):
     [
         ("--kth.num-frames=1", "--kth.num-frames is 1; "),
         ("--size=5", "--size is 5; "),
-        ("--num-channels=3", "--num-channels is 3, --fomm.num-channels is 1; "),
+        ("--num-channels=3", "--fomm.num-channels is 1; it must be equal to --num-channels, 3"),
     ],
 )
 def test_a_refused_value_is_reported_under_its_option(argument, says):

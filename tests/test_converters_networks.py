@@ -104,8 +104,8 @@ def test_bad_motion_files(tmp_path):
         ({"checkpoint": tmp_path / "short.pth"}, "missing linear.0.bias"),
         ({"motion": few}, "for 10 keypoints; .*few.npz has 4"),
         ({"motion": tmp_path / "test.npz"}, "of the test split; give that of the train split"),
-        ({"motion": few, "jacobian_limits": (0.0, 1.0)}, "leave these out"),
-        ({"jacobian_limits": (1.0, 1.0)}, "the first must be below"),
+        ({"motion": few, "jacobian_limits": (0.0, 1.0)}, "left out where `motion` is given"),
+        ({"jacobian_limits": (1.0, 1.0)}, "the first below the second"),
     ):
         with pytest.raises(InputError, match=message):
             convert_motion.main(options(**changes))

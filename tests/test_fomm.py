@@ -127,7 +127,7 @@ def test_wrong_arrays_are_named(model, change, message):
 
 @pytest.mark.parametrize("field,value", [("num_keypoints", 0), ("num_channels", -1)])
 def test_impossible_sizes_are_named(field, value):
-    with pytest.raises(InputError, match=f"{field} is {value}"):
+    with pytest.raises(InputError, match=f"`{field}` is {value}"):
         FOMMConfig(**{field: value})
 
 

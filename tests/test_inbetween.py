@@ -295,10 +295,10 @@ def test_recomputing_activations_changes_no_number_and_keeps_less(clips):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_frames": 14}, "num_frames must be a multiple of 4.*found 14"),
-        ({"num_frames": 0}, "num_frames must be at least 1, found 0"),
-        ({"frame_size": 72}, "frame_size must be a positive multiple of 16, found 72"),
-        ({"num_channels": 2}, "num_channels must be 1 or 3, found 2"),
+        ({"num_frames": 14}, "`num_frames` is 14; it must be a multiple of 4"),
+        ({"num_frames": 0}, "`num_frames` is 0; it must be at least 1"),
+        ({"frame_size": 72}, "`frame_size` is 72; it must be a positive multiple of 16"),
+        ({"num_channels": 2}, "`num_channels` is 2; it must be 1 or 3"),
     ],
 )
 def test_impossible_sizes_are_refused(options, message):
@@ -307,9 +307,9 @@ def test_impossible_sizes_are_refused(options, message):
 
 
 def test_impossible_loss_options_are_refused():
-    with pytest.raises(InputError, match=r"margin must be in \[0, 0.5\), found 0.5"):
+    with pytest.raises(InputError, match=r"`margin` is 0\.5; it must be at least 0 and below 0\.5"):
         InbetweenLossConfig(margin=0.5)
-    with pytest.raises(InputError, match=r"learning_rate must be positive, found 0\.0"):
+    with pytest.raises(InputError, match=r"`learning_rate` is 0\.0; it must be above 0"):
         InbetweenLossConfig(learning_rate=0.0)
 
 

@@ -131,7 +131,7 @@ def test_damaged_records_of_bair_stop_or_are_counted(bair, tmp_path, monkeypatch
     manifest = json.loads((tmp_path / "clips" / "manifest.json").read_text())
     assert list(manifest["left_out"]) == ["traj_0_to_1.tfrecords_1"]
     assert len(manifest["clips"]) == 3
-    with pytest.raises(InputError, match="--lossless: a GIF"):
+    with pytest.raises(InputError, match="`format` is 'gif'; it must be mp4"):
         PrepareBairConfig(**settings, format="gif", lossless=True)
-    with pytest.raises(InputError, match="--limit: -1"):
+    with pytest.raises(InputError, match="`limit` is -1"):
         PrepareBairConfig(**settings, limit=-1)

@@ -119,7 +119,7 @@ def test_limits_presets_and_bad_input(fomm, tmp_path):
     with pytest.raises(InputError, match=r"num-channels is 3; the model in .* takes 1"):
         command.main(ReconstructConfig(fomm=fomm, data=colour, output=tmp_path / "other"))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    with pytest.raises(InputError, match="batch_size is 0"):
+    with pytest.raises(InputError, match="`batch_size` is 0"):
         ReconstructConfig(batch_size=0)
 
 

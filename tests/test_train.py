@@ -308,14 +308,14 @@ def test_other_settings_in_the_same_folder(tmp_path):
     longer = config(num_steps=2)
     assert run(tmp_path, config=longer, run_config=RunConfig(train=longer)).step == 2
     assert checkpoint.load_config(tmp_path / "config.json", RunConfig).train.num_steps == 2
-    with pytest.raises(InputError, match=r"num_steps: 1, but .* holds a run of 2 steps"):
+    with pytest.raises(InputError, match=r"`num_steps` is 1; .* holds a run of 2 steps"):
         run(tmp_path, config=config(num_steps=1), run_config=RunConfig(train=config(num_steps=1)))
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(InputError, match=r"batch_size: 7 examples do not divide over 2 devices"):
+    with pytest.raises(InputError, match="`batch_size` is 7; it must be a multiple of the number of devices, 2"):
         run(tmp_path / "a", config=config(batch_size=7))
-    with pytest.raises(InputError, match=r"log_every: 0; at least 1"):
+    with pytest.raises(InputError, match="`log_every` is 0; it must be at least 1"):
         config(log_every=0)
     with pytest.raises(InputError, match="the data ended before step 3"):
         run(tmp_path / "b", batches=lambda *_: iter([batch_of(0), batch_of(1)]))

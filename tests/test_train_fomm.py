@@ -247,10 +247,10 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
         (["--num-step=3"], "--num-step=3; perhaps --num-steps was meant"),
         (["--num-steps=many"], "--num-steps"),
         (["--size=30"], "size is 30; it must be a positive multiple of 4"),
-        (["--fomm.num-keypoints=0"], "num_keypoints is 0"),
-        (["--fomm.num-channels=3"], "--fomm.num-channels is 3"),
-        (["--fomm.detector.scale=0.3"], "detector.scale is 0.3"),
-        (["--optimizer.generator.cosine-steps=-1"], "cosine_steps -1"),
+        (["--fomm.num-keypoints=0"], "--fomm.num-keypoints is 0"),
+        (["--fomm.num-channels=3"], "--fomm.num-channels is 3; it must be equal to --num-channels, 1"),
+        (["--fomm.detector.scale=0.3"], "--fomm.detector.scale is 0.3"),
+        (["--optimizer.generator.cosine-steps=-1"], "--optimizer.generator.cosine-steps is -1"),
     ],
 )
 def test_wrong_options_are_one_line(arguments, message):

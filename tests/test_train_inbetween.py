@@ -100,8 +100,11 @@ def test_every_data_set_has_a_configuration_of_its_own():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dataset=kth", "--size=128"], "size is 128, inbetween.frame_size is 64.*set both"),
-        (["--dataset=synthetic", "--inbetween.num-frames=10"], "num_frames must be a multiple of 4.*found 10"),
+        (["--dataset=kth", "--size=128"], "--inbetween.frame-size is 64; it must be equal to --size, 128"),
+        (
+            ["--dataset=synthetic", "--inbetween.num-frames=10"],
+            "inbetween.num-frames is 10; it must be a multiple",
+        ),
         (["--dataset=mars"], "--dataset=mars: unknown; choose from kth, bair, folder, synthetic"),
     ],
 )

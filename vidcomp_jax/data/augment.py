@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require, require_at_least
 
 _LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
 _BLOCK = 16384
@@ -37,10 +37,8 @@ class AugmentationConfig:
     """Turn the hue by at most this share of the colour circle; at most 0.5."""
 
     def __post_init__(self):
-        for name in ("brightness", "contrast", "saturation", "hue"):
-            value, most = getattr(self, name), 0.5 if name == "hue" else np.inf
-            if not 0 <= value <= most:
-                raise InputError(f"{name} is {value}; it must be between 0 and {most}")
+        require_at_least(self, brightness=0, contrast=0, saturation=0)
+        require(0 <= self.hue <= 0.5, self, "hue", "between 0 and 0.5")
 
 
 def augment(frames: Frames, config: AugmentationConfig, rng: np.random.Generator) -> Frames:

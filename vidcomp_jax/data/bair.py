@@ -19,7 +19,7 @@ from vidcomp_jax.data.bair_files import find_damaged, find_files, find_prepared,
 from vidcomp_jax.data.clips import Index, Indices, Split, checked
 from vidcomp_jax.data.sources import report_left_out
 from vidcomp_jax.data.tfrecord import Features, Record
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require_one_of
 from vidcomp_jax.media.images import resize, to_channels
 
 LENGTH = 30
@@ -38,8 +38,7 @@ class BairConfig:
     """BAIR: read bair_robot_pushing_small as TensorFlow Datasets prepared it; --data-dir is then the folder of TFDS."""
 
     def __post_init__(self):
-        if self.camera not in ("aux1", "main"):
-            raise InputError(f"camera is {self.camera!r}; it must be aux1 or main")
+        require_one_of(self, camera=("aux1", "main"))
 
 
 class BairClips:

@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 from vidcomp_jax.data.cache import cached_clips
 from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.data.sources import Clip, Source, in_parallel
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import VideoInfo, iterate_frames, probe
 
@@ -39,10 +39,8 @@ class ClipListConfig:
     """Seed of the random split."""
 
     def __post_init__(self):
-        if not 0 < self.test_fraction < 1:
-            raise InputError(f"test_fraction is {self.test_fraction}; it must be between 0 and 1")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must not be negative")
+        require(0 < self.test_fraction < 1, self, "test_fraction", "between 0 and 1")
+        require_at_least(self, seed=0)
 
 
 class Entry(NamedTuple):

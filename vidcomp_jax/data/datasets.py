@@ -12,7 +12,7 @@ from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.data.folder import FolderConfig, open_folder
 from vidcomp_jax.data.kth import KthConfig, open_kth
 from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require, require_at_least, require_one_of
 from vidcomp_jax.storage.config import MAY_CHANGE, MAY_MOVE
 
 DataSet = Literal["kth", "bair", "folder", "synthetic"]
@@ -51,14 +51,10 @@ class DataConfig:
     """Used by name=synthetic."""
 
     def __post_init__(self):
-        if self.size < 4 or self.size % 4:
-            raise InputError(f"`size` is {self.size}; it must be a positive multiple of 4, such as 64, 128 or 256")
-        if self.num_channels not in (1, 3):
-            raise InputError(f"`num_channels` is {self.num_channels}; it must be 1 (gray) or 3 (RGB)")
-        if self.pairs_per_record < 1:
-            raise InputError(f"`pairs_per_record` is {self.pairs_per_record}; at least 1 is needed")
-        if self.name not in get_args(DataSet):
-            raise InputError(f"`name` is {self.name!r}; it must be one of {', '.join(get_args(DataSet))}")
+        multiple_of_4 = self.size >= 4 and self.size % 4 == 0
+        require(multiple_of_4, self, "size", "a positive multiple of 4, such as 64, 128 or 256")
+        require_one_of(self, num_channels=(1, 3), name=get_args(DataSet))
+        require_at_least(self, pairs_per_record=1)
 
     @property
     def kind(self) -> str:

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from vidcomp_jax.data.cache import cached_clips, fingerprint
 from vidcomp_jax.data.clips import Clips, Index, Indices, Split, checked
 from vidcomp_jax.data.sources import Clip, Outcomes, Source, TooShort, in_parallel, numbered, report_left_out
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require, require_at_least, require_one_of, require_positive
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, iterate_frames, probe, read_frames
 
@@ -43,14 +43,10 @@ class FolderConfig:
     """Decode everything once and keep it on disk; False decodes the frames of every batch anew (slow, no disk)."""
 
     def __post_init__(self):
-        if not 0 < self.test_fraction < 1:
-            raise InputError(f"folder test_fraction is {self.test_fraction}; it must be between 0 and 1")
-        if self.seed < 0:
-            raise InputError(f"folder seed is {self.seed}; it must not be negative")
-        if self.fit not in ("crop", "stretch"):
-            raise InputError(f"folder fit is {self.fit!r}; it must be crop or stretch")
-        if not self.image_fps > 0:
-            raise InputError(f"folder image_fps is {self.image_fps}; it must be positive")
+        require(0 < self.test_fraction < 1, self, "test_fraction", "between 0 and 1")
+        require_at_least(self, seed=0)
+        require_one_of(self, fit=("crop", "stretch"))
+        require_positive(self, "image_fps")
 
 
 def open_folder(

@@ -16,7 +16,7 @@ from vidcomp_jax.data.cache import cached_clips
 from vidcomp_jax.data.clips import ArrayClips, Split
 from vidcomp_jax.data.kth_files import Sequences, find_videos, missing_videos, read_sequences, stem_of, unpacked
 from vidcomp_jax.data.sources import Clip, LeftOut, Source, TooShort
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require_at_least, require_one_of
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import iterate_frames, probe
 
@@ -38,10 +38,8 @@ class KthConfig:
     """Frames a clip."""
 
     def __post_init__(self):
-        if self.split not in _PERSONS:
-            raise InputError(f"`split` is {self.split!r}; it must be one of {', '.join(_PERSONS)}")
-        if self.num_frames < 2:
-            raise InputError(f"`num_frames` is {self.num_frames}; a clip needs at least 2 frames")
+        require_one_of(self, split=tuple(_PERSONS))
+        require_at_least(self, num_frames=2)
 
 
 def open_kth(

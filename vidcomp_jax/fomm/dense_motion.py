@@ -4,14 +4,14 @@ First Order Motion Model for Image Animation (Siarohin et al., NeurIPS 2019), se
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require, require_positive
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.nn.geometry import (
     coordinate_grid,
@@ -22,7 +22,7 @@ from vidcomp_jax.nn.geometry import (
     warp,
 )
 from vidcomp_jax.nn.hourglass import Hourglass, HourglassConfig
-from vidcomp_jax.nn.layers import AntiAliasDownsample, check_scale, conv
+from vidcomp_jax.nn.layers import UNIT_FRACTION, AntiAliasDownsample, conv, is_unit_fraction
 
 
 class Motion(NamedTuple):
@@ -50,13 +50,10 @@ class DenseMotionConfig(HourglassConfig):
     heatmap_variance: float = 0.01
     """Variance of the keypoints' Gaussians, in squared coordinate units."""
 
-    part: ClassVar[str] = "dense_motion"
-
     def __post_init__(self):
         super().__post_init__()
-        check_scale("dense_motion.scale", self.scale)
-        if self.heatmap_variance <= 0:
-            raise InputError(f"dense_motion.heatmap_variance is {self.heatmap_variance}; it must be positive")
+        require(is_unit_fraction(self.scale), self, "scale", UNIT_FRACTION)
+        require_positive(self, "heatmap_variance")
 
 
 def sparse_motions(source: Keypoints, driving: Keypoints, height: int, width: int) -> Float[Array, "b m h w 2"]:

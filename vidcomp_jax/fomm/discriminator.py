@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.nn.geometry import gaussian_heatmaps
-from vidcomp_jax.nn.layers import average_pool, check_scale, constant, conv, image_pyramid
+from vidcomp_jax.nn.layers import UNIT_FRACTION, average_pool, constant, conv, image_pyramid, is_unit_fraction
 
 
 class Scores(NamedTuple):
@@ -50,13 +50,10 @@ class DiscriminatorConfig:
     """Variance of those heatmaps, in squared coordinate units."""
 
     def __post_init__(self):
-        for name in ("width", "max_width", "num_blocks"):
-            if getattr(self, name) < 1:
-                raise InputError(f"discriminator.{name} is {getattr(self, name)}; it must be at least 1")
-        if not self.scales or len(set(self.scales)) < len(self.scales):
-            raise InputError(f"discriminator.scales is {self.scales}; it must name at least one scale, each once")
-        for scale in self.scales:
-            check_scale("discriminator.scales", scale)
+        require_at_least(self, width=1, max_width=1, num_blocks=1)
+        each_once = 0 < len(self.scales) == len(set(self.scales))
+        require(each_once, self, "scales", "at least one scale, each given once")
+        require(all(map(is_unit_fraction, self.scales)), self, "scales", f"each {UNIT_FRACTION}")
 
 
 class InstanceNorm(nnx.Module):

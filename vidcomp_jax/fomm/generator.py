@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.dense_motion import Motion
 from vidcomp_jax.nn.geometry import resize_bilinear, warp
 from vidcomp_jax.nn.layers import DownBlock, ResBlock, SameBlock, UpBlock, conv
@@ -31,12 +31,7 @@ class GeneratorConfig:
     """Residual blocks at the lowest resolution."""
 
     def __post_init__(self):
-        for name in ("width", "max_width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"generator.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("num_down_blocks", "num_bottleneck_blocks"):
-            if getattr(self, name) < 0:
-                raise InputError(f"generator.{name} is {getattr(self, name)}; it must not be negative")
+        require_at_least(self, width=1, max_width=1, num_down_blocks=0, num_bottleneck_blocks=0)
 
 
 class OcclusionAwareGenerator(nnx.Module):

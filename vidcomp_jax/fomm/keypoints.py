@@ -5,7 +5,7 @@ that of its supplement: an hourglass, a softmax over space, and maps of Jacobian
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require, require_positive
 from vidcomp_jax.nn.geometry import coordinate_grid
 from vidcomp_jax.nn.hourglass import Hourglass, HourglassConfig
-from vidcomp_jax.nn.layers import AntiAliasDownsample, check_scale, conv
+from vidcomp_jax.nn.layers import UNIT_FRACTION, AntiAliasDownsample, conv, is_unit_fraction
 
 
 class Keypoints(NamedTuple):
@@ -45,13 +45,10 @@ class KeypointDetectorConfig(HourglassConfig):
     single_jacobian: bool = False
     """One map of Jacobians shared by all keypoints instead of one map each."""
 
-    part: ClassVar[str] = "detector"
-
     def __post_init__(self):
         super().__post_init__()
-        check_scale("detector.scale", self.scale)
-        if self.temperature <= 0:
-            raise InputError(f"detector.temperature is {self.temperature}; it must be positive")
+        require(is_unit_fraction(self.scale), self, "scale", UNIT_FRACTION)
+        require_positive(self, "temperature")
 
 
 class KeypointDetector(nnx.Module):

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.discriminator import MultiScaleDiscriminator, Scores
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
 from vidcomp_jax.fomm.perceptual import VGG19, perceptual_loss, pyramid_loss
 from vidcomp_jax.nn.geometry import RandomWarp, RandomWarpConfig, inverse_2x2, multiply_2x2
-from vidcomp_jax.nn.layers import check_scale
+from vidcomp_jax.nn.layers import UNIT_FRACTION, is_unit_fraction
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -46,15 +46,12 @@ class FOMMLossConfig:
     """The random warp of the equivariance terms."""
 
     def __post_init__(self):
-        if len(self.perceptual) != 5:
-            raise InputError(f"loss.perceptual is {self.perceptual}; it needs five weights, one a VGG19 layer")
-        if not self.scales:
-            raise InputError("loss.scales is empty; it needs at least one scale, such as 1")
-        for scale in self.scales:
-            check_scale("loss.scales", scale)
-        for name in ("pyramid", "generator_gan", "discriminator_gan", "equivariance_position", "equivariance_jacobian"):
-            if getattr(self, name) < 0:
-                raise InputError(f"loss.{name} is {getattr(self, name)}; it must not be negative")
+        require(len(self.perceptual) == 5, self, "perceptual", "five weights, one for each layer of VGG19 that is used")
+        require(self.scales, self, "scales", "at least one scale, such as 1")
+        require(all(map(is_unit_fraction, self.scales)), self, "scales", f"each {UNIT_FRACTION}")
+        require_at_least(
+            self, pyramid=0, generator_gan=0, discriminator_gan=0, equivariance_position=0, equivariance_jacobian=0
+        )
 
 
 class TrainingNetworks(nnx.Module):

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.dense_motion import DenseMotion, DenseMotionConfig, Motion
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
 from vidcomp_jax.fomm.generator import GeneratorConfig, OcclusionAwareGenerator
@@ -47,9 +47,7 @@ class FOMMConfig:
     """Discriminator; used while training with a GAN weight above 0."""
 
     def __post_init__(self):
-        for name in ("num_channels", "num_keypoints"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        require_at_least(self, num_channels=1, num_keypoints=1)
 
 
 class EncodedSource(NamedTuple):

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
 from vidcomp_jax.devices import mean_over_devices
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require, require_at_least, require_positive
 from vidcomp_jax.inbetween.discriminators import ImageDiscriminator, VideoDiscriminator
 from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
 
@@ -42,17 +42,10 @@ class InbetweenLossConfig:
     """Decay of Adam's first moment."""
 
     def __post_init__(self):
-        for name in ("reconstruction_weight", "gradient_weight", "adversarial_weight"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must not be negative, found {getattr(self, name)}")
-        if not 0 <= self.margin < 0.5:
-            raise InputError(f"margin must be in [0, 0.5), found {self.margin}")
-        if self.learning_rate <= 0:
-            raise InputError(f"learning_rate must be positive, found {self.learning_rate}")
-        if self.cosine_steps < 0:
-            raise InputError(f"cosine_steps must not be negative, found {self.cosine_steps}")
-        if not 0 <= self.beta1 < 1:
-            raise InputError(f"beta1 must be in [0, 1), found {self.beta1}")
+        require_at_least(self, reconstruction_weight=0, gradient_weight=0, adversarial_weight=0, cosine_steps=0)
+        require(0 <= self.margin < 0.5, self, "margin", "at least 0 and below 0.5")
+        require_positive(self, "learning_rate")
+        require(0 <= self.beta1 < 1, self, "beta1", "at least 0 and below 1")
 
 
 class Inbetween(nnx.Module):

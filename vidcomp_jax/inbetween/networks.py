@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require, require_at_least, require_one_of
 from vidcomp_jax.nn.conv3d import Conv3d, UpConv3d
 from vidcomp_jax.nn.layers import BatchNorm
 
@@ -48,18 +48,12 @@ class InbetweenConfig:
     merges the recomputation with the first pass, and nothing changes."""
 
     def __post_init__(self):
-        for name in ("num_frames", "width", "num_stages", "noise_size", "discriminator_width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if self.num_frames % 4:
-            raise InputError(
-                f"num_frames must be a multiple of 4, because the latent video grows from a quarter of the frames "
-                f"to a half to all of them; found {self.num_frames}"
-            )
-        if self.frame_size < 16 or self.frame_size % 16:
-            raise InputError(f"frame_size must be a positive multiple of 16, found {self.frame_size}")
-        if self.num_channels not in (1, 3):
-            raise InputError(f"num_channels must be 1 or 3, found {self.num_channels}")
+        require_at_least(self, num_frames=1, width=1, num_stages=1, noise_size=1, discriminator_width=1)
+        # The latent video grows from a quarter of the frames to a half to all of them.
+        require(self.num_frames % 4 == 0, self, "num_frames", "a multiple of 4")
+        multiple_of_16 = self.frame_size >= 16 and self.frame_size % 16 == 0
+        require(multiple_of_16, self, "frame_size", "a positive multiple of 16")
+        require_one_of(self, num_channels=(1, 3))
 
 
 class ConvBlock(nnx.Module):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require_at_least, require_positive
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.motion.gru import BidirectionalGRU, pytorch_linear
 from vidcomp_jax.motion.linear import keep_ends
@@ -35,10 +35,8 @@ class AutoregressiveConfig:
     """Which part of a motion vector comes first."""
 
     def __post_init__(self):
-        if self.hidden < 1:
-            raise InputError(f"autoregressive.hidden is {self.hidden}; at least 1 is needed")
-        if self.learning_rate <= 0:
-            raise InputError(f"autoregressive.learning_rate is {self.learning_rate}; it must be above 0")
+        require_at_least(self, hidden=1)
+        require_positive(self, "learning_rate")
 
 
 class Joined(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Array
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require
 from vidcomp_jax.fomm.loading import fingerprint, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion.evaluation import motion_errors
@@ -38,8 +38,7 @@ class MotionFiles:
     """Frames of a training window."""
 
     def __post_init__(self):
-        if self.num_frames < 3:
-            raise InputError(f"num_frames is {self.num_frames}; a training window has a frame between its ends, 3")
+        require(self.num_frames >= 3, self, "num_frames", "at least 3, for a frame between the two ends")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require_at_least, require_positive
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.motion.gru import BidirectionalGRU, pytorch_linear
 from vidcomp_jax.motion.linear import keep_ends
@@ -48,12 +48,8 @@ class WGANConfig:
     """Which part of a motion vector comes first."""
 
     def __post_init__(self):
-        for name in ("hidden", "noise", "encoding", "num_critic_updates", "rounds_per_step"):
-            if getattr(self, name) < 1:
-                raise InputError(f"wgan.{name} is {getattr(self, name)}; at least 1 is needed")
-        for name in ("clip", "learning_rate", "penalty_weight"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"wgan.{name} is {getattr(self, name)}; it must be above 0")
+        require_at_least(self, hidden=1, noise=1, encoding=1, num_critic_updates=1, rounds_per_step=1)
+        require_positive(self, "clip", "learning_rate", "penalty_weight")
 
 
 class MotionGenerator(nnx.Module):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require_at_least
 
 AnyArray = Array | np.ndarray
 """What the functions here take: arrays of JAX or NumPy."""
@@ -141,8 +141,7 @@ class RandomWarpConfig:
     """Control points along each side of the image."""
 
     def __post_init__(self):
-        if self.points_thin_plate < 2:
-            raise InputError(f"points_thin_plate is {self.points_thin_plate}; it must be at least 2")
+        require_at_least(self, points_thin_plate=2)
 
 
 class RandomWarp(NamedTuple):

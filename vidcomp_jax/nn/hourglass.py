@@ -2,13 +2,12 @@
 
 import dataclasses
 import itertools
-from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.nn.layers import DownBlock, UpBlock
 
 
@@ -22,14 +21,10 @@ class HourglassConfig:
     """No level has more channels than this."""
     num_blocks: int = 5
     """Levels; the lowest one is 2**num_blocks times smaller."""
-
-    part: ClassVar[str] = "hourglass"
     """What errors call it."""
 
     def __post_init__(self):
-        for name in ("width", "max_width", "num_blocks"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{self.part}.{name} is {getattr(self, name)}; it must be at least 1")
+        require_at_least(self, width=1, max_width=1, num_blocks=1)
 
     def features(self, level: int) -> int:
         """Channels at a level; level 0 has full resolution."""

@@ -166,10 +166,13 @@ class BatchNorm(nnx.Module):
         running[...] = self.momentum * running[...] + (1 - self.momentum) * jax.lax.stop_gradient(batch)
 
 
-def check_scale(option: str, scale: float) -> None:
-    """Raise an `InputError` that names `option` unless images can be shrunk by `scale`."""
-    if not 0 < scale <= 1 or abs(1 / scale - round(1 / scale)) > 1e-6:
-        raise InputError(f"{option} is {scale}; it must be 1 divided by a whole number, such as 0.25")
+UNIT_FRACTION = "1 divided by a whole number, such as 0.25"
+"""What `is_unit_fraction` asks for, in words."""
+
+
+def is_unit_fraction(scale: float) -> bool:
+    """Whether images can be shrunk by `scale`: 1, 1/2, 1/3, ..."""
+    return 0 < scale <= 1 and abs(1 / scale - round(1 / scale)) <= 1e-6
 
 
 class AntiAliasDownsample(nnx.Module):
@@ -183,7 +186,8 @@ class AntiAliasDownsample(nnx.Module):
     """
 
     def __init__(self, scale: float, num_channels: int):
-        check_scale("scale", scale)
+        if not is_unit_fraction(scale):
+            raise InputError(f"scale is {scale}; it must be {UNIT_FRACTION}")
         self.stride = round(1 / scale)
         self.num_channels = num_channels
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,8 +48,7 @@ def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -
     except InputError as error:
         raise InputError(f"{path}: {_plainly(error)}") from error
     except msgspec.ValidationError as error:
-        cause = _plainly(error.__cause__) if isinstance(error.__cause__, InputError) else f"{error}"
-        raise InputError(f"{path}: not a {config_type.__name__}: {cause}") from error
+        raise InputError(f"{path}: not a {config_type.__name__}: {_named(error)}") from error
     there, expected = _flat(stored), _flat(_plain(config))
     problems = [f"unknown entry {name}" for name in there if name not in expected]
     problems += [f"missing entry {name}" for name in expected if name not in there]
@@ -84,6 +84,15 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
                 "Give these values to go on with it, or another folder to start anew"
             )
     save_config(path, config)
+
+
+def _named(error: msgspec.ValidationError) -> str:
+    """What is wrong, and with which entry; a part's own check knows its fields alone, and msgspec where the part is."""
+    if not isinstance(error.__cause__, InputError):
+        return str(error)
+    place = re.search(r"at `\$\.(.+)`$", str(error))
+    said = _plainly(error.__cause__)
+    return f"{place[1]}.{said}" if place else said
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

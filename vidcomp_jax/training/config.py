@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.storage.config import MAY_CHANGE
 
 
@@ -29,8 +29,5 @@ class TrainConfig:
     """Checkpoints to keep beside the best one."""
 
     def __post_init__(self):
-        least = {"num_steps": 1, "batch_size": 1, "seed": 0, "log_every": 1, "keep_last": 1}
-        for field in dataclasses.fields(self):
-            value, minimum = getattr(self, field.name), least.get(field.name, 0)
-            if value < minimum:
-                raise InputError(f"{field.name}: {value}; at least {minimum} is needed")
+        require_at_least(self, num_steps=1, batch_size=1, seed=0, log_every=1, keep_last=1)
+        require_at_least(self, panel_every=0, evaluate_every=0, checkpoint_every=0)

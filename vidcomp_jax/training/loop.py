@@ -150,9 +150,7 @@ def check_batch_size(batch_size: int, num_devices: int | None = None) -> None:
     """Raise an `InputError` unless a batch divides over the devices, by default all visible ones."""
     count = jax.device_count() if num_devices is None else num_devices
     if batch_size % count:
-        raise InputError(
-            f"batch_size: {batch_size} examples do not divide over {count} devices; take a multiple of {count}"
-        )
+        raise InputError(f"`batch_size` is {batch_size}; it must be a multiple of the number of devices, {count}")
 
 
 def _finite(step: int, metrics: dict[str, jax.Array]) -> dict[str, float]:

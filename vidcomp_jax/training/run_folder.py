@@ -65,8 +65,8 @@ class RunFolder:
         latest = latest_step(directory) or 0
         if latest > self._config.num_steps:
             raise InputError(
-                f"num_steps: {self._config.num_steps}, but {self.workdir} holds a run of {latest} steps; "
-                f"give at least {latest}, or another folder"
+                f"`num_steps` is {self._config.num_steps}; {self.workdir} holds a run of {latest} steps: give at least "
+                f"{latest}, or another folder"
             )
         self._lock()
         log = self.workdir / METRICS

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from vidcomp_jax.data.clips import Index, Indices, Split, checked
 from vidcomp_jax.data.synthetic import robot, walker
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import require_at_least
 
 _SCENES: dict[str, ModuleType] = {"walker": walker, "robot": robot}
 _MEMORY = 512 * 2**20
@@ -36,14 +36,7 @@ class SyntheticConfig:
     """Seed of the scenes; another seed gives another data set."""
 
     def __post_init__(self):
-        if min(self.num_train, self.num_test) < 1:
-            raise InputError(
-                f"num_train and num_test are {self.num_train} and {self.num_test}; each must be at least 1"
-            )
-        if self.length < 2:
-            raise InputError(f"length is {self.length}; a clip needs at least 2 frames")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must not be negative")
+        require_at_least(self, num_train=1, num_test=1, length=2, seed=0)
 
 
 class SyntheticClips:
