@@ -51,7 +51,7 @@ def jax_side(constraint: Constraint, generator_updates: int) -> Callable[[], flo
     import jax
     from flax import nnx
 
-    from converters.walker import load_state
+    from converters.weight_map import load_state
     from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
     from vidcomp_jax.motion.wgan_training import rmsprop, training_step
     from vidcomp_jax.training.step import init_state, map_over_devices

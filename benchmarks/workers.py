@@ -128,7 +128,8 @@ def _jax(case: Case) -> tuple[Work, Callable[[], Report]]:
     import jax
     from flax import nnx
 
-    from converters.fomm_state import fomm_config, load_fomm_state
+    from converters.fomm_state import load_fomm_state
+    from converters.official import fomm_config
     from vidcomp_jax.fomm.model import FirstOrderMotionModel
 
     device = jax.devices()[0]
@@ -157,7 +158,7 @@ def _jax_step(case: Case, model, device, source: np.ndarray, driving: np.ndarray
     import jax
     from flax import nnx
 
-    from converters.walker import load_state
+    from converters.weight_map import load_state
     from experiments.configs import OptimizerConfig
     from vidcomp_jax.devices import shard
     from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_objective

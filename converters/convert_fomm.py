@@ -16,7 +16,7 @@ from flax import nnx
 from converters.fomm_state import PARTS, fomm_differences, load_fomm_state
 from converters.official import RELEASED, ConvertedFOMM, official_config
 from converters.torch_files import read_torch_file, unwrap
-from converters.walker import State
+from converters.weight_map import State
 from experiments.commands import run
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.discriminator import MultiScaleDiscriminator

@@ -16,7 +16,7 @@ import tyro
 from flax import nnx
 
 from converters.torch_files import read_torch_file, unwrap
-from converters.walker import State, differences, load_state
+from converters.weight_map import State, differences, load_state
 from experiments.commands import run
 from vidcomp_jax.errors import InputError, require
 from vidcomp_jax.fomm.loading import fingerprint, load_fomm

@@ -11,7 +11,7 @@ import tyro
 from flax import nnx
 
 from converters.torch_files import read_torch_file, unwrap
-from converters.walker import load_state
+from converters.weight_map import load_state
 from experiments.commands import run
 from vidcomp_jax.fomm.perceptual import VGG19, save_vgg19
 from vidcomp_jax.storage.atomic import check_output_file

@@ -6,12 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from converters.official import fomm_config
-from converters.walker import State, differences, dump_state, load_state
+from converters.weight_map import State, differences, dump_state, load_state
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-
-__all__ = ["PARTS", "dump_fomm_state", "fomm_config", "fomm_differences", "load_fomm_state"]
 
 PARTS = ("generator", "kp_detector", "discriminator")
 """Names of the state dicts; dense motion is stored within the generator."""

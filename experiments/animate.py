@@ -23,8 +23,8 @@ from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import Which, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.ffmpeg import Header
-from vidcomp_jax.media.images import as_bytes
-from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames, read_image, resize, write_image
+from vidcomp_jax.media.images import as_bytes, read_image, resize, write_image
+from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames
 from vidcomp_jax.storage.atomic import check_output_file, check_output_folder, folder_put_in_place
 from vidcomp_jax.storage.config import CONFIG_FILE
 

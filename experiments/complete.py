@@ -25,7 +25,7 @@ from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.between import MAX_PIXELS, Render
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.inbetween import InbetweenModel, load_inbetween
+from vidcomp_jax.inbetween.generation import InbetweenModel, load_inbetween
 from vidcomp_jax.inbetween.tfhub import SIZE, HubModule
 from vidcomp_jax.motion.loading import open_motions
 from vidcomp_jax.storage.atomic import check_output_folder

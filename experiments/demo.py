@@ -20,8 +20,9 @@ from vidcomp_jax.data.synthetic.walker import left_first
 from vidcomp_jax.fomm.loading import load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.reconstruction import reconstruct, reconstruction_panel, reconstructions
+from vidcomp_jax.media.images import write_image
 from vidcomp_jax.media.panels import panel
-from vidcomp_jax.media.video import VideoWriter, write_image
+from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import JointError, joint_error, score
 
 

@@ -25,8 +25,8 @@ from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.loading import Which, check_trained_data, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.reconstruction import reconstruction_panel
-from vidcomp_jax.media.images import as_bytes
-from vidcomp_jax.media.video import VideoWriter, write_image
+from vidcomp_jax.media.images import as_bytes, write_image
+from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import score
 from vidcomp_jax.storage.atomic import check_output_folder, folder_put_in_place
 

@@ -19,8 +19,9 @@ from experiments.options import DataOptions
 from vidcomp_jax.data import Clips, open_clips, windows
 from vidcomp_jax.devices import initialize_distributed
 from vidcomp_jax.errors import require
-from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, InbetweenModel, objective, optimizer
-from vidcomp_jax.inbetween.generation import inbetween_errors, inbetween_panel
+from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors, inbetween_panel
+from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, objective, optimizer
+from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.storage.config import MAY_CHANGE
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.loop import fit

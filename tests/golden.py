@@ -8,7 +8,8 @@ import pathlib
 import numpy as np
 from flax import nnx
 
-from converters.fomm_state import fomm_config, load_fomm_state
+from converters.fomm_state import load_fomm_state
+from converters.official import fomm_config
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 
 FOLDER = pathlib.Path(__file__).parent / "data" / "golden"
@@ -35,7 +36,7 @@ def images(array: np.ndarray) -> np.ndarray:
 
 
 def fomm(name: str, **changes) -> FirstOrderMotionModel:
-    """The model of a configuration with its recipe weights, loaded through the converters' walker."""
+    """The model of a configuration with its recipe weights, loaded with the converters' weight map."""
     import dataclasses
 
     config = dataclasses.replace(fomm_config(layouts()[name]["model_params"]), **changes)

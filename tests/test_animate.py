@@ -24,7 +24,8 @@ from vidcomp_jax import (
 )
 from vidcomp_jax.fomm.animation import animate, best_frame, detect
 from vidcomp_jax.media import ffmpeg
-from vidcomp_jax.media.video import VideoWriter, probe, read_frames, read_image, resize, write_image
+from vidcomp_jax.media.images import read_image, resize, write_image
+from vidcomp_jax.media.video import VideoWriter, probe, read_frames
 from vidcomp_jax.storage.checkpoint import save_model
 
 WALKING = Path(__file__).parent / "data" / "kth_like" / "walking"

@@ -13,16 +13,8 @@ from flax import nnx
 
 from vidcomp_jax.errors import InputError, require_positive
 from vidcomp_jax.nn.layers import BatchNorm, Constant
-from vidcomp_jax.storage.checkpoint import (
-    Checkpoints,
-    best_step,
-    latest_step,
-    load_config,
-    load_model,
-    load_weights,
-    save_config,
-    save_model,
-)
+from vidcomp_jax.storage.checkpoint import Checkpoints, best_step, latest_step, load_model, load_weights, save_model
+from vidcomp_jax.storage.config import load_config, save_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

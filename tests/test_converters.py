@@ -20,8 +20,8 @@ import vidcomp_jax
 from converters import convert_fomm, export_fomm
 from converters.convert_fomm import ConvertFOMMConfig
 from converters.export_fomm import ExportFOMMConfig
-from converters.fomm_state import dump_fomm_state, fomm_config, fomm_differences
-from converters.official import RELEASED
+from converters.fomm_state import dump_fomm_state, fomm_differences
+from converters.official import RELEASED, fomm_config
 from converters.torch_files import write_torch_file
 from experiments.configs import tiny
 from vidcomp_jax import Keypoints

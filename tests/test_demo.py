@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from vidcomp_jax.media.video import probe, read_image
+from vidcomp_jax.media.images import read_image
+from vidcomp_jax.media.video import probe
 
 ROOT = pathlib.Path(__file__).parent.parent
 

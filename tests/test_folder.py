@@ -10,7 +10,8 @@ import pytest
 
 from vidcomp_jax.data import Clips, DataConfig, FolderConfig, open_clips, pairs
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.media.video import VideoWriter, read_frames, resize, write_image
+from vidcomp_jax.media.images import resize, write_image
+from vidcomp_jax.media.video import VideoWriter, read_frames
 
 AVI = Path(__file__).parent / "data" / "kth_like" / "walking" / "person19_walking_d1_uncomp.avi"
 

@@ -13,10 +13,20 @@ from flax import nnx
 from vidcomp_jax.data import ArrayClips
 from vidcomp_jax.devices import shard
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, draw_noise, objective, optimizer
 from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors
-from vidcomp_jax.inbetween.losses import Game, gradient_difference, pausing, play, who_runs
-from vidcomp_jax.inbetween.networks import FusionStage, LatentVideo, fuse
+from vidcomp_jax.inbetween.losses import (
+    Game,
+    Inbetween,
+    InbetweenLossConfig,
+    draw_noise,
+    gradient_difference,
+    objective,
+    optimizer,
+    pausing,
+    play,
+    who_runs,
+)
+from vidcomp_jax.inbetween.networks import FusionStage, InbetweenConfig, LatentVideo, fuse
 from vidcomp_jax.nn.conv3d import Conv3d, UpConv3d, fold_time, native
 from vidcomp_jax.training.step import init_state, make_train_step
 

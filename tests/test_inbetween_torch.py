@@ -9,7 +9,8 @@ from flax import nnx
 
 from benchmarks.inbetween import Options, clips
 from benchmarks.torch_inbetween import Training
-from vidcomp_jax.inbetween import Inbetween, InbetweenConfig, InbetweenLossConfig, draw_noise, objective
+from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, draw_noise, objective
+from vidcomp_jax.inbetween.networks import InbetweenConfig
 
 CONFIG = InbetweenConfig(num_frames=8, frame_size=16, width=4, num_stages=1, noise_size=8, discriminator_width=2)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from converters.walker import load_state
+from converters.weight_map import load_state
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion, next_frame_objective
 from vidcomp_jax.motion.evaluation import generate

@@ -20,7 +20,7 @@ from vidcomp_jax.motion.training import MotionFiles
 from vidcomp_jax.motion.vectors import measure_limits, to_vectors
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.motion.wgan_training import for_each_network, rmsprop, training_step, windows_per_step
-from vidcomp_jax.storage.checkpoint import read_arrays
+from vidcomp_jax.storage.arrays import read_arrays
 from vidcomp_jax.storage.config import claim_workdir, load_config
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.loop import fit

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from converters.walker import dump_state, load_state
+from converters.weight_map import dump_state, load_state
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.motion.wgan_training import Updates, critic_loss, rmsprop
 

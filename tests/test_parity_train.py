@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from converters.fomm_state import dump_fomm_state
-from converters.walker import load_state
+from converters.weight_map import load_state
 from vidcomp_jax.devices import replicate, shard
 from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_losses
 from vidcomp_jax.fomm.perceptual import VGG19

@@ -25,7 +25,8 @@ from vidcomp_jax.data import (
 )
 from vidcomp_jax.fomm.loading import check_trained_data
 from vidcomp_jax.fomm.reconstruction import reconstructions
-from vidcomp_jax.media.video import probe, read_image
+from vidcomp_jax.media.images import read_image
+from vidcomp_jax.media.video import probe
 from vidcomp_jax.storage.checkpoint import save_model
 from vidcomp_jax.storage.config import save_config
 

@@ -17,8 +17,8 @@ from vidcomp_jax.data import DataConfig, SyntheticClips, SyntheticConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import save_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.inbetween import InbetweenConfig, load_inbetween
-from vidcomp_jax.inbetween.generation import inbetween_errors
+from vidcomp_jax.inbetween.generation import inbetween_errors, load_inbetween
+from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.media.video import VideoWriter, read_frames
 from vidcomp_jax.training.config import TrainConfig
 

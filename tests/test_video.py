@@ -11,8 +11,8 @@ from PIL import Image
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media import ffmpeg
-from vidcomp_jax.media.images import center_square
-from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames, read_image, resize, write_image
+from vidcomp_jax.media.images import center_square, read_image, resize, write_image
+from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames
 
 WALKING = Path(__file__).parent / "data" / "kth_like" / "walking"
 AVI = WALKING / "person01_walking_d1_uncomp.avi"

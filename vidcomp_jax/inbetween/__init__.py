@@ -1,20 +1,6 @@
-"""In-betweening by direct 3D convolutions: first and last frame in, clip out, without keypoints.
+"""In-betweening by 3D convolutions: clips generated from their two end frames, without keypoints.
 
-Trained here (`Inbetween`, `objective`, `optimizer`, then `load_inbetween`) or loaded from TensorFlow Hub (`tfhub`).
+Li, Roblek and Tagliasacchi, "From Here to There: Video Inbetweening Using Direct 3D Convolutions", 2019. `networks`,
+`discriminators` and `losses` are trained by `experiments.train_inbetween`; `generation` fills clips with the result,
+and `tfhub` with the modules that the authors published.
 """
-
-from vidcomp_jax.inbetween.generation import InbetweenModel, load_inbetween
-from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, draw_noise, objective, optimizer
-from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
-
-__all__ = [
-    "Generator",
-    "Inbetween",
-    "InbetweenConfig",
-    "InbetweenLossConfig",
-    "InbetweenModel",
-    "draw_noise",
-    "load_inbetween",
-    "objective",
-    "optimizer",
-]

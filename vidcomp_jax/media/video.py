@@ -1,4 +1,4 @@
-"""Video files to and from uint8 frames, through imageio's ffmpeg (`ffmpeg.py`); still images too (`images.py`).
+"""Video files to and from uint8 frames, through imageio's ffmpeg (`ffmpeg.py`).
 
 Frames are [t, h, w, c] with one channel (gray) or three (RGB). Every stored frame comes out once, at its own size and
 rate, whatever its time stamps say; what is written has exactly the size, number and rate of frames that went in.
@@ -19,12 +19,7 @@ from jaxtyping import Float, UInt8
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.ffmpeg import Header, audio_codec, decoder, executable, last_line, run
-from vidcomp_jax.media.images import as_bytes, check_file, read_image, resize, temporary_name, write_image
-
-__all__ = [
-    "VIDEO_SUFFIXES", "VideoInfo", "VideoWriter", "iterate_frames", "probe", "read_frames", "read_image", "resize",
-    "write_image",
-]  # fmt: skip
+from vidcomp_jax.media.images import as_bytes, check_file, temporary_name
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".gif", ".mkv", ".webm")
 """Endings of the video files that folders are searched for."""

@@ -1,7 +1,7 @@
-"""One walk over a Flax model that maps every leaf to its PyTorch key, and back; strict in both directions.
+"""The one map between the arrays of a Flax model and those of a PyTorch state dict, strict in both directions.
 
-A PyTorch state dict (key -> NumPy array) in, a filled model out; or a model in, a state dict out. Attribute names of
-the models follow the PyTorch module tree; the exceptions stand in `RENAMES`, the layouts of leaves in `_leaves`.
+Input: a model and a state dict (key -> NumPy array). Output: the model filled, or its state dict. Attribute names of
+the models follow the PyTorch module tree; exceptions are in `RENAMES`, the memory layouts of arrays in `_leaf_names`.
 """
 
 import re
