@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from benchmarks.bair_records import write_download
+from tools.bair_records import write_download
 from vidcomp_jax.data import BairClips, DataConfig, import_tensorflow, open_clips, pairs, windows
 from vidcomp_jax.errors import InputError, require_at_least
 

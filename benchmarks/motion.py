@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from benchmarks.recipes import GOLDEN, recipe_state
+from benchmarks.recipes import GOLDEN
+from tools.make_checkpoint import recipe_state
 from vidcomp_jax.errors import require_at_least
 
 Constraint = Literal["gradient-penalty", "weight-clipping"]

@@ -1,14 +1,12 @@
-"""Configurations and weights that both sides of a benchmark share; NumPy only, so that neither loads the other.
+"""The configurations that both sides of a benchmark share; imports neither framework, so that neither side loads the
+other's.
 
-In: the name of a configuration such as `kth-128`. Out: its official parameters, and weights from a recipe.
+Input: the name of a configuration such as `kth-128`. Output: its official parameters and the size of its frames.
 """
 
 import json
 import pathlib
-import runpy
 from typing import Any
-
-import numpy as np
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "data" / "golden"
 
@@ -21,11 +19,6 @@ def layouts() -> dict[str, Any]:
 def model_params(name: str) -> dict[str, Any]:
     """The official `model_params` of a configuration."""
     return layouts()[name]["model_params"]
-
-
-def recipe_state(name: str) -> dict[str, dict[str, np.ndarray]]:
-    """The state dicts of a checkpoint's parts (`generator`, ...) with recipe weights."""
-    return runpy.run_path(str(GOLDEN / "make_checkpoint.py"))["recipe_state"](name)
 
 
 def frame_size(name: str) -> int:

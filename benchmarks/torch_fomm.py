@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.recipes import model_params, recipe_state
+from benchmarks.recipes import model_params
 from benchmarks.torch_layers import (
     AntiAliasDownsample,
     ConvBlock,
@@ -22,6 +22,7 @@ from benchmarks.torch_layers import (
     coordinate_grid,
     gaussians,
 )
+from tools.make_checkpoint import recipe_state
 
 
 class Keypoints(NamedTuple):

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.recipes import frame_size, model_params, recipe_state
+from benchmarks.recipes import frame_size, model_params
+from tools.make_checkpoint import recipe_state
 
 Work = Callable[[], dict[str, np.ndarray]]
 

@@ -4,7 +4,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import golden
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +12,7 @@ from converters.official import converted
 from experiments import animate as command
 from experiments.animate import AnimateConfig
 from experiments.commands import parse
+from tests.support import golden
 from vidcomp_jax import (
     FirstOrderMotionModel,
     InputError,

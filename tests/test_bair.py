@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.bair_records import trajectories, write_download, write_records
+from tools.bair_records import trajectories, write_download, write_records
 from vidcomp_jax.data import BairConfig, Clips, DataConfig, import_tensorflow, open_clips, pairs, windows
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import resize

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bair_records import write_download
 from experiments import check_data
 from experiments.check_data import CheckDataConfig
+from tools.bair_records import write_download
 from vidcomp_jax.data import BairConfig, DataConfig, KthConfig, SyntheticConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import read_image

@@ -8,12 +8,10 @@ import subprocess
 import sys
 import zipfile
 
-import golden
 import numpy as np
 import pytest
 import torch
 import yaml
-from conversion import ROOT, convert, hollow_checkpoint, recipe_file
 from flax import nnx
 
 import vidcomp_jax
@@ -24,6 +22,9 @@ from converters.fomm_state import dump_fomm_state, fomm_differences
 from converters.official import RELEASED, fomm_config
 from converters.torch_files import write_torch_file
 from experiments.configs import tiny
+from tests.support import golden
+from tests.support.conversion import ROOT, convert, hollow_checkpoint, recipe_file
+from tools.make_checkpoint import recipe_state
 from vidcomp_jax import Keypoints
 from vidcomp_jax.data import Pair
 from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
@@ -152,7 +153,7 @@ def _sizes(config):
 def test_what_official_files_hold_besides(tmp_path, capsys):
     """Prefixes of data-parallel training, optimizer states, vectors that PyTorch 1.0 did not store."""
     name = "tiny-rgb-sn"
-    state = golden.recipe_state(name)
+    state = recipe_state(name)
     whole = convert(recipe_file(tmp_path / "whole.pth", name), name, tmp_path / "whole")
     discriminator = {f"module.{k}": v for k, v in state["discriminator"].items() if not k.endswith("weight_v")}
     quotients = {k.removesuffix("_orig"): v / 2 for k, v in discriminator.items() if k.endswith("weight_orig")}
@@ -176,7 +177,7 @@ def test_what_official_files_hold_besides(tmp_path, capsys):
 
 
 def test_missing_discriminator_is_said_and_the_folder_is_whole(tmp_path, capsys):
-    state = golden.recipe_state("tiny-gray")
+    state = recipe_state("tiny-gray")
     del state["discriminator"]
     write_torch_file(tmp_path / "x.pth", state)
     convert(tmp_path / "x.pth", "tiny-gray", tmp_path / "model", align_corners=False)

@@ -7,11 +7,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-import golden
 import pytest
 import torch
 import yaml
-from conversion import ROOT, convert, files_in, hollow_checkpoint, recipe_file, write_yaml
 
 import vidcomp_jax
 from converters import convert_fomm, export_fomm
@@ -20,6 +18,8 @@ from converters.export_fomm import ExportFOMMConfig
 from converters.fomm_state import fomm_differences
 from converters.official import RELEASED, official_config
 from converters.torch_files import read_torch_file
+from tests.support import golden
+from tests.support.conversion import ROOT, convert, files_in, hollow_checkpoint, recipe_file, write_yaml
 from vidcomp_jax import InputError
 
 

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 
-import golden
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +11,8 @@ from converters import convert_motion, convert_vgg19
 from converters.convert_motion import ConvertMotionConfig
 from converters.convert_vgg19 import ConvertVGG19Config
 from converters.torch_files import write_torch_file
+from tests.support import golden
+from tools.make_checkpoint import recipe_state
 from vidcomp_jax import InputError, Keypoints
 from vidcomp_jax.fomm.perceptual import load_vgg19
 from vidcomp_jax.motion.loading import load_motion_model
@@ -19,7 +20,7 @@ from vidcomp_jax.motion.motion_file import MotionClips
 
 
 def test_vgg19(tmp_path, capsys):
-    state = golden.recipe_state("vgg19")["vgg19"]
+    state = recipe_state("vgg19")["vgg19"]
     classifier = {"classifier.0.weight": np.zeros((2, 3), np.float32)}
     write_torch_file(tmp_path / "vgg19.pth", {**state, **classifier})
     convert_vgg19.main(ConvertVGG19Config(weights=tmp_path / "vgg19.pth", output=tmp_path / "vgg"))
@@ -48,7 +49,7 @@ def motion_file(path, num_keypoints=10):
 
 
 def test_motion_gan(tmp_path, capsys):
-    state, values = golden.recipe_state("wgan"), golden.arrays("motion-wgan")
+    state, values = recipe_state("wgan"), golden.arrays("motion-wgan")
     wrapped = {"epoch": 3, "model_state_dict": state["generator"], "optimizer_state_dict": {"param_groups": []}}
     write_torch_file(tmp_path / "netG_epoch_3.pth", wrapped)
     write_torch_file(tmp_path / "netD_epoch_3.pth", {f"module.{k}": v for k, v in state["critic"].items()})
@@ -72,7 +73,7 @@ def test_motion_gan(tmp_path, capsys):
 
 
 def test_next_frame_network(tmp_path, capsys):
-    state, values = golden.recipe_state("autoregressive")["model"], golden.arrays("motion-autoregressive")
+    state, values = recipe_state("autoregressive")["model"], golden.arrays("motion-autoregressive")
     write_torch_file(tmp_path / "net.pth", state, "zip")
     convert_motion.main(ConvertMotionConfig(checkpoint=tmp_path / "net.pth", output=tmp_path / "net"))
     said = capsys.readouterr().out
@@ -85,7 +86,7 @@ def test_next_frame_network(tmp_path, capsys):
 
 
 def test_bad_motion_files(tmp_path):
-    state = golden.recipe_state("wgan")
+    state = recipe_state("wgan")
     write_torch_file(tmp_path / "netG.pth", state["generator"])
     write_torch_file(tmp_path / "netD.pth", state["critic"])
     short = collections.OrderedDict(state["generator"])

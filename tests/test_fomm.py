@@ -3,7 +3,6 @@
 import dataclasses
 import re
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from flax import nnx
 
 import vidcomp_jax
 from experiments.configs import small_fomm, tiny
+from tests.support import golden
 from vidcomp_jax import FirstOrderMotionModel, FOMMConfig, InputError, Keypoints, movement_scale, transfer_motion
 from vidcomp_jax.fomm.model import _detect, _render
 from vidcomp_jax.nn.geometry import coordinate_grid

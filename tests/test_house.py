@@ -20,6 +20,10 @@ def name_of(path: pathlib.Path) -> str:
 MODULES = {name_of(path): path for path in sorted((ROOT / "vidcomp_jax").rglob("*.py"))}
 
 
+def is_module(name: str) -> bool:
+    return ROOT.joinpath(*name.split(".")).with_suffix(".py").is_file()
+
+
 def imports_of(path: pathlib.Path) -> set[str]:
     """Names of the modules that a file imports, at its top or inside of functions."""
     found = set()
@@ -30,7 +34,7 @@ def imports_of(path: pathlib.Path) -> set[str]:
             assert node.level == 0, f"{path} line {node.lineno}: a relative import"
             # `from package import name` imports a module of the package if there is one of that name.
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in MODULES else node.module for name in names}
+            found |= {name if is_module(name) else node.module for name in names}
     return found
 
 
@@ -79,3 +83,26 @@ def test_one_file_maps_over_devices():
     folders = ("vidcomp_jax", "experiments", "converters", "benchmarks")
     files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
     assert [name_of(path) for path in files if maps(path)] == ["vidcomp_jax.training.step"]
+
+
+def test_no_test_module_is_imported():
+    """Tests share through `tests.support`, and programs outside of the tests use none of it."""
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    programs = [path for folder in ("benchmarks", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
+    wrong = [
+        f"{name_of(path)} imports {name}"
+        for path in [*tests, *programs]
+        for name in sorted(imports_of(path))
+        if name.split(".")[-1].startswith("test_") or (path in programs and name.split(".")[0] == "tests")
+    ]
+    assert not wrong
+
+
+def test_only_the_tests_of_a_benchmark_import_it():
+    wrong = [
+        f"{name_of(path)} imports {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for name in sorted(imports_of(path))
+        if name.split(".")[0] == "benchmarks" and not path.name.startswith("test_benchmarks_")
+    ]
+    assert not wrong

@@ -1,12 +1,13 @@
 """The next-frame model against golden values: one prediction, both roll-outs and where they meet."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from converters.weight_map import load_state
+from tests.support import golden
+from tools.make_checkpoint import recipe_state
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion, next_frame_objective
 from vidcomp_jax.motion.evaluation import generate
@@ -17,7 +18,7 @@ MOTION = jnp.asarray(VALUES["motion"])
 
 def recipe_motion() -> AutoregressiveMotion:
     motion = AutoregressiveMotion(AutoregressiveConfig(share_directions=True), 10, rngs=nnx.Rngs(0))
-    load_state(motion.model, golden.recipe_state("autoregressive")["model"])
+    load_state(motion.model, recipe_state("autoregressive")["model"])
     return motion
 
 

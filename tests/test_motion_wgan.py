@@ -2,7 +2,6 @@
 
 import json
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,8 @@ import pytest
 from flax import nnx
 
 from converters.weight_map import dump_state, load_state
+from tests.support import golden
+from tools.make_checkpoint import recipe_state
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.motion.wgan_training import Updates, critic_loss, rmsprop
 
@@ -19,14 +20,14 @@ LOSSES = json.loads((golden.FOLDER / "motion-wgan.json").read_text())["losses"]
 
 def recipe_gan(constraint="gradient-penalty") -> MotionGAN:
     gan = MotionGAN(WGANConfig(constraint=constraint, show_true_ends=False), 10, rngs=nnx.Rngs(0))
-    for name, state in golden.recipe_state("wgan").items():
+    for name, state in recipe_state("wgan").items():
         load_state(getattr(gan, name), state)
     return gan
 
 
 def test_weights_survive_the_way_there_and_back():
     gan = recipe_gan()
-    for name, state in golden.recipe_state("wgan").items():
+    for name, state in recipe_state("wgan").items():
         dumped = dump_state(getattr(gan, name))
         assert {k: v.shape for k, v in dumped.items()} == {k: v.shape for k, v in state.items()}
         assert all(np.array_equal(dumped[key], state[key]) for key in state)

@@ -10,11 +10,11 @@ import sys
 
 import numpy as np
 import pytest
-import test_train
 
+from tests.support import toy_training
 from vidcomp_jax.errors import InputError
 
-TESTS = pathlib.Path(__file__).parent
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def train_as_process(coordinator: str, process: str, workdir: str, num_steps: str, mode: str):
@@ -27,7 +27,7 @@ def train_as_process(coordinator: str, process: str, workdir: str, num_steps: st
     assert (jax.process_count(), jax.local_device_count(), len(jax.devices())) == (2, 1, 2)
 
     def batches(*arguments):
-        for step, batch in enumerate(test_train.batches(*arguments)):
+        for step, batch in enumerate(toy_training.batches(*arguments)):
             if mode == "signal" and process == "1" and step == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
@@ -35,18 +35,18 @@ def train_as_process(coordinator: str, process: str, workdir: str, num_steps: st
     def no_clips():
         raise InputError("no clips")
 
-    result = test_train.run(
+    result = toy_training.run(
         pathlib.Path(workdir),
         batches=batches,
         devices=None,
         evaluate=lambda model: {"mean": float(model.layers[0].kernel[...].mean())},
-        config=test_train.config(num_steps=int(num_steps), evaluate_every=2),
+        config=toy_training.config(num_steps=int(num_steps), evaluate_every=2),
     )
     try:
         from_process_0(no_clips, 0)
     except InputError as error:
         failure = str(error)
-    weights = {name: value.tolist() for name, value in test_train.weights_of(result.model).items()}
+    weights = {name: value.tolist() for name, value in toy_training.weights_of(result.model).items()}
     print(json.dumps({"step": result.step, "weights": weights, "failure": failure}), flush=True)
     raise SystemExit(result.exit_code)
 
@@ -56,15 +56,12 @@ def start(workdir: pathlib.Path, num_steps: int, mode: str = "plain") -> list[tu
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import test_multihost; test_multihost.train_as_process(*sys.argv[2:])"
-    )
+    code = "import sys; from tests.test_multihost import train_as_process; train_as_process(*sys.argv[1:])"
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(TESTS), coordinator, str(i), str(workdir), str(num_steps), mode],
-            cwd=TESTS.parent,
+            [sys.executable, "-c", code, coordinator, str(i), str(workdir), str(num_steps), mode],
+            cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -91,12 +88,12 @@ def test_two_processes_equal_two_devices(tmp_path):
     ended = start(tmp_path / "two", num_steps)
     assert [code for code, _, _ in ended] == [0, 0], [errors for _, _, errors in ended]
     assert f"step {num_steps}/{num_steps}" in ended[0][2] and f"{num_steps}/" not in ended[1][2]
-    expected = test_train.run(tmp_path / "one", config=test_train.config(num_steps=num_steps))
+    expected = toy_training.run(tmp_path / "one", config=toy_training.config(num_steps=num_steps))
     for result in map(result_of, ended):
         assert result["step"] == num_steps
-        for name, value in test_train.weights_of(expected.model).items():
+        for name, value in toy_training.weights_of(expected.model).items():
             np.testing.assert_allclose(result["weights"][name], value, atol=1e-5, err_msg=name)
-    one, two = (test_train.lines_of(tmp_path / name) for name in ("one", "two"))
+    one, two = (toy_training.lines_of(tmp_path / name) for name in ("one", "two"))
     for a, b in zip(one, [line for line in two if "loss" in line], strict=True):
         assert a == pytest.approx(b, abs=1e-5)
     assert result_of(ended[0])["failure"] == "no clips"

@@ -1,10 +1,10 @@
 """Forward passes equal the official PyTorch code: all configurations, both sampling rules."""
 
-import golden
 import jax
 import numpy as np
 import pytest
 
+from tests.support import golden
 from vidcomp_jax.fomm.keypoints import Keypoints
 
 

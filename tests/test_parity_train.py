@@ -2,7 +2,6 @@
 
 import json
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,8 @@ from flax import nnx
 
 from converters.fomm_state import dump_fomm_state
 from converters.weight_map import load_state
+from tests.support import golden
+from tools.make_checkpoint import recipe_state
 from vidcomp_jax.devices import replicate, shard
 from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_losses
 from vidcomp_jax.fomm.perceptual import VGG19
@@ -41,7 +42,7 @@ def networks(name, train_params):
         equivariance_jacobian=float(weights["equivariance_jacobian"]),
     )
     vgg = VGG19(rngs=nnx.Rngs(0))
-    load_state(vgg, golden.recipe_state("vgg19")["vgg19"])
+    load_state(vgg, recipe_state("vgg19")["vgg19"])
     freeze(vgg)
     return TrainingNetworks(golden.fomm(name), loss, vgg)
 

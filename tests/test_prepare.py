@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bair_records import write_download
 from experiments import prepare_bair, prepare_kth
 from experiments.prepare_bair import PrepareBairConfig
 from experiments.prepare_kth import PrepareKthConfig
+from tools.bair_records import write_download
 from vidcomp_jax.data import BairConfig, DataConfig, KthConfig, open_clips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.video import probe, read_frames

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import shutil
 
-import golden
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
@@ -13,6 +12,7 @@ from converters.official import converted
 from experiments import reconstruct as command
 from experiments.commands import parse
 from experiments.reconstruct import PRESETS, ReconstructConfig, Score
+from tests.support import golden
 from vidcomp_jax import InputError, load_fomm
 from vidcomp_jax.data import (
     ArrayClips,

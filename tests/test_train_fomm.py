@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 
-import golden
 import jax
 import numpy as np
 import optax
@@ -20,6 +19,7 @@ from flax import nnx
 from experiments import train_fomm
 from experiments.commands import parse
 from experiments.configs import CONFIGS, TrainFOMMConfig, tiny
+from tests.support import golden
 from vidcomp_jax import FirstOrderMotionModel, InputError, Keypoints, load_fomm
 from vidcomp_jax.data import KthConfig, open_clips, pairs
 from vidcomp_jax.devices import replicate, shard

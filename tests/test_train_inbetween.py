@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from test_inbetween_tfhub import save_tf2
 
 from experiments import complete
 from experiments import configs as fomm_configs
 from experiments.commands import parse
 from experiments.train_inbetween import CONFIGS, TrainInbetweenConfig, synthetic, train
+from tests.support.hub_modules import save_tf2
 from vidcomp_jax.data import DataConfig, SyntheticClips, SyntheticConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import save_fomm

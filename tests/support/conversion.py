@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import golden
 import numpy as np
 import yaml
 
@@ -10,8 +9,10 @@ from converters import convert_fomm
 from converters.convert_fomm import ConvertFOMMConfig
 from converters.official import RELEASED
 from converters.torch_files import write_torch_file
+from tests.support import golden
+from tools.make_checkpoint import gaussian_kernel, recipe_state
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def write_yaml(path, name):
@@ -26,7 +27,7 @@ def convert(checkpoint, name, output, **options):
 
 
 def recipe_file(path, name, file_format="legacy", **more):
-    write_torch_file(path, {**golden.recipe_state(name), "epoch": 99, **more}, file_format)
+    write_torch_file(path, {**recipe_state(name), "epoch": 99, **more}, file_format)
     return path
 
 
@@ -35,7 +36,7 @@ def hollow_checkpoint(name):
     layout = golden.layouts()[name]
     return {
         part: {
-            key: golden.make_checkpoint.gaussian_kernel(layout["scale_factor"], shape)
+            key: gaussian_kernel(layout["scale_factor"], shape)
             if key.endswith("down.weight")
             else np.broadcast_to(np.float32(0), shape)
             for key, shape in keys.items()

@@ -1,16 +1,12 @@
 """The step and the loop, on a toy module with batch statistics and constants."""
 
 import dataclasses
-import json
 import logging
-import os
 import pathlib
 import signal
 import subprocess
 import sys
 import threading
-import time
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,74 +15,13 @@ import optax
 import pytest
 from flax import nnx
 
+from tests.support.toy_training import Toy, batch_of, batches, config, lines_of, objective, run, weights_of
 from vidcomp_jax.devices import AXIS, initialize_distributed, mean_over_devices, replicate, shard
 from vidcomp_jax.errors import InputError, TrainingError
-from vidcomp_jax.nn.layers import BatchNorm, Constant
 from vidcomp_jax.storage import checkpoint
 from vidcomp_jax.training import interrupt
 from vidcomp_jax.training.config import TrainConfig
-from vidcomp_jax.training.loop import fit
 from vidcomp_jax.training.step import init_state, map_over_devices
-
-
-class Points(NamedTuple):
-    inputs: np.ndarray
-    targets: np.ndarray
-
-
-class Toy(nnx.Module):
-    """Two linear layers with batch normalisation between, behind a frozen scale."""
-
-    def __init__(self, seed: int = 0):
-        rngs = nnx.Rngs(seed)
-        self.scale = Constant(jnp.full(3, 2.0))
-        self.layers = nnx.List([nnx.Linear(3, 5, rngs=rngs), nnx.Linear(5, 2, rngs=rngs)])
-        self.norm = BatchNorm(5)
-
-    def __call__(self, x):
-        return self.layers[1](jax.nn.relu(self.norm(self.layers[0](x * self.scale[...]))))
-
-
-def objective(model, batch, keys):
-    """Squared error with noise drawn for each example."""
-    noise = jax.vmap(lambda key: jax.random.normal(key, (2,)))(keys)
-    error = jnp.square(model(batch.inputs) - batch.targets + 0.1 * noise).mean()
-    return error, {"error": error, "noise": noise.mean()}
-
-
-def batch_of(step: int, size: int = 8) -> Points:
-    random = np.random.default_rng([7, step])
-    inputs = random.normal(size=(size, 3)).astype(np.float32)
-    return Points(inputs, inputs[:, :2] * 0.5 + 1)
-
-
-def batches(start_step: int, process: int, processes: int):
-    step = start_step
-    while True:
-        share = 8 // processes
-        yield Points(*(x[process * share : (process + 1) * share] for x in batch_of(step)))
-        step += 1
-
-
-def config(**changes) -> TrainConfig:
-    return TrainConfig(**{"num_steps": 6, "batch_size": 8, "log_every": 1} | changes)
-
-
-def run(workdir, tx=None, model=None, objective=objective, batches=batches, **options):
-    options = {"config": config(), "devices": jax.devices()[:2]} | options
-    model = model or Toy()
-    return fit(model, tx=tx or optax.adam(1e-2), objective=objective, batches=batches, workdir=workdir, **options)
-
-
-def lines_of(workdir: pathlib.Path) -> list[dict]:
-    speed = {"steps_per_second", "data_wait"}
-    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    return [{name: value for name, value in line.items() if name not in speed} for line in lines]
-
-
-def weights_of(model) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model)))
-    return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
 
 
 @pytest.fixture(scope="module")
@@ -163,11 +98,9 @@ def test_resumed_run_equals_uninterrupted_bit_for_bit(whole, tmp_path):
 
 
 def test_sigterm_saves_and_the_run_goes_on(whole, tmp_path):
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_train; test_train.run_until_terminated(sys.argv[2])"
-    )
     process = subprocess.run(
-        [sys.executable, "-c", script, str(pathlib.Path(__file__).parent), str(tmp_path)],
+        [sys.executable, "-m", "tests.support.toy_training", str(tmp_path)],
+        cwd=pathlib.Path(__file__).parents[1],
         capture_output=True,
         text=True,
         timeout=100,
@@ -179,19 +112,6 @@ def test_sigterm_saves_and_the_run_goes_on(whole, tmp_path):
     assert "run the same command again" in process.stderr
     run(tmp_path)
     assert lines_of(tmp_path) == lines_of(whole[1])
-
-
-def run_until_terminated(workdir: str):
-    """For a process of its own: a run that is sent SIGTERM while it trains."""
-
-    def with_signal(start_step, process, processes):
-        for i, batch in enumerate(batches(start_step, process, processes)):
-            if i == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(0.5)  # the steps before this batch are done, and the signal is seen, before it is read
-            yield batch
-
-    raise SystemExit(run(pathlib.Path(workdir), batches=with_signal).exit_code)
 
 
 def test_second_ctrl_c_aborts():

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import data
-from benchmarks.bair_records import write_download
+from tools.bair_records import write_download
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
 

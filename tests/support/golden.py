@@ -1,7 +1,7 @@
 """The expected numbers of the official PyTorch code, and models filled with the recipe weights they belong to."""
 
+import dataclasses
 import functools
-import importlib.util
 import json
 import pathlib
 
@@ -10,15 +10,11 @@ from flax import nnx
 
 from converters.fomm_state import load_fomm_state
 from converters.official import fomm_config
+from tools.make_checkpoint import recipe_state
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 
-FOLDER = pathlib.Path(__file__).parent / "data" / "golden"
+FOLDER = pathlib.Path(__file__).parents[1] / "data" / "golden"
 TINY = ("tiny-gray", "tiny-rgb-sn", "tiny-rgb-kp-multiscale", "tiny-zero-order")
-
-_spec = importlib.util.spec_from_file_location("make_checkpoint", FOLDER / "make_checkpoint.py")
-make_checkpoint = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(make_checkpoint)
-recipe_state = make_checkpoint.recipe_state
 
 
 @functools.cache
@@ -37,8 +33,6 @@ def images(array: np.ndarray) -> np.ndarray:
 
 def fomm(name: str, **changes) -> FirstOrderMotionModel:
     """The model of a configuration with its recipe weights, loaded with the converters' weight map."""
-    import dataclasses
-
     config = dataclasses.replace(fomm_config(layouts()[name]["model_params"]), **changes)
     model = nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
     load_fomm_state(model, recipe_state(name))
