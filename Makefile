@@ -10,6 +10,10 @@ VENV_LATEST ?= .venv-latest
 DEMO ?= demo
 DOCS ?= build/docs
 
+ifeq ($(filter cpu cuda12 cuda13,$(JAX)),)
+$(error JAX=$(JAX): choose cpu, cuda12 or cuda13)
+endif
+
 IN_VENV = "$(VENV)/bin/python"
 # Without PYTHON, an environment that is there stays, whatever its Python is.
 KEEP_PYTHON = $(if $(filter file,$(origin PYTHON)),--any-python)

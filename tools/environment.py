@@ -8,7 +8,7 @@ requirements.lock, and this clone on its module search path. Nothing is written 
 read-only. A file in the environment marks it as made here and records what it holds: installing what is already there
 takes no time and no network, and only a marked environment is ever removed.
 
-Uses the standard library alone, and starts on Python 3.7, to say that it is too old.
+Uses the standard library alone, and starts on Python 3.6, to say that it is too old.
 """
 
 import argparse
@@ -34,7 +34,8 @@ class Failure(Exception):
 def main(arguments=None):
     """Run a command; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command")
+    commands.required = True  # as an argument of add_subparsers it needs Python 3.7
     install_parser = commands.add_parser("install", help="make an environment, or bring it up to date")
     install_parser.add_argument("--extra", action="append", default=[], help="an extra of setup.cfg")
     install_parser.add_argument("--latest", action="store_true", help="newest versions in place of the locked ones")
