@@ -51,8 +51,11 @@ def main(arguments=None):
             remove(options.folder)
         else:
             install(options.folder, options.extra, latest=options.latest, any_python=options.any_python)
-    except (Failure, OSError) as failure:
+    except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: VENV={options.folder}: {error.filename}: {error.strerror}; name another folder", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
