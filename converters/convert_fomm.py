@@ -21,7 +21,7 @@ from experiments.commands import run
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.discriminator import MultiScaleDiscriminator
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
-from vidcomp_jax.storage.atomic import check_output_folder, folder_put_in_place
+from vidcomp_jax.storage.atomic import check_output_folder
 from vidcomp_jax.storage.checkpoint import save_model
 from vidcomp_jax.storage.config import CONFIG_FILE
 
@@ -52,8 +52,7 @@ def main(config: ConvertFOMMConfig) -> None:
     checkpoint, notes = read_fomm_checkpoint(config.checkpoint)
     model, missing = convert(checkpoint, stored, name=config.config, path=config.checkpoint)
     del checkpoint
-    with folder_put_in_place(config.output) as folder:
-        save_model(folder, model, stored)
+    save_model(config.output, model, stored, replace=True)
     notes += [f"no {part} in the file: it starts from random weights, which training uses alone" for part in missing]
     print(f"{config.output}: {config.config}, {stored.data.size} pixels, {_sampling(config.align_corners)}")
     for note in notes:

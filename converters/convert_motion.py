@@ -25,7 +25,7 @@ from vidcomp_jax.motion.loading import TrainedOn
 from vidcomp_jax.motion.motion_file import MotionClips
 from vidcomp_jax.motion.vectors import JacobianLimits, Order, measure_limits
 from vidcomp_jax.motion.wgan import MotionCritic, MotionGAN, WGANConfig
-from vidcomp_jax.storage.atomic import check_output_folder, folder_put_in_place
+from vidcomp_jax.storage.atomic import check_output_folder
 from vidcomp_jax.storage.checkpoint import save_model
 from vidcomp_jax.storage.config import CONFIG_FILE
 
@@ -96,8 +96,8 @@ def main(config: ConvertMotionConfig) -> None:
         )
     trained_on = TrainedOn(method=network, fingerprint=source, num_keypoints=motion.num_keypoints)
     stored = {"wgan": _ConvertedGAN, "autoregressive": _ConvertedNextFrame}[network]
-    with folder_put_in_place(config.output) as folder:
-        save_model(folder, motion, stored(trained_on=trained_on, **{network: motion.config}))
+    described = stored(trained_on=trained_on, **{network: motion.config})
+    save_model(config.output, motion, described, replace=True)
     print(f"{config.output}: {network}, {motion.num_keypoints} keypoints")
     if not source:
         notes.append("its keypoint model is not known, and no frames can be completed: give --motion, or --fomm")

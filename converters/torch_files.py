@@ -7,7 +7,6 @@ and nothing else; it comes with the extra `torch`.
 
 import contextlib
 import itertools
-import os
 import pickle
 import pickletools
 import re
@@ -22,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.storage.atomic import temporary_name
+from vidcomp_jax.storage.atomic import new_file
 
 Format = Literal["legacy", "zip"]
 
@@ -68,15 +67,11 @@ def write_torch_file(path: Path, content: Mapping[str, Any], file_format: Format
         OSError: the disk is full, or may not be written to.
     """
     torch = _import_torch()
-    temporary = temporary_name(path)
     try:
-        with open(temporary, "wb") as file:
+        with new_file(path) as temporary, temporary.open("wb") as file:
             torch.save(_tensors(content, torch), file, _use_new_zipfile_serialization=file_format == "zip")
-        os.replace(temporary, path)
     except RuntimeError as error:  # how PyTorch's zip writer reports a full disk
         raise OSError(f"{path}: cannot be written ({_one_line(error)})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def unwrap(state: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -23,9 +23,9 @@ from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import Which, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.ffmpeg import Header
-from vidcomp_jax.media.images import as_bytes, read_image, resize, write_image
+from vidcomp_jax.media.images import read_image, resize, to_uint8, write_image
 from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames
-from vidcomp_jax.storage.atomic import check_output_file, check_output_folder, folder_put_in_place
+from vidcomp_jax.storage.atomic import check_output_file, check_output_folder, new_folder
 from vidcomp_jax.storage.config import CONFIG_FILE
 
 
@@ -83,7 +83,7 @@ def main(config: AnimateConfig) -> None:
     """Animate, and say what was written."""
     check_output_file(config.output, overwrite=config.overwrite)
     if config.png_frames is not None:
-        check_output_folder(config.png_frames, overwrite=config.overwrite, holds="*.png", option="--png-frames")
+        check_output_folder(config.png_frames, overwrite=config.overwrite, holds="*.png", field="png_frames")
     info = probe(config.driving)
     model = load_fomm(config.fomm, config.which)
     channels = model.config.num_channels
@@ -96,8 +96,7 @@ def main(config: AnimateConfig) -> None:
     with contextlib.ExitStack() as outputs:
         folder = None
         if config.png_frames is not None:
-            folder = outputs.enter_context(folder_put_in_place(config.png_frames))
-            folder.mkdir()
+            folder = outputs.enter_context(new_folder(config.png_frames, replace=True))
         gif = config.output.suffix.lower() == ".gif"
         sound = config.driving if info.has_audio and not gif else None
         video = outputs.enter_context(
@@ -105,7 +104,7 @@ def main(config: AnimateConfig) -> None:
         )
         bar = outputs.enter_context(tqdm(total=info.num_frames, unit="frame", disable=None))
         for driving, result in _rendered(config, model, source, size, initial):
-            result = as_bytes(result)
+            result = to_uint8(result)
             shown = _beside(source, driving, result) if config.side_by_side else result
             video.write(shown)
             if folder is not None:

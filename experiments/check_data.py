@@ -46,7 +46,7 @@ class CheckDataConfig:
 
 def main(config: CheckDataConfig) -> int:
     """Print the report, and return the exit code."""
-    check_output_file(config.contact_sheet, overwrite=True, option="--contact-sheet")
+    check_output_file(config.contact_sheet, overwrite=True, field="contact_sheet")
     reports = {split: inspect_split(config.data, split) for split in ("train", "test")}
     print(f"{config.data.kind}: {config.data.clips or config.data.data_dir or 'drawn'}")
     for split, report in reports.items():

@@ -25,10 +25,10 @@ from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.loading import Which, check_trained_data, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.reconstruction import reconstruction_panel
-from vidcomp_jax.media.images import as_bytes, write_image
+from vidcomp_jax.media.images import to_uint8, write_image
 from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import score
-from vidcomp_jax.storage.atomic import check_output_folder, folder_put_in_place
+from vidcomp_jax.storage.atomic import check_output_folder, new_folder
 
 _SCORES = "scores.json"
 
@@ -110,8 +110,7 @@ def main(config: ReconstructConfig) -> None:
     chosen = spread(count, config.max_clips or count)
     shown = set(chosen[spread(len(chosen), config.videos)])
     scores = {}
-    with folder_put_in_place(config.output) as folder:
-        folder.mkdir()
+    with new_folder(config.output, replace=True) as folder:
         for clip in tqdm(chosen, unit="clip", disable=None):
             video = folder / f"{clip:04d}.mp4" if clip in shown else None
             scores[clips.names[clip]] = reconstruct_clip(config, model, clips, clip, video)
@@ -140,7 +139,7 @@ def reconstruct_clip(
             parts.append(score(result, unit))
             still.append(score(source.astype(np.float32) / 255, unit).l1)
             if writer is not None:
-                beside = [np.broadcast_to(source, truth.shape), truth, as_bytes(result)]
+                beside = [np.broadcast_to(source, truth.shape), truth, to_uint8(result)]
                 writer.write(np.concatenate(beside, axis=2))
     l1, psnr, ssim = (float(np.concatenate(x).mean()) for x in zip(*parts, strict=True))
     return Score(l1, float(np.concatenate(still).mean()), length, psnr, ssim)

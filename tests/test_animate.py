@@ -228,10 +228,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, tmp_path):
         ({"fomm": inputs / "sizeless"}, "does not say at which size .* give --size"),
         ({"fomm": inputs / "nothing"}, "nothing"),
         ({"output": outputs / "no" / "x.mp4"}, r"the folder .*no does not exist"),
-        ({"output": outputs / "there.mp4"}, "exists; .*--overwrite"),
+        ({"output": outputs / "there.mp4"}, "exists; .*`overwrite`"),
         ({"output": outputs / "mine", "overwrite": True}, "a folder, where a file"),
         ({"output": outputs / "x.avi"}, ".mp4 or .gif"),
-        ({"png_frames": outputs / "mine"}, "--png-frames=.*mine: exists"),
+        ({"png_frames": outputs / "mine"}, "`png_frames` is .*mine: exists"),
         ({"png_frames": outputs / "mine", "overwrite": True}, "holds other things"),
     ):
         options = {"output": outputs / "x.mp4", "png_frames": outputs / "frames", "batch_size": 16} | changes

@@ -183,7 +183,7 @@ def test_skipping_goes_on_however_much_is_unreadable(sources, tmp_path):
             raise InputError(f"{source.name}: nonsense")
         return make(source)
 
-    with pytest.raises(InputError, match=r"more than a tenth of 30.*4 so far.*--skip-unreadable goes on"):
+    with pytest.raises(InputError, match=r"more than a tenth of 30.*4 so far.*`skip_unreadable` goes on"):
         open_cached(sources, decode, tmp_path)
     skipping = {"settings": {}, "frame_shape": (4, 4, 1), "cache_dir": tmp_path / "cache", "label": "data"}
     clips = cached_clips(sources, decode, **skipping, skip_unreadable=True)

@@ -134,5 +134,5 @@ def test_drawn_clips_can_be_looked_at(check):
 @pytest.mark.parametrize(("sheet", "says"), [("none/sheet.png", "none does not exist"), ("", "a folder")])
 def test_a_contact_sheet_that_cannot_be_written_stops_before_the_reading(monkeypatch, tmp_path, sheet, says):
     monkeypatch.setattr(check_data, "inspect_split", None)
-    with pytest.raises(InputError, match=f"--contact-sheet=.*{says}"):
+    with pytest.raises(InputError, match=f"`contact_sheet` is .*{says}"):
         check_data.main(CheckDataConfig(contact_sheet=tmp_path / sheet))

@@ -172,7 +172,7 @@ def test_output_is_replaced_only_on_request_and_only_by_its_kind(tmp_path):
     with pytest.raises(InputError, match=r"the folder .*no does not exist"):
         convert(gray, "kth-128", tmp_path / "no" / "model")
     folder = convert(gray, "tiny-gray", tmp_path / "model")
-    with pytest.raises(InputError, match=r"--output=.*model: exists; .*--overwrite"):
+    with pytest.raises(InputError, match=r"`output` is .*model: exists; .*`overwrite`"):
         convert(gray, "tiny-gray", folder)
     before = (folder / "config.json").read_bytes()
     (tmp_path / "cut.pth").write_bytes(gray.read_bytes()[:5000])

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidcomp_jax.media.panels import draw_keypoints, encode_png, keypoint_colors, panel, to_uint8
+from vidcomp_jax.media.images import to_uint8
+from vidcomp_jax.media.panels import draw_keypoints, encode_png, keypoint_colors, panel
 from vidcomp_jax.training.run_log import RunLog
 
 
@@ -65,7 +66,7 @@ def test_panel_places_images_under_titles():
 
 def test_rounding():
     values = np.array([-1, 0, 0.5, 1, 2, np.nan, np.inf])
-    np.testing.assert_array_equal(to_uint8(values), [0, 0, 128, 255, 255, 0, 0])
+    np.testing.assert_array_equal(to_uint8(values[:, None, None]).ravel(), [0, 0, 128, 255, 255, 0, 0])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

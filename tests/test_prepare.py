@@ -66,7 +66,7 @@ def test_kth_that_cannot_be_read_stops_or_is_counted(tmp_path, capsys):
     listed = (data / "00sequences.txt").read_text()
     (data / "00sequences.txt").write_text(listed.replace("1-48", "1-60").replace("1-27", "1-10, 11-27"))
     settings = {"input": data, "output": tmp_path / "clips", "split": "seed"}
-    with pytest.raises(InputError, match=r"line 1: frames 1-60 of .*, which has 48.*; --skip-unreadable goes on"):
+    with pytest.raises(InputError, match=r"line 1: frames 1-60 of .*, which has 48.*; `skip_unreadable` goes on"):
         prepare_kth.main(PrepareKthConfig(**settings))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kth"]
     (data / "walking" / "person09_walking_d1_uncomp.avi").write_bytes(b"nonsense")
@@ -124,7 +124,7 @@ def test_damaged_records_of_bair_stop_or_are_counted(bair, tmp_path, monkeypatch
     data[-1000] ^= 1
     file.write_bytes(data)
     settings = {"input": bair, "output": tmp_path / "clips"}
-    with pytest.raises(InputError, match=r"traj_0_to_1.tfrecords record 1: damaged.*; --skip-unreadable goes on"):
+    with pytest.raises(InputError, match=r"traj_0_to_1.tfrecords record 1: damaged.*; `skip_unreadable` goes on"):
         prepare_bair.main(PrepareBairConfig(**settings))
     assert not (tmp_path / "clips").exists()
     prepare_bair.main(PrepareBairConfig(**settings, skip_unreadable=True))

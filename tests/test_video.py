@@ -1,5 +1,6 @@
 """Video and image files: what goes in comes out, and every bad file is one clear line."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -228,8 +229,7 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_file(tmp_path):
 
 def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
     """/dev/full takes what is written and says that no space is left."""
-    monkeypatch.setattr("vidcomp_jax.media.video.temporary_name", lambda path: Path("/dev/full"))
-    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok: None)
+    monkeypatch.setattr("vidcomp_jax.media.video.new_file", lambda path: contextlib.nullcontext(Path("/dev/full")))
     noise = np.random.default_rng(0).integers(0, 256, (40, 128, 128, 1), np.uint8)
     with pytest.raises(OSError, match=r"x.gif: writing failed: .*[Nn]o space left"):
         write(tmp_path / "x.gif", noise)

@@ -13,7 +13,7 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.media.player import Player, Row, write_page
 from vidcomp_jax.media.video import VideoWriter
-from vidcomp_jax.storage.atomic import folder_put_in_place
+from vidcomp_jax.storage.atomic import new_folder
 
 
 def write_completions(
@@ -35,7 +35,7 @@ def write_completions(
         results: by title, such as `wgan 1`; clip i belongs to gap i.
         format: of the videos.
     """
-    with folder_put_in_place(folder) as partial:
+    with new_folder(folder, replace=True) as partial:
         rows = []
         for i, gap in enumerate(gaps):
             (partial / gap.name).mkdir(parents=True)

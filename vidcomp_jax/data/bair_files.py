@@ -16,6 +16,7 @@ from vidcomp_jax.data.clips import Split
 from vidcomp_jax.data.sources import Source, in_parallel
 from vidcomp_jax.data.tfrecord import Record, find_records
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.atomic import new_file
 
 _DOWNLOAD = "softmotion30_44k"
 _PREPARED = "bair_robot_pushing_small"
@@ -99,9 +100,8 @@ def find_damaged(
     for _, reasons in in_parallel(damaged, sources, f"checking {label}"):
         found |= reasons
     cache_dir.mkdir(parents=True, exist_ok=True)
-    temporary = known.with_name(f".{known.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(found))
-    os.replace(temporary, known)
+    with new_file(known) as temporary:
+        temporary.write_text(json.dumps(found))
     return found
 
 

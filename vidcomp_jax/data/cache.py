@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 from vidcomp_jax.data.clips import ArrayClips
 from vidcomp_jax.data.sources import Clip, LeftOut, Outcomes, Source, in_parallel, numbered, report_left_out
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.atomic import new_folder
 
 _FORMAT = 2
 _STALE_SECONDS = 24 * 3600
@@ -53,7 +53,6 @@ def cached_clips(
     outcomes = Outcomes(label, len(sources), skip_unreadable)
     folder = cache_dir / f"{label}-{fingerprint(sources, settings)}"
     if not folder.exists():
-        cache_dir.mkdir(parents=True, exist_ok=True)
         _make(folder, sources, decode, frame_shape, outcomes)
     clips = _open(folder, frame_shape)
     outcomes.check(clips.left_out, clips.unreadable)
@@ -73,29 +72,16 @@ def fingerprint(sources: Sequence[Source], settings: dict) -> str:
 
 def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes):
     _remove_stale(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
-        temporary.mkdir()
-        with (temporary / "frames.bin").open("wb") as file:
-            index = _write_clips(file, sources, decode, frame_shape, outcomes)
-        (temporary / "index.json").write_text(json.dumps(index))
-        with contextlib.suppress(FileExistsError):
-            _rename(temporary, folder)
+        # Another process may have been faster; what it wrote is the same.
+        with contextlib.suppress(FileExistsError), new_folder(folder) as temporary:
+            with (temporary / "frames.bin").open("wb") as file:
+                index = _write_clips(file, sources, decode, frame_shape, outcomes)
+            (temporary / "index.json").write_text(json.dumps(index))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise InputError(f"{folder.parent}: the disk is full; free some space or choose another cache_dir") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _rename(temporary: Path, folder: Path):
-    try:
-        temporary.rename(folder)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
-            raise FileExistsError from None
-        raise
+        raise InputError(f"{folder.parent}: the disk is full; free some space or choose another `cache_dir`") from None
 
 
 def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes) -> dict:
@@ -149,7 +135,7 @@ def _check_space(folder: Path, needed: float):
     if needed > free:
         raise InputError(
             f"{folder.parent}: the other videos take about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free; "
-            "free some space, choose another cache_dir, or read a folder's videos on demand (folder.cache)"
+            "free some space, choose another `cache_dir`, or read a folder's videos on demand (`folder.cache`)"
         )
 
 

@@ -4,17 +4,15 @@
 and read again as data set `folder`.
 """
 
-import contextlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vidcomp_jax.data.sources import Clip, LeftOut, Source, TooShort, in_parallel
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.video import VideoWriter
+from vidcomp_jax.storage.atomic import new_folder
 
 MANIFEST = "manifest.json"
 
@@ -55,6 +53,8 @@ def export_clips(
         InputError: `output` is in use, something cannot be read, or nothing can.
     """
     clips, left_out = [], dict(left_out or {})
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: is there already and not an empty folder; choose another name or delete it")
     with new_folder(output) as folder:
         for split, part in parts.items():
             (folder / split).mkdir()
@@ -69,31 +69,12 @@ def export_clips(
                     elif skip_unreadable or isinstance(item.error, TooShort):
                         left_out[item.name] = str(item.error)
                     else:
-                        raise InputError(f"{item.error}; --skip-unreadable goes on without it") from item.error
+                        raise InputError(f"{item.error}; `skip_unreadable` goes on without it") from item.error
             if not any(clip["split"] == split for clip in clips):
                 raise InputError(f"{split}: nothing can be used; for instance {next(iter(left_out.values()))}")
         manifest = {"settings": dict(settings), "clips": clips, "left_out": left_out}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, default=str))
     return manifest
-
-
-@contextlib.contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `output` when the block ends without an error.
-
-    Raises:
-        InputError: `output` is there and not an empty folder, or cannot be made.
-    """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output}: is there already and not an empty folder; choose another name or delete it")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        temporary.rename(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _written(item: Clip | LeftOut, folder: Path, split: str, source: Source, video_format: VideoFormat):

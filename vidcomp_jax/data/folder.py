@@ -6,7 +6,6 @@ what stands before the first `#` of a name (`id10283#xyz#0001.mp4`), or the whol
 
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from vidcomp_jax.data.sources import Clip, Outcomes, Source, TooShort, in_parall
 from vidcomp_jax.errors import InputError, require, require_at_least, require_one_of, require_positive
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, iterate_frames, probe, read_frames
+from vidcomp_jax.storage.atomic import new_file
 
 _CHUNK = 32
 
@@ -242,15 +242,14 @@ def _write_index(path: Path, sources: list[Source], reader: _Reader, outcomes: O
     outcomes.check_any_left(len(measured))
     lengths, rates = zip(*measured, strict=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     index = {
         "lengths": lengths,
         "fps": max(rates, key=rates.count),
         "left_out": outcomes.left_out,
         "unreadable": outcomes.unreadable,
     }
-    temporary.write_text(json.dumps(index))
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps(index))
 
 
 def _long_enough(source: Source, count: int, result):

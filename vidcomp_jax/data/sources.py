@@ -82,7 +82,7 @@ class Outcomes:
         if not self._skip and len(unreadable) > _UNREADABLE_SHARE * self._total:
             raise InputError(
                 f"{self.label}: more than a tenth of {self._total} videos cannot be read; {len(unreadable)} so far, "
-                f"the last is {left_out[unreadable[-1]]}; --skip-unreadable goes on without them"
+                f"the last is {left_out[unreadable[-1]]}; `skip_unreadable` goes on without them"
             )
 
     def check_any_left(self, count: int):

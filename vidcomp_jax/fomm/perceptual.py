@@ -4,7 +4,6 @@ With VGG19 weights, the multi-scale perceptual loss (Johnson et al., 2016) as re
 Model; without them, a multi-scale L1 and gradient difference loss (Mathieu et al., 2016, equation 6).
 """
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.nn.layers import conv, freeze, image_pyramid
+from vidcomp_jax.storage.atomic import new_file
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -106,13 +106,8 @@ def pyramid_loss(
 def save_vgg19(path: Path | str, vgg: VGG19) -> None:
     """Write the weights to one file, NumPy's `.npz` whatever its name."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, **{key: np.asarray(leaf[...]) for key, leaf in _vgg19_leaves(vgg)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{key: np.asarray(leaf[...]) for key, leaf in _vgg19_leaves(vgg)})
 
 
 def load_vgg19(path: Path | str) -> VGG19:

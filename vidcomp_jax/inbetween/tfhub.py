@@ -11,7 +11,6 @@ import http.client
 import logging
 import os
 import pathlib
-import shutil
 import tarfile
 import tempfile
 import urllib.parse
@@ -23,6 +22,7 @@ from jaxtyping import Array, Float, Key
 
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.atomic import new_folder
 
 NUM_FRAMES = 16
 BATCH_SIZE = 16
@@ -133,21 +133,16 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
     )
     if not archive.startswith(("http://", "https://")):
         raise InputError(f"{handle}: only http and https addresses can be fetched; {by_hand}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unpacked = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
     try:
-        with urllib.request.urlopen(archive, timeout=60) as reply, tarfile.open(fileobj=reply, mode="r|gz") as tar:
-            tar.extractall(unpacked, filter="data")
-        if not (unpacked / _MODEL_FILE).is_file():
-            raise InputError(f"{handle}: what was fetched holds no {_MODEL_FILE}; {by_hand}")
-        # A leftover without a model stands in the way of a rename; a finished one of another process does no harm.
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unpacked, folder)
+        # Something without a model may stand there, or the finished folder of another process, which does no harm.
+        with new_folder(folder, replace=True) as unpacked:
+            with urllib.request.urlopen(archive, timeout=60) as reply, tarfile.open(fileobj=reply, mode="r|gz") as tar:
+                tar.extractall(unpacked, filter="data")
+            if not (unpacked / _MODEL_FILE).is_file():
+                raise InputError(f"{handle}: what was fetched holds no {_MODEL_FILE}; {by_hand}")
     except (OSError, http.client.HTTPException, tarfile.TarError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{handle} is not in {folder.parent} and cannot be fetched ({reason}); {by_hand}") from error
-    finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
     return folder
 
 

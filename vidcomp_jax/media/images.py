@@ -1,13 +1,13 @@
 """Still images and sizes with Pillow: files to and from uint8, and the one resize of this package's data."""
 
-import os
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.atomic import new_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 """Endings of the still images that folders are searched for."""
@@ -70,13 +70,9 @@ def read_image(path: Path, *, num_channels: int = 3) -> UInt8[np.ndarray, "h w c
 
 def write_image(path: Path, image: Picture):
     """Write uint8, or float in [0, 1], as PNG; the file appears under its name only when it is complete."""
-    pixels = as_bytes(image)
-    temporary = temporary_name(path)
-    try:
+    pixels = to_uint8(image)
+    with new_file(path) as temporary:
         Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_file(path: Path):
@@ -87,24 +83,19 @@ def check_file(path: Path):
         raise InputError(f"{path}: no such file")
 
 
-def temporary_name(path: Path) -> Path:
-    """A name beside `path` that nobody else writes to."""
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: the folder {path.parent} cannot be written to")
-    if path.is_dir():
-        raise InputError(f"{path}: a folder, where a file is to be written")
-    return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+def to_uint8(frames: Shaped[np.ndarray, "*t h w c"]) -> UInt8[np.ndarray, "*t h w c"]:
+    """Frames or an image as uint8: floats in [0, 1] are scaled to 0..255 and rounded, uint8 stays as it is.
 
+    Floats outside of [0, 1] are clipped; what is not finite becomes black.
 
-def as_bytes(frames: np.ndarray) -> np.ndarray:
-    """Frames or an image of uint8, or of floats in [0, 1] (clipped), as uint8."""
+    Raises:
+        ValueError: the last axis is neither 1 (gray) nor 3 (RGB).
+    """
     if frames.shape[-1] not in (1, 3):
         raise ValueError(f"frames of shape {frames.shape}; the last axis must be 1 (gray) or 3 (RGB)")
     if frames.dtype == np.uint8:
         return frames
-    return np.round(np.clip(frames, 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.clip(np.nan_to_num(frames, nan=0, posinf=0, neginf=0), 0, 1) * 255).astype(np.uint8)
 
 
 def _one_line(error: Exception) -> str:

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from vidcomp_jax.media.images import to_uint8
+
 _GAP = 2
 _TITLE_SIZE = 11
 
@@ -89,11 +91,6 @@ def to_rgb(image: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w 3"]:
     if image.shape[-1] not in (1, 3):
         raise ValueError(f"an image of {image.shape[-1]} channels; 1 or 3 were expected")
     return np.broadcast_to(image, (*image.shape[:2], 3))
-
-
-def to_uint8(image: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    """Round [0, 1] to 0..255; what lies outside is clipped, what is not finite becomes black."""
-    return np.rint(np.clip(np.nan_to_num(image, nan=0, posinf=0, neginf=0), 0, 1) * 255).astype(np.uint8)
 
 
 def encode_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:

@@ -9,7 +9,6 @@ import html
 import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -19,7 +18,9 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from vidcomp_jax.media.panels import keypoint_colors, to_rgb, to_uint8
+from vidcomp_jax.media.images import to_uint8
+from vidcomp_jax.media.panels import keypoint_colors, to_rgb
+from vidcomp_jax.storage.atomic import new_file
 
 _LOSSLESS_PIXELS = 2**18
 
@@ -76,13 +77,8 @@ def write_page(path: Path, rows: Sequence[Row], *, title: str, fps: float) -> No
     }
     for name, value in fields.items():
         template = template.replace(f"<!--{name}-->", value)
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        partial.write_text(template, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(Path(path)) as temporary:
+        temporary.write_text(template, encoding="utf-8")
 
 
 def _clip(player: Player) -> dict:

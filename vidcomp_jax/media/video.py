@@ -6,7 +6,6 @@ Whatever ffmpeg or Pillow has to say about a bad file becomes one `InputError`.
 """
 
 import contextlib
-import os
 import re
 import subprocess
 import tempfile
@@ -19,7 +18,8 @@ from jaxtyping import Float, UInt8
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.ffmpeg import Header, audio_codec, decoder, executable, last_line, run
-from vidcomp_jax.media.images import as_bytes, check_file, temporary_name
+from vidcomp_jax.media.images import check_file, to_uint8
+from vidcomp_jax.storage.atomic import check_new_file, new_file
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".gif", ".mkv", ".webm")
 """Endings of the video files that folders are searched for."""
@@ -124,7 +124,7 @@ class VideoWriter:
             raise InputError(f"{path}: a GIF has no sound and no lossless option; write an .mp4")
         if not 0 < fps <= (_MAX_GIF_RATE if self._gif else 1000):
             raise InputError(f"{path}: {fps} frames a second; a GIF takes up to {_MAX_GIF_RATE:g}, an MP4 up to 1000")
-        self._temporary = temporary_name(path)
+        check_new_file(path)
         if audio_from is not None:
             check_file(audio_from)
         self._process: subprocess.Popen | None = None
@@ -134,7 +134,7 @@ class VideoWriter:
 
     def write(self, frames: Video | Float[np.ndarray, "t h w c"]):
         """Append frames: uint8, or float in [0, 1]; all of one shape."""
-        pixels = as_bytes(frames)
+        pixels = to_uint8(frames)
         if self._process is None:
             self._start(pixels.shape[1:])
         if pixels.shape[1:] != self._shape:
@@ -149,24 +149,24 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind, error, trace):
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
-            self._open.close()
-            for path in (self._temporary, self._with_sound()):
-                path.unlink(missing_ok=True)
+        with self._open:  # leaving it ends ffmpeg, and puts the file in its place unless there was an error
+            if error is not None:
+                raise error
+            self._finish()
 
     def _start(self, shape: tuple[int, ...]):
         height, width, channels = self._shape = shape
         pixel_format = "gray" if channels == 1 else "rgb24"
         source = ["-f", "rawvideo", "-pix_fmt", pixel_format, "-s", f"{width}x{height}", "-r", f"{self._fps:.10g}"]
         self._log = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed in __exit__)
+        self._temporary = self._open.enter_context(new_file(self._path))
         command = [executable(), "-v", "error", "-y", *source, "-i", "pipe:0", *self._encoder(height, width, channels)]
         self._process = subprocess.Popen([*command, f"file:{self._temporary}"], stdin=subprocess.PIPE, stderr=self._log)
+        self._open.callback(self._stop)
+
+    def _stop(self):
+        self._process.kill()
+        self._process.wait()
 
     def _encoder(self, height: int, width: int, channels: int) -> list[str]:
         if self._gif and channels == 1:
@@ -191,21 +191,17 @@ class VideoWriter:
         if self._process.wait():
             raise self._failure()
         if self._audio_from is not None and (codec := audio_codec(self._audio_from)):
-            self._add_sound(codec)
-        os.replace(self._temporary, self._path)
+            with new_file(self._temporary) as with_sound:
+                self._add_sound(codec, with_sound)
 
-    def _add_sound(self, codec: str):
+    def _add_sound(self, codec: str, path: Path):
         """Put the sound under the video up to the end of the last frame; the video stays as it is."""
         inputs = ["-i", f"file:{self._temporary}", "-i", f"file:{self._audio_from}", "-map", "0:v", "-map", "1:a:0"]
         coding = ["-c:v", "copy", "-c:a", "copy" if codec in _MP4_AUDIO else "aac", "-movflags", "+faststart"]
-        output = ["-t", f"{self._count / self._fps:.6f}", "-f", "mp4", f"file:{self._with_sound()}"]
+        output = ["-t", f"{self._count / self._fps:.6f}", "-f", "mp4", f"file:{path}"]
         done = run("-v", "error", "-y", *inputs, *coding, *output)
         if done.returncode:
             raise OSError(f"{self._path}: adding the sound of {self._audio_from} failed: {last_line(done.stderr)}")
-        os.replace(self._with_sound(), self._temporary)
-
-    def _with_sound(self) -> Path:
-        return self._temporary.with_suffix(".sound")
 
     def _failure(self) -> OSError:
         self._process.wait()

@@ -1,7 +1,6 @@
 """Keypoints of whole clips: clips and a keypoint model in, a `.npz` file and training windows out."""
 
 import dataclasses
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import fingerprint
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.storage.atomic import new_file
 
 _PREVIEW_CLIPS, _PREVIEW_FRAMES = 4, 64
 _UNREADABLE = (
@@ -98,25 +98,20 @@ class MotionClips:
         if path.is_dir():
             raise InputError(f"{path}: a folder; --output must be the name of a .npz file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         preview = {f"preview{i}": frames for i, frames in enumerate(self.preview)}
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    names=np.array(self.names, np.str_),
-                    lengths=self.lengths,
-                    position=self.keypoints.position,
-                    jacobian=self.keypoints.jacobian,
-                    fps=np.float64(self.fps),
-                    fingerprint=np.array(self.fingerprint),
-                    split=np.array(self.split),
-                    preview_clips=np.array(self.preview_clips, np.int64),
-                    **preview,
-                )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with new_file(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                names=np.array(self.names, np.str_),
+                lengths=self.lengths,
+                position=self.keypoints.position,
+                jacobian=self.keypoints.jacobian,
+                fps=np.float64(self.fps),
+                fingerprint=np.array(self.fingerprint),
+                split=np.array(self.split),
+                preview_clips=np.array(self.preview_clips, np.int64),
+                **preview,
+            )
 
     @classmethod
     def load(cls, path: Path) -> "MotionClips":

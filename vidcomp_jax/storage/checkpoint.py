@@ -8,7 +8,6 @@ Every array is stored under its dotted path, such as `params.generator.first.con
 import contextlib
 import json
 import math
-import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from vidcomp_jax.storage.arrays import (
     this_process_options,
     with_checksum,
 )
+from vidcomp_jax.storage.atomic import new_folder
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config, save_config
 
 CHECKPOINTS = "checkpoints"
@@ -146,28 +146,21 @@ class Checkpoints:
                 raise
 
 
-def save_model(directory: pathlib.Path, model: nnx.Module, config: Any) -> None:
+def save_model(directory: pathlib.Path, model: nnx.Module, config: Any, *, replace: bool = False) -> None:
     """Write `directory/config.json` and `directory/weights/` (parameters and running statistics of `model`).
 
-    The folder appears whole or not at all.
+    The folder appears whole or not at all; one that exists is replaced if `replace` is set.
 
     Raises:
-        InputError: if `directory` exists, or the disk is full.
+        InputError: if `directory` exists and is not to be replaced, or the disk is full.
     """
     directory = pathlib.Path(directory).absolute()
-    if directory.exists():
+    if directory.exists() and not replace:
         raise InputError(f"{directory}: exists; give a new folder, or remove this one")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = directory.with_name(f".{directory.name}.{os.getpid()}")
-    try:
-        with full_disk_named(directory):
-            partial.mkdir()
-            save_config(partial / CONFIG_FILE, config)
-            with quiet_orbax(), this_process_alone() as writer:
-                writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))
-            partial.rename(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with full_disk_named(directory), new_folder(directory, replace=replace) as partial:
+        save_config(partial / CONFIG_FILE, config)
+        with quiet_orbax(), this_process_alone() as writer:
+            writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))
 
 
 def load_model(

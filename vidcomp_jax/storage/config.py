@@ -1,7 +1,6 @@
 """Configs as JSON: a frozen dataclass in, `config.json` out, and back; a work folder keeps to one config."""
 
 import dataclasses
-import os
 import pathlib
 import re
 from typing import Any, TypeVar
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.atomic import new_file
 
 CONFIG_FILE = "config.json"
 MAY_CHANGE = {"may_change": True}
@@ -24,12 +24,8 @@ def save_config(path: pathlib.Path, config: Any) -> None:
     """Write the dataclass `config` to the JSON file `path`, replacing it whole."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(msgspec.json.format(_json(config), indent=2) + b"\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(path) as temporary:
+        temporary.write_bytes(msgspec.json.format(_json(config), indent=2) + b"\n")
 
 
 def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -> Config:

@@ -18,6 +18,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from vidcomp_jax.media.panels import encode_png
+from vidcomp_jax.storage.atomic import new_file
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -106,9 +107,8 @@ class RunLog:
             png = encode_png(image)
             path = self.workdir / PANELS / f"{name}-{step:08d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}")
-            partial.write_bytes(png)
-            os.replace(partial, path)
+            with new_file(path) as temporary:
+                temporary.write_bytes(png)
             height, width, channels = image.shape
             picture = summary_pb2.Summary.Image(
                 height=height, width=width, colorspace=channels, encoded_image_string=png
@@ -154,9 +154,8 @@ def _open_lines(path: pathlib.Path, step: int) -> TextIO:
                 continue
             if line.endswith("\n") and entry["step"] <= step:
                 kept.append(line)
-    partial = path.with_name(f".{path.name}")
-    partial.write_text("".join(kept))
-    os.replace(partial, path)
+    with new_file(path) as temporary:
+        temporary.write_text("".join(kept))
     return path.open("a")
 
 
