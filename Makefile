@@ -25,7 +25,7 @@ PYTEST = -m pytest -o cache_dir="$(VENV)/pytest_cache"
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-demo: ## train a small model on clips made on the spot, and show what it learned
+demo: ## train a small model on clips that it draws itself, and show what the model learned
 	@$(INSTALL) "$(VENV)"
 	$(IN_VENV) -m experiments.demo --output="$(DEMO)"
 
