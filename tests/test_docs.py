@@ -51,7 +51,7 @@ def parse(module: str, arguments: str) -> tuple[int, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tyro, "cli", cli)
         patch.setattr("sys.argv", [module, *shlex.split(arguments)])
-        patch.setattr(logger, "level", logger.level)
+        patch.setattr(logger, "setLevel", lambda level: None)  # which commands call, for their own process
         patch.setenv("COLUMNS", "200")
         try:
             with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed), warnings.catch_warnings():
