@@ -95,6 +95,11 @@ def test_documented_command_lines_are_understood(module, arguments):
     assert exit_code == 0, printed
 
 
+def test_programs_of_tools_exist():
+    names = {name for page in PAGES for name in re.findall(r"python -m tools\.(\w+)", text_of(page))}
+    assert names and all((ROOT / "tools" / f"{name}.py").is_file() for name in names)
+
+
 def test_options_in_the_text_exist():
     known = set().union(*(options_of(module) for module, _ in command_lines()))
     for page in PAGES:
