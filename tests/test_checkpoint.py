@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import resource
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -163,6 +164,14 @@ def test_full_disk_keeps_what_was_written(tmp_path, capfd):
     with Checkpoints(tmp_path) as checkpoints:
         assert same(checkpoints.restore(small), small)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_run_leaves_pythons_hooks_alone(tmp_path):
+    hook = sys.unraisablehook
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, numbers())
+        assert sys.unraisablehook is hook
+    assert sys.unraisablehook is hook
 
 
 def test_model_folder(tmp_path):

@@ -119,20 +119,34 @@ def full_disk_named(path: pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Keep Orbax and TensorStore from printing the errors that they also raise: one failed write is ten tracebacks."""
-    log, hook = logging.getLogger("absl"), sys.unraisablehook
-
-    def without_late_writes(unraisable):
-        # Of several writes that fail, the first ends the event loop, and the others then find it closed.
-        if str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
-
+    """Keep Orbax from logging, with a traceback each, the errors that it also raises; other loggers are untouched."""
+    log = logging.getLogger("absl")
     log.addFilter(_not_of_orbax)
-    sys.unraisablehook = without_late_writes
     try:
         yield
     finally:
         log.removeFilter(_not_of_orbax)
+
+
+@contextlib.contextmanager
+def late_writes_ignored() -> Iterator[None]:
+    """Keep what comes after the first of several failed writes from being printed, around one statement that writes.
+
+    The first failure ends Orbax's event loop and is raised. TensorStore reports each of the others to that loop,
+    finds it closed, and has nowhere to raise that: Python prints a traceback for each through `sys.unraisablehook`,
+    which is the only place to leave them out. The hook is replaced for the statement alone, and everything else is
+    passed on to it.
+    """
+    hook = sys.unraisablehook
+
+    def others_only(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    sys.unraisablehook = others_only
+    try:
+        yield
+    finally:
         sys.unraisablehook = hook
 
 

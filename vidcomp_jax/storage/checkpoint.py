@@ -24,6 +24,7 @@ from vidcomp_jax.storage.arrays import (
     fit_arrays,
     flatten,
     full_disk_named,
+    late_writes_ignored,
     quiet_orbax,
     read_arrays,
     this_process_alone,
@@ -138,7 +139,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        with full_disk_named(self.directory):
+        with full_disk_named(self.directory), late_writes_ignored():
             try:
                 yield
             except Exception:
@@ -159,7 +160,7 @@ def save_model(directory: pathlib.Path, model: nnx.Module, config: Any, *, repla
         raise InputError(f"{directory}: exists; give a new folder, or remove this one")
     with full_disk_named(directory), new_folder(directory, replace=replace) as partial:
         save_config(partial / CONFIG_FILE, config)
-        with quiet_orbax(), this_process_alone() as writer:
+        with quiet_orbax(), late_writes_ignored(), this_process_alone() as writer:
             writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))
 
 
