@@ -71,7 +71,7 @@ def train(model: Model, motion: str, options: Options) -> Iterator[tuple[int, di
     else:
         network = AutoregressiveMotion(options.autoregressive, options.keypoints, limits=limits, rngs=nnx.Rngs(0))
         tx = optax.adam(options.autoregressive.learning_rate)
-        step, per_example, num_steps = gradient_step(tx, next_frame_objective), 0, options.autoregressive_steps
+        step, per_example, num_steps = gradient_step(tx, next_frame_objective), 1, options.autoregressive_steps
     batches = motion_windows(
         vectors.reshape(-1, size),
         np.arange(clips) * length,

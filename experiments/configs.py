@@ -11,7 +11,7 @@ from typing import Annotated
 import optax
 import tyro
 
-from experiments.options import DataOptions
+from experiments.options import DataOptions, TrainOptions
 from vidcomp_jax.data import AugmentationConfig, FolderConfig, SyntheticConfig
 from vidcomp_jax.errors import require, require_at_least, require_positive
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
@@ -21,7 +21,6 @@ from vidcomp_jax.fomm.keypoints import KeypointDetectorConfig
 from vidcomp_jax.fomm.losses import FOMMLossConfig
 from vidcomp_jax.fomm.model import FOMMConfig
 from vidcomp_jax.storage.config import MAY_CHANGE
-from vidcomp_jax.training.config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ class TrainFOMMConfig:
     """With --coordinator: how many processes there are."""
     process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
     """With --coordinator: which of them this is, from 0."""
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
+    train: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions()
     """How long to train, and what to report."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """What to train on."""
@@ -117,7 +116,7 @@ class TrainFOMMConfig:
 def _schedule(epochs_times_videos: int, batch_size: int, milestones: tuple[float, float] = (0.6, 0.9)):
     """Steps, batch size and milestones of a released configuration."""
     steps = epochs_times_videos // batch_size
-    train = TrainConfig(num_steps=steps, batch_size=batch_size, log_every=100, panel_every=2000, evaluate_every=2000)
+    train = TrainOptions(num_steps=steps, batch_size=batch_size, log_every=100, panel_every=2000, evaluate_every=2000)
     return {
         "train": train,
         "optimizer": OptimizerConfig.same(milestones=tuple(round(m * steps) for m in milestones)),
@@ -201,7 +200,9 @@ def synthetic(num_steps: int = 1200) -> TrainFOMMConfig:
         fomm=small_fomm(),
         loss=FOMMLossConfig(scales=(1.0, 0.5, 0.25), generator_gan=0.0, feature_matching=(10.0, 10.0, 10.0)),
         optimizer=OptimizerConfig.same(learning_rate=6e-4, cosine_steps=num_steps),
-        train=TrainConfig(num_steps=num_steps, batch_size=8, panel_every=500, evaluate_every=0, checkpoint_every=500),
+        train=TrainOptions(
+            num_steps=num_steps, batch_size=8, panel_every=500, evaluate_every=None, checkpoint_every=500
+        ),
     )
 
 
@@ -216,8 +217,8 @@ def tiny(**changes) -> TrainFOMMConfig:
             dense_motion=DenseMotionConfig(width=4, max_width=8, num_blocks=2, scale=0.5),
             generator=GeneratorConfig(width=4, max_width=32, num_bottleneck_blocks=2),
         ),
-        train=TrainConfig(
-            num_steps=20, batch_size=4, log_every=1, panel_every=0, evaluate_every=0, checkpoint_every=10
+        train=TrainOptions(
+            num_steps=20, batch_size=4, log_every=1, panel_every=None, evaluate_every=None, checkpoint_every=10
         ),
     )
     return dataclasses.replace(config, **changes)

@@ -9,6 +9,9 @@ from typing import Annotated, Any
 import tyro
 
 from vidcomp_jax.data import BairConfig, DataConfig
+from vidcomp_jax.devices import initialize_distributed
+from vidcomp_jax.storage.config import MAY_CHANGE
+from vidcomp_jax.training.config import TrainConfig
 
 _FIELD = re.compile(r"`([a-z_]\w*(?:\.[a-z_]\w*)*)`")
 
@@ -19,6 +22,32 @@ class DataOptions(DataConfig):
 
     bair: Annotated[BairConfig, tyro.conf.arg(name="")] = BairConfig()
     """Used by name=bair."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions(TrainConfig):
+    """How long to train and what to report. Steps, never epochs.
+
+    0 stands for None, on the command line and in the configurations of earlier runs.
+    """
+
+    panel_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between two image panels; 0 makes one at the end only."""
+    evaluate_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between two evaluations, each followed by a checkpoint; 0 evaluates at the end only."""
+    checkpoint_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between two checkpoints; 0 writes one at the end, or when stopped, only."""
+
+    def __post_init__(self):
+        for field in ("panel_every", "evaluate_every", "checkpoint_every"):
+            if getattr(self, field) == 0:
+                object.__setattr__(self, field, None)
+        super().__post_init__()
+
+
+def join_hosts(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Join the processes of a run as the three options say, of which "", 0 and -1 are not given."""
+    initialize_distributed(coordinator or None, num_processes or None, None if process_id == -1 else process_id)
 
 
 def options_of(config_type: type) -> dict[str, str]:

@@ -10,8 +10,8 @@ from flax import nnx
 
 from experiments.commands import run
 from experiments.configs import CONFIGS, TrainFOMMConfig
+from experiments.options import join_hosts
 from vidcomp_jax.data import open_clips, pairs
-from vidcomp_jax.devices import initialize_distributed
 from vidcomp_jax.fomm.loading import load_fomm_weights
 from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -23,7 +23,7 @@ from vidcomp_jax.training.loop import check_batch_size, fit
 
 def main(config: TrainFOMMConfig) -> int:
     """Join the other hosts, if there are any, and train."""
-    initialize_distributed(config.coordinator, config.num_processes, config.process_id)
+    join_hosts(config.coordinator, config.num_processes, config.process_id)
     return train(config)
 
 

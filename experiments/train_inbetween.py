@@ -15,15 +15,13 @@ import tyro
 from flax import nnx
 
 from experiments.commands import run
-from experiments.options import DataOptions
+from experiments.options import DataOptions, TrainOptions, join_hosts
 from vidcomp_jax.data import Clips, open_clips, windows
-from vidcomp_jax.devices import initialize_distributed
 from vidcomp_jax.errors import require
 from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors, inbetween_panel
 from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, objective, optimizer
 from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.storage.config import MAY_CHANGE
-from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.loop import fit
 
 
@@ -41,7 +39,7 @@ class TrainInbetweenConfig:
     """With --coordinator: how many processes there are."""
     process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
     """With --coordinator: which of them this is, from 0."""
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
+    train: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions()
     """How long to train, and what to report."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """What to train on."""
@@ -66,7 +64,9 @@ def synthetic(num_steps: int = 3000) -> TrainInbetweenConfig:
         loss=InbetweenLossConfig(
             gradient_weight=0.1, adversarial_weight=0.0, learning_rate=3e-3, cosine_steps=num_steps
         ),
-        train=TrainConfig(num_steps=num_steps, batch_size=8, evaluate_every=500, panel_every=500, checkpoint_every=500),
+        train=TrainOptions(
+            num_steps=num_steps, batch_size=8, evaluate_every=500, panel_every=500, checkpoint_every=500
+        ),
     )
 
 
@@ -75,7 +75,7 @@ def _published(dataset: str, num_channels: int) -> TrainInbetweenConfig:
         dataset=dataset,
         data=DataOptions(name=dataset, size=64, num_channels=num_channels),
         inbetween=InbetweenConfig(num_channels=num_channels),
-        train=TrainConfig(num_steps=500_000, batch_size=32, log_every=100, panel_every=5000, evaluate_every=5000),
+        train=TrainOptions(num_steps=500_000, batch_size=32, log_every=100, panel_every=5000, evaluate_every=5000),
     )
 
 
@@ -85,7 +85,7 @@ CONFIGS["synthetic"] = synthetic()
 
 def main(config: TrainInbetweenConfig) -> int:
     """Join the other hosts, if there are any, and train."""
-    initialize_distributed(config.coordinator, config.num_processes, config.process_id)
+    join_hosts(config.coordinator, config.num_processes, config.process_id)
     return train(config)
 
 

@@ -12,12 +12,12 @@ import tyro
 from flax import nnx
 
 from experiments.commands import run
+from experiments.options import TrainOptions
 from vidcomp_jax.motion.loading import TrainedOn
 from vidcomp_jax.motion.training import MotionData, MotionFiles
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.motion.wgan_training import rmsprop, training_step, windows_per_step
 from vidcomp_jax.storage.config import MAY_CHANGE
-from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.loop import fit
 
 
@@ -29,7 +29,7 @@ class TrainMotionGANConfig:
     """What to train on."""
     workdir: Path = dataclasses.field(default=Path("runs/motion_gan"), metadata=MAY_CHANGE)
     """Folder of the run: config, checkpoints, logs, curves and panels."""
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(
+    train: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions(
         num_steps=5000, evaluate_every=500, checkpoint_every=500
     )
     """How long to train, and what to report. One step makes several updates, see --wgan.rounds-per-step."""

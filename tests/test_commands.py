@@ -11,6 +11,7 @@ from experiments.configs import CONFIGS, TrainFOMMConfig
 from experiments.options import name_options, options_of
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.config import load_config, save_config
+from vidcomp_jax.training.config import TrainConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -78,6 +79,19 @@ def test_values_of_a_file_are_not_reported_as_options(tmp_path):
     with pytest.raises(InputError, match=r"size is 5; it must be") as error:
         load_config(path, TrainFOMMConfig)
     assert "`" not in str(error.value)
+
+
+def test_zero_stands_for_none_at_the_command_line_and_in_earlier_runs_alone(tmp_path):
+    options = ["--dataset=synthetic", "--panel-every=0", "--evaluate-every=0", "--checkpoint-every=0"]
+    config = parse(TrainFOMMConfig, options, CONFIGS)
+    assert (config.train.panel_every, config.train.evaluate_every, config.train.checkpoint_every) == (None, None, None)
+    path = tmp_path / "config.json"
+    save_config(path, config)
+    path.write_text(path.read_text().replace('"panel_every": null', '"panel_every": 0'))
+    assert '"panel_every": 0' in path.read_text()
+    assert load_config(path, TrainFOMMConfig) == config
+    with pytest.raises(InputError, match="`panel_every` is 0; it must be at least 1"):
+        TrainConfig(panel_every=0)
 
 
 def test_importing_the_library_loads_no_parser_and_no_tensorflow():

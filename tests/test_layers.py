@@ -193,3 +193,12 @@ def test_reconstruction_losses_are_zero_for_the_truth_only(vgg_file):
         assert loss(jnp.asarray(x), jnp.asarray(y)) > 0.01
     with pytest.raises(InputError, match=r"VGG19 needs 16; leave that scale out with --loss\.scales"):
         perceptual_loss(vgg, jnp.asarray(x), jnp.asarray(y), scales=(1.0, 0.25))
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_weights_drawn_while_tracing_are_those_drawn_outside(kind):
+    def weights(key):
+        return conv(30, 70, 3, padding=1, rngs=nnx.Rngs(key)).kernel[...]  # more than one block of draws
+
+    key = jax.random.key(0, impl=kind)
+    np.testing.assert_array_equal(jax.jit(weights)(key), weights(key))

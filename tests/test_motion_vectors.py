@@ -68,7 +68,7 @@ def test_every_start_within_a_clip_is_possible_and_no_other():
     assert clips.too_short(3) == 1
     vectors = np.arange(14, dtype=np.float32)[:, None]
     batches = motion_windows(vectors, clips.window_starts(3), num_frames=3, batch_size=4, seed=0)
-    drawn = np.concatenate(list(itertools.islice(batches, 30)))[..., 0]
+    drawn = np.concatenate(list(itertools.islice(batches, 30)))[:, 0, :, 0]
     assert set(drawn[:, 0]) == {0, 1, 2, 7, 8, 11}
     np.testing.assert_array_equal(np.diff(drawn), 1)
     with pytest.raises(InputError, match="the longest of 4 clips has 5"):

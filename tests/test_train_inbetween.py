@@ -34,7 +34,7 @@ def tiny(workdir, num_steps):
         inbetween=InbetweenConfig(
             num_frames=8, frame_size=16, width=4, num_stages=1, noise_size=8, discriminator_width=2
         ),
-        train=TrainConfig(num_steps=num_steps, batch_size=2, evaluate_every=2, panel_every=0, checkpoint_every=0),
+        train=TrainConfig(num_steps=num_steps, batch_size=2, evaluate_every=2, panel_every=None, checkpoint_every=None),
     )
 
 

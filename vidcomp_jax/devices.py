@@ -32,7 +32,9 @@ def mean_over_devices(tree: Tree) -> Tree:
     return jax.lax.pmean(tree, AXIS) if inside_device_axis() else tree
 
 
-def initialize_distributed(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
+def initialize_distributed(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
     """Join the processes of a run on several hosts. Call it before anything else touches JAX.
 
     Without arguments the cluster's environment (Slurm, Open MPI, Cloud TPU) is asked; outside of one, nothing
@@ -46,20 +48,20 @@ def initialize_distributed(coordinator: str = "", num_processes: int = 0, proces
     Raises:
         InputError: if a coordinator is given without the other two, or they do not fit.
     """
-    if coordinator:
-        if num_processes < 1 or not 0 <= process_id < num_processes:
+    if coordinator is not None:
+        if num_processes is None or process_id is None or not 0 <= process_id < num_processes:
             raise InputError(
-                f"coordinator {coordinator} with num_processes {num_processes} and process_id {process_id}: give the "
-                "number of processes, and this one's number from 0"
+                f"`coordinator` is {coordinator}, `num_processes` {num_processes} and `process_id` {process_id}; give "
+                "the number of processes, and this one's number from 0"
             )
         if not coordinator.rpartition(":")[2].isdecimal():
-            raise InputError(f"coordinator is {coordinator}; it must be the HOST:PORT of process 0")
+            raise InputError(f"`coordinator` is {coordinator}; it must be the HOST:PORT of process 0")
         jax.distributed.initialize(coordinator, num_processes, process_id)
         return
-    if num_processes or process_id >= 0:
+    if num_processes is not None or process_id is not None:
         raise InputError(
-            f"num_processes is {num_processes} and process_id {process_id}, but there is no coordinator; give "
-            "--coordinator=HOST:PORT of process 0 as well"
+            f"`num_processes` is {num_processes} and `process_id` {process_id}, but there is no `coordinator`; give "
+            "the HOST:PORT of process 0 as well"
         )
     try:
         jax.distributed.initialize()

@@ -128,9 +128,9 @@ class AutoregressiveMotion(nnx.Module):
 
     def prediction_error(self, vectors: Float[Array, "b t v"]) -> Float[Array, ""]:
         """Mean squared error of the frame after (and of the frame before) each, given the true ones up to it."""
-        turned = vectors[:, ::-1]
+        reversed_ = vectors[:, ::-1]
         forward = jnp.square(self.model(vectors[:, :-1]) - vectors[:, 1:]).mean()
-        return (forward + jnp.square(self._backward()(turned[:, :-1]) - turned[:, 1:]).mean()) / 2
+        return (forward + jnp.square(self._backward()(reversed_[:, :-1]) - reversed_[:, 1:]).mean()) / 2
 
     def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]) -> Keypoints:
         """Keypoints of all frames; the ends are exactly the given ones. `keys` are not used.
@@ -147,15 +147,20 @@ class AutoregressiveMotion(nnx.Module):
 
 
 def next_frame_objective(
-    motion: AutoregressiveMotion, batch: Float[Array, "b t v"], keys: Key[Array, " b"]
+    motion: AutoregressiveMotion, batch: Float[Array, "b n t v"], keys: Key[Array, " b"]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Mean squared error of the next frame, in both directions of time; for `train.fit`.
+    """Mean squared error of the predicted next frame, in both directions of time: the objective that `fit` minimizes.
 
     Args:
         motion: the model.
-        batch: motion vectors of windows of at least two frames.
+        batch: motion vectors of n windows of at least two frames for each example.
         keys: not used.
+
+    Returns:
+        The error, and as metrics `next_frame_mse`, the same number, and `copy_last_mse`, the error of the baseline
+            that predicts each frame to be equal to the one before it.
     """
-    error = motion.prediction_error(batch)
-    standing = jnp.square(batch[:, 1:] - batch[:, :-1]).mean()
-    return error, {"next_frame_mse": error, "standing_still_mse": standing}
+    windows = batch.reshape(-1, *batch.shape[2:])
+    error = motion.prediction_error(windows)
+    copy_last = jnp.square(windows[:, 1:] - windows[:, :-1]).mean()
+    return error, {"next_frame_mse": error, "copy_last_mse": copy_last}

@@ -203,12 +203,12 @@ def motion_windows(
     *,
     num_frames: int,
     batch_size: int,
-    per_example: int = 0,
+    per_example: int = 1,
     seed: int,
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-) -> Iterator[Float[np.ndarray, "b ..."]]:
+) -> Iterator[Float[np.ndarray, "b n t v"]]:
     """Endless batches of windows of motion vectors; the batch of a step depends on (seed, step) alone.
 
     Args:
@@ -216,16 +216,15 @@ def motion_windows(
         starts: `MotionClips.window_starts`; every one is as likely, so no batch is ever partial.
         num_frames: of a window.
         batch_size: examples of all processes together.
-        per_example: windows of an example, [b, n, t, v]; 0 for one, without that axis.
+        per_example: windows of each example, n.
         seed: of the draws.
         start_step: the first step.
         process_index, process_count: which share of the batch to make.
     """
     share = batch_size // process_count
     rows = slice(process_index * share, (process_index + 1) * share)
-    shape = (batch_size, per_example) if per_example else (batch_size,)
     step = start_step
     while True:
-        drawn = starts[np.random.default_rng([seed, step]).integers(len(starts), size=shape)][rows]
+        drawn = starts[np.random.default_rng([seed, step]).integers(len(starts), size=(batch_size, per_example))][rows]
         yield vectors[drawn[..., None] + np.arange(num_frames)]
         step += 1

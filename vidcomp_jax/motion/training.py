@@ -94,7 +94,7 @@ class MotionData:
         return measure_limits(self.clips.keypoints.jacobian)
 
     def batches(
-        self, order: Order, *, batch_size: int, seed: int, per_example: int = 0
+        self, order: Order, *, batch_size: int, seed: int, per_example: int = 1
     ) -> Callable[[int, int, int], Iterator[np.ndarray]]:
         """Batches of windows of motion vectors as `train.fit` takes them; see `motion_windows`."""
         vectors = np.asarray(to_vectors(self.clips.keypoints, self.limits, order))

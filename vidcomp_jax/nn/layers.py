@@ -59,13 +59,18 @@ def conv(
 
 
 def _uniform(key, shape, dtype=jnp.float32, out_sharding=None, *, bound: float):
-    """Uniform draws, block by block: one small compiled program serves layers of all shapes, which start at once."""
+    """Uniform draws from [-bound, bound): entries i n to (i + 1) n, n = `_BLOCK`, come from `fold_in(key, i)`.
+
+    Outside of a trace one small compiled program draws every block and the host joins them, so that a network of many
+    shapes is built without a compilation for each. While JAX traces there are no values to join on the host, and the
+    same blocks are drawn in a loop of the program. Both give the same weights, bit for bit, for every kind of key.
+    """
     count = math.prod(shape)
     blocks = -(-count // _BLOCK)
     if isinstance(key, jax.core.Tracer):
-        draws = jax.vmap(_draw_block, (None, 0))(key, jnp.arange(blocks)).ravel()
-        return (bound * draws[:count]).reshape(shape).astype(dtype)
-    draws = np.concatenate([np.asarray(_draw_block(key, i)) for i in range(blocks)])
+        draws = jax.lax.map(functools.partial(_draw_block, key), jnp.arange(blocks)).ravel()
+    else:
+        draws = np.concatenate([np.asarray(_draw_block(key, i)) for i in range(blocks)])
     return jnp.asarray(bound * draws[:count].reshape(shape), dtype)
 
 

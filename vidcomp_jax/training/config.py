@@ -19,15 +19,17 @@ class TrainConfig:
     """Seed of the initial weights, the order of the data and all random draws."""
     log_every: int = dataclasses.field(default=50, metadata=MAY_CHANGE)
     """Steps between two reports of the losses. With several hosts also the steps until a stop signal is heeded."""
-    panel_every: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two image panels; 0 makes one at the end only."""
-    evaluate_every: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two evaluations, each followed by a checkpoint; 0 evaluates at the end only."""
-    checkpoint_every: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two checkpoints; 0 writes one at the end, or when stopped, only."""
+    panel_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between two image panels; None makes one at the end only."""
+    evaluate_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between two evaluations, each followed by a checkpoint; None evaluates at the end only."""
+    checkpoint_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between two checkpoints; None writes one at the end, or when stopped, only."""
     keep_last: int = dataclasses.field(default=3, metadata=MAY_CHANGE)
     """Checkpoints to keep beside the best one."""
 
     def __post_init__(self):
         require_at_least(self, num_steps=1, batch_size=1, seed=0, log_every=1, keep_last=1)
-        require_at_least(self, panel_every=0, evaluate_every=0, checkpoint_every=0)
+        for field in ("panel_every", "evaluate_every", "checkpoint_every"):
+            if getattr(self, field) is not None:
+                require_at_least(self, **{field: 1})

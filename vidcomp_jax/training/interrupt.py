@@ -12,11 +12,11 @@ class StopSignal:
     Outside of the main thread Python delivers no signals, and nothing changes.
 
     Attributes:
-        received: number of the signal that came, or 0.
+        received: number of the signal that came, None so far.
     """
 
     def __init__(self):
-        self.received = 0
+        self.received: int | None = None
         self._previous = {}
 
     def __enter__(self) -> "StopSignal":
@@ -30,7 +30,7 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _handle(self, number, frame):
-        if self.received and number == signal.SIGINT:
+        if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = int(number)
         # Written without Python's buffers: a handler may interrupt a print and must not enter it again.

@@ -41,23 +41,23 @@ class FitResult:
         model: the module that was passed in, now with the trained weights and in training mode.
         step: steps done.
         metrics: of the last step; empty if there was none left to do.
-        signal: number of the signal that stopped the run, 0 if it came to its end.
+        signal: number of the signal that stopped the run, None if it came to its end.
     """
 
     model: nnx.Module
     step: int
     metrics: dict[str, float]
-    signal: int = 0
+    signal: int | None = None
 
     @property
     def interrupted(self) -> bool:
         """Whether a signal stopped the run before its last step."""
-        return self.signal != 0
+        return self.signal is not None
 
     @property
     def exit_code(self) -> int:
         """0, or what a shell expects of a process that a signal stopped: 130 for Ctrl-C, 143 for SIGTERM."""
-        return 128 + self.signal if self.signal else 0
+        return 0 if self.signal is None else 128 + self.signal
 
 
 def fit(
@@ -72,7 +72,7 @@ def fit(
     run_config: Any = None,
     panels: Callable[[Any], Any] | None = None,
     evaluate: Callable[[Any], dict[str, float]] | None = None,
-    best: str = "",
+    best: str | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> FitResult:
     """Train `model` until `config.num_steps`, going on from the latest checkpoint in `workdir`.
@@ -94,7 +94,7 @@ def fit(
         run_config: the dataclass stored in `workdir`, which a resumed run must repeat; `config` if None.
         panels: from the module in evaluation mode on one device, a uint8 image [h, w, c] or a dict of them.
         evaluate: from the same, numbers to log.
-        best: name of the number of `evaluate` whose smallest value marks the best checkpoint; "-NAME" for the largest.
+        best: name of the number of `evaluate` whose smallest value marks the best checkpoint; None marks none.
         devices: all visible ones by default.
 
     Raises:
@@ -125,7 +125,7 @@ def fit(
         share = config.batch_size // processes
         data = Prefetch(batches(start, process, processes), lambda batch: shard(batch, share, devices))
         stack.enter_context(data)
-        pace, pending, values, stopped = Pace(), collections.deque(), {}, 0
+        pace, pending, values, stopped = Pace(), collections.deque(), {}, None
         for number in range(start + 1, config.num_steps + 1):
             state, metrics = train_step(state, constants, pace.wait_for(data, number), key)
             pending.append((number, metrics))
@@ -136,11 +136,11 @@ def fit(
                 values = _finite(*pending.popleft())
             folder.advance(number)
             if heeded:
-                stopped = largest_of_all(stop.received) if number < config.num_steps else 0
+                stopped = _signal_of_any(stop) if number < config.num_steps else None
                 report = functools.partial(folder.report, number, due, values, pace, state, evaluation_model, stopped)
                 from_process_0(report, None)
                 pace.restart(number)
-            if stopped:
+            if stopped is not None:
                 break
     nnx.update(model, *single_copy((state.params, state.batch_stats)))
     return FitResult(model, int(state.step), values, stopped)
@@ -151,6 +151,11 @@ def check_batch_size(batch_size: int, num_devices: int | None = None) -> None:
     count = jax.device_count() if num_devices is None else num_devices
     if batch_size % count:
         raise InputError(f"`batch_size` is {batch_size}; it must be a multiple of the number of devices, {count}")
+
+
+def _signal_of_any(stop: StopSignal) -> int | None:
+    """The signal that this process or another has received; no signal has number 0."""
+    return largest_of_all(stop.received or 0) or None
 
 
 def _finite(step: int, metrics: dict[str, jax.Array]) -> dict[str, float]:

@@ -39,7 +39,7 @@ class RunFolder:
         config: TrainConfig,
         panels: Callable[[Any], Any] | None = None,
         evaluate: Callable[[Any], Mapping[str, float]] | None = None,
-        best: str = "",
+        best: str | None = None,
     ):
         self.workdir = pathlib.Path(workdir)
         self._config = config
@@ -102,17 +102,17 @@ class RunFolder:
         pace: "Pace",
         state: TrainState,
         evaluation_model: Callable[[], Any],
-        stopped: int,
+        stopped: int | None,
     ) -> None:
         """Do what is due after `step`: log `metrics`, evaluate, draw panels, save `state`.
 
-        When a signal has stopped the run (`stopped` is its number), log and save only.
+        If a signal has stopped the run (`stopped` is its number), log and save only.
         """
         if "log" in due:
             self._log.progress(step, metrics, *pace.measure(step))
         score = math.inf
-        save = bool(stopped) or "checkpoint" in due
-        if not stopped and (due & {"evaluate", "panel"}) and (self._evaluate or self._panels):
+        save = stopped is not None or "checkpoint" in due
+        if stopped is None and (due & {"evaluate", "panel"}) and (self._evaluate or self._panels):
             model = evaluation_model()
             if self._evaluate is not None and "evaluate" in due:
                 score, save = self._evaluated(step, self._evaluate(model)), True
@@ -121,7 +121,7 @@ class RunFolder:
                 self._log.images(step, images if isinstance(images, Mapping) else {"panel": images})
         if save:
             self._save(step, state, score)
-        if stopped:
+        if stopped is not None:
             self._checkpoints.wait()
             self._log.say(
                 f"stopped by {signal.Signals(stopped).name} after step {step} and saved in {self.workdir}; "
@@ -143,10 +143,7 @@ class RunFolder:
     def _evaluated(self, step: int, numbers: Mapping[str, float]) -> float:
         self._log.scalars(step, {f"evaluation/{name}": value for name, value in numbers.items()})
         self._log.say(f"step {step} evaluation  " + "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
-        if not self._best:
-            return math.inf
-        name = self._best.removeprefix("-")
-        return float(-numbers[name] if name != self._best else numbers[name])
+        return math.inf if self._best is None else float(numbers[self._best])
 
     def _save(self, step: int, state: TrainState, score: float) -> None:
         state = host_copy(state)
@@ -196,5 +193,9 @@ def due_after(step: int, start: int, config: TrainConfig) -> set[str]:
         "panel": config.panel_every,
         "checkpoint": config.checkpoint_every,
     }
-    due = {name for name, period in every.items() if step == config.num_steps or (period and step % period == 0)}
+    due = {
+        name
+        for name, period in every.items()
+        if step == config.num_steps or (period is not None and step % period == 0)
+    }
     return due | {"log"} if step == start + 1 else due
