@@ -85,7 +85,7 @@ def test_samples_depend_on_the_key_alone():
     [
         ({"last": LAST[:, :16]}, "shape"),
         ({"first": FIRST[0], "last": LAST[0]}, "shape"),
-        ({"num_frames": 1}, "num_frames is 1"),
+        ({"num_frames": 1}, "`num_frames` is 1"),
         ({"motion": small_gan(4)}, "4 keypoints"),
     ],
 )

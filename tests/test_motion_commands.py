@@ -14,7 +14,8 @@ from flax import nnx
 from experiments import complete, extract_motion, train_autoregressive, train_motion_gan
 from experiments.commands import parse
 from experiments.configs import tiny
-from vidcomp_jax.completion.inputs import find_gaps
+from vidcomp_jax.completion.complete import complete as library_complete
+from vidcomp_jax.completion.inputs import ends_of_files
 from vidcomp_jax.completion.outputs import check_rates
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import fingerprint, load_fomm, save_fomm
@@ -82,13 +83,18 @@ def test_training_leaves_a_config_curves_panels_and_errors(work, run):
     assert losses[run] | {"evaluation/error_best", "evaluation/error_linear"} <= names
 
 
-def test_all_methods_side_by_side(work, tmp_path):
+def test_all_methods_side_by_side(work, tmp_path, capsys):
     output = tmp_path / "out"
     run_complete(
         *(f"--fomm={work / 'fomm'}", f"--output={output}", "--num-frames=6", "--samples=2", "--format=gif"),
         *("--method", "linear", "wgan", "autoregressive", "--motion-model", work / "gan", work / "next"),
     )
-    assert sorted(path.name for path in output.iterdir()) == ["index.html", "walker-test-00000", "walker-test-00001"]
+    assert sorted(path.name for path in output.iterdir()) == [
+        "index.html",
+        "scores.json",
+        "walker-test-00000",
+        "walker-test-00001",
+    ]
     folder, names = output / "walker-test-00000", ("linear", "wgan-1", "wgan-2", "autoregressive")
     assert {path.name for path in folder.iterdir()} == {f"{name}.gif" for name in names} | {"keypoints.npz"}
     truth = MotionClips.load(work / "test.npz")
@@ -101,6 +107,15 @@ def test_all_methods_side_by_side(work, tmp_path):
     for name in names:
         video = read_frames(folder / f"{name}.gif", num_channels=1)
         assert np.abs(video[0].astype(int) - truth.preview[0][0]).max() <= 1
+    scores = json.loads((output / "scores.json").read_text())
+    assert list(scores) == ["linear", "wgan 1", "wgan 2", "autoregressive"]
+    true = np.stack(truth.preview).astype(np.float32) / 255
+    completed = library_complete(load_fomm(work / "fomm"), true[:, 0], true[:, -1], 6).frames
+    errors = np.abs(completed - true).mean((2, 3, 4))[:, 1:-1]  # the two given frames do not count
+    np.testing.assert_allclose(scores["linear"]["mean"]["l1"], errors.mean(), rtol=1e-4)
+    for clip, error in zip(scores["linear"]["clips"].values(), errors, strict=True):
+        np.testing.assert_allclose(clip["frames"]["l1"], error, rtol=1e-4)
+    assert f"linear: L1 to the truth {errors.mean():.4f}" in capsys.readouterr().out
     page = (output / "index.html").read_text()
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
     assert page.count("<canvas>") == len(data["clips"]) == 2 * (3 + 4)
@@ -117,6 +132,8 @@ def test_videos_and_pairs_of_images(work, tmp_path):
     common = (f"--fomm={work / 'fomm'}", "--num-frames=5", "--format=gif", "--render=first")
     run_complete(*common, f"--output={tmp_path / 'video'}", "--input", tmp_path / "in.gif")
     run_complete(*common, f"--output={tmp_path / 'pair'}", "--input", tmp_path / "a.png", tmp_path / "b.png")
+    assert (tmp_path / "video/scores.json").exists()
+    assert not (tmp_path / "pair/scores.json").exists()  # nobody knows the truth between two images
     with np.load(tmp_path / "video/in/keypoints.npz") as a, np.load(tmp_path / "pair/a-b/keypoints.npz") as b:
         np.testing.assert_allclose(a["linear/position"], b["linear/position"], atol=1e-5)
         assert (float(a["fps"]), float(b["fps"])) == (5.0, 25.0)  # nine frames' time takes five frames
@@ -125,11 +142,11 @@ def test_videos_and_pairs_of_images(work, tmp_path):
 def test_rates_are_checked_before_the_work(tmp_path):
     with VideoWriter(tmp_path / "in.gif", fps=50.0) as video:
         video.write(np.zeros((3, 8, 8, 1), np.uint8))
-    gaps = find_gaps([tmp_path / "in.gif"], 3, num_channels=1)
-    check_rates(gaps, "gif")
-    faster = [gap._replace(fps=60.0) for gap in gaps]
+    clips = ends_of_files([tmp_path / "in.gif"], 3, num_channels=1)
+    check_rates(clips, "gif")
+    faster = [clip._replace(fps=60.0) for clip in clips]
     check_rates(faster, "mp4")
-    with pytest.raises(InputError, match=r"60\.0 frames a second; a GIF takes up to 50.*give --fps=25"):
+    with pytest.raises(InputError, match=r"60\.0 frames a second; a GIF takes up to 50.*give `fps`=25"):
         check_rates(faster, "gif")
 
 
@@ -137,13 +154,17 @@ def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
     arguments = (f"--fomm={work / 'fomm'}", "--num-frames=5", "--format=gif", "--max-clips=1")
     run_complete(*arguments, f"--output={tmp_path / 'out'}")
     (tmp_path / "out" / "old").mkdir()
-    with pytest.raises(InputError, match="exists; give another name, or --overwrite"):
+    with pytest.raises(InputError, match="exists; give another name, or `overwrite`"):
         run_complete(*arguments, f"--output={tmp_path / 'out'}")
     with pytest.raises(InputError, match="a GIF takes up to 50"):
         run_complete(*arguments, "--fps=60", f"--output={tmp_path / 'out'}", "--overwrite")
     assert (tmp_path / "out" / "old").is_dir()
     run_complete(*arguments, f"--output={tmp_path / 'out'}", "--overwrite")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "walker-test-00000"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "index.html",
+        "scores.json",
+        "walker-test-00000",
+    ]
     with pytest.raises(InputError, match="holds other things"):
         run_complete(*arguments, f"--output={work}", "--overwrite")
     with pytest.raises(InputError, match="does not exist"):
@@ -154,29 +175,30 @@ def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
 def test_resize_makes_images_of_different_sizes_a_pair(tmp_path):
     for name, shape in (("a.png", (8, 16, 1)), ("b.png", (32, 32, 1))):
         write_image(tmp_path / name, np.zeros(shape, np.uint8))
-    (gap,) = find_gaps([tmp_path / "a.png", tmp_path / "b.png"], 5, num_channels=1, size=8)
-    assert gap.first.shape == gap.last.shape == (8, 8, 1)
+    (clip,) = ends_of_files([tmp_path / "a.png", tmp_path / "b.png"], 5, num_channels=1, size=8)
+    assert clip.first.shape == clip.last.shape == (8, 8, 1)
     with VideoWriter(tmp_path / "v.gif", fps=5.0) as video:
         video.write(np.zeros((3, 8, 8, 1), np.uint8))
     (tmp_path / "folder").mkdir()
     for name in ("0.png", "1.png"):
         write_image(tmp_path / "folder" / name, np.zeros((16, 16, 1), np.uint8))
     paths = [tmp_path / "v.gif", tmp_path / "folder"]
-    with pytest.raises(InputError, match="v with 8x8 and folder with 16x16 pixels; give --resize=N"):
-        find_gaps(paths, 5, num_channels=1)
-    assert len(find_gaps(paths, 5, num_channels=1, size=8)) == 2
+    with pytest.raises(InputError, match="v with 8x8 and folder with 16x16 pixels; give `resize`=N"):
+        ends_of_files(paths, 5, num_channels=1)
+    assert len(ends_of_files(paths, 5, num_channels=1, size=8)) == 2
 
 
 def test_names_are_unique_and_never_empty(tmp_path, monkeypatch):
-    for folder in ("a", "sub/a", "a-2", "sub/index.html"):
+    for folder in ("a", "sub/a", "a-2", "sub/index.html", "sub/scores.json"):
         (tmp_path / folder).mkdir(parents=True)
         for name in ("0.png", "1.png"):
             write_image(tmp_path / folder / name, np.zeros((8, 8, 1), np.uint8))
-    paths = [tmp_path / "a", tmp_path / "sub" / "a", tmp_path / "a-2", tmp_path / "sub" / "index.html"]
-    names = [gap.name for gap in find_gaps(paths, 5, num_channels=1)]
-    assert names == ["a", "a-2", "a-2-2", "index.html-2"]
+    sub = tmp_path / "sub"
+    paths = [tmp_path / "a", sub / "a", tmp_path / "a-2", sub / "index.html", sub / "scores.json"]
+    names = [clip.name for clip in ends_of_files(paths, 5, num_channels=1)]
+    assert names == ["a", "a-2", "a-2-2", "index.html-2", "scores.json-2"]
     monkeypatch.chdir(tmp_path / "a")
-    assert [gap.name for gap in find_gaps([Path(".")], 5, num_channels=1)] == ["a"]
+    assert [clip.name for clip in ends_of_files([Path(".")], 5, num_channels=1)] == ["a"]
 
 
 def test_one_clear_line_and_nothing_written(work, tmp_path):
@@ -201,7 +223,7 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
     save_fomm(tmp_path / "fomm", FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(1)))
     other = f"--fomm={tmp_path / 'fomm'}"
     learned = (output, "--method=wgan")
-    refused(run_complete, fomm, *learned, says="method wgan needs --motion-model")
+    refused(run_complete, fomm, *learned, says="method wgan needs `motion_model`=RUN")
     refused(run_complete, fomm, *learned, f"--motion-model={work / 'next'}", says="given: autoregressive")
     refused(run_complete, other, *learned, f"--motion-model={work / 'gan'}", says="fingerprint")
     refused(run_complete, fomm, *learned, f"--motion-model={tmp_path / 'none'}", says="no such file")
@@ -211,7 +233,7 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
     (tmp_path / "converted" / "config.json").write_text(json.dumps(config))
     converted = f"--motion-model={tmp_path / 'converted'}"
     refused(run_complete, fomm, *learned, converted, says="not known; convert it again with --motion or --fomm")
-    refused(run_complete, fomm, output, "--num-frames=1", says="num_frames is 1")
+    refused(run_complete, fomm, output, "--num-frames=1", says="--num-frames is 1; it must be at least 2")
     refused(run_complete, fomm, output, "--num-frames=7", says="longest of 2 clips has 6")
     refused(run_complete, fomm, output, "--method=cubic", says="cubic")
     refused(run_complete, fomm, f"--output={tmp_path}", says="exists")
@@ -220,7 +242,7 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
     write_image(tmp_path / "large.png", np.zeros((64, 32, 1), np.uint8))
     one, two = tmp_path / "small.png", tmp_path / "large.png"
     refused(run_complete, fomm, output, "--input", one, says="first and the last frame")
-    refused(run_complete, fomm, output, "--input", one, two, says="32x32 and 32x64 pixels; give --resize=N")
+    refused(run_complete, fomm, output, "--input", one, two, says="32x32 and 32x64 pixels; give `resize`=N")
     (tmp_path / "folder").mkdir()
     refused(run_complete, fomm, output, "--input", tmp_path / "folder", says="no videos and no images")
     write_image(tmp_path / "folder" / "0.png", np.zeros((32, 32, 1), np.uint8))
@@ -228,7 +250,7 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
 
     for module in (train_motion_gan, train_autoregressive):
         files = (module, workdir, f"--motion={work / 'train.npz'}")
-        refused(train, *files, "--num-frames=2", says="num_frames is 2")
+        refused(train, *files, "--num-frames=2", says="--num-frames is 2; it must be at least 3")
         refused(train, *files, "--num-frames=7", says="longest of 4 clips has 6")
         refused(train, *files, other, says="fingerprint")
         refused(train, module, workdir, f"--motion={work / 'test.npz'}", says="train split")
@@ -240,7 +262,7 @@ def test_one_clear_line_and_nothing_written(work, tmp_path):
         )
         refused(train, *files, f"--validation={motion('few.npz', keypoints=few)}", says="2 keypoints a frame; 3")
     refused(extract, f"--fomm={work / 'fomm'}", output, "--num-channels=3", says="channels")
-    refused(extract, f"--fomm={tmp_path / 'none'}", f"--output={work / 'train.npz'}", says="exists; .*--overwrite")
+    refused(extract, f"--fomm={tmp_path / 'none'}", f"--output={work / 'train.npz'}", says="exists; .*`overwrite`")
     refused(extract, f"--fomm={tmp_path / 'none'}", f"--output={tmp_path / 'no' / 'a.npz'}", says="does not exist")
 
 

@@ -155,8 +155,8 @@ def test_complete_takes_frames_as_the_model_was_trained(run, tmp_path):
     run_complete(*methods, *given, "--resize=16", f"--output={tmp_path / 'small'}")
     assert read_frames(tmp_path / "small/colour/inbetween-1.mp4").shape == (8, 16, 16, 3)
     for arguments, says in (
-        (given, "frames of 24x24 pixels, but .* was trained at 16x16; give --resize=16"),
-        (["--size=32"], "size is 32, but .* was trained at 16"),
+        (given, "frames of 24x24 pixels, but .* was trained at 16x16; give `resize`=16"),
+        (["--size=32"], "`size` is 32, but .* was trained at 16"),
     ):
         with pytest.raises(InputError, match=says):
             run_complete(*methods, *arguments, f"--output={tmp_path / 'out'}")
@@ -171,7 +171,7 @@ def test_complete_needs_frames_that_fit_keypoints_and_pixels_alike(run, tmp_path
         save_fomm(tmp_path / name, FirstOrderMotionModel(model, rngs=nnx.Rngs(0)))
     methods = ["--method", "linear", "inbetween", f"--inbetween={run}", "--num-frames=8", "--synthetic.length=9"]
     for fomm, size, says in (
-        ("gray", 32, "frames of 32x32 pixels, but .* trained at 16x16; give --size=16"),
+        ("gray", 32, "frames of 32x32 pixels, but .* trained at 16x16; give `size`=16"),
         ("colour", 16, "frames of 3 channels for .*colour, of 1 for"),
     ):
         with pytest.raises(InputError, match=says):
@@ -185,7 +185,7 @@ def test_complete_names_what_is_missing(run, tmp_path):
             run_complete(*arguments, f"--output={tmp_path / 'out'}")
         assert not (tmp_path / "out").exists()
 
-    refused("--method=inbetween", says="needs --inbetween=RUN")
-    refused("--method=tfhub", says="needs --module")
+    refused("--method=inbetween", says="needs `inbetween`=RUN")
+    refused("--method=tfhub", says="needs `module`")
     refused("--method=tfhub", f"--module={run}", says="SavedModel|saved_model")
-    refused("--method=inbetween", f"--inbetween={run}", "--num-frames=9", says="give --num-frames=8")
+    refused("--method=inbetween", f"--inbetween={run}", "--num-frames=9", says="give `num_frames`=8")

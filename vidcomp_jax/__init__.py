@@ -3,7 +3,8 @@
 Importing this package touches no device, no file and no flag, and never imports TensorFlow.
 """
 
-from vidcomp_jax.completion.complete import Completion, complete
+from vidcomp_jax.completion.complete import complete
+from vidcomp_jax.completion.completers import Completion
 from vidcomp_jax.devices import AXIS
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.dense_motion import DenseMotion, DenseMotionConfig, Motion

@@ -1,34 +1,15 @@
-"""The one call that joins it all: a first and a last frame in, the clip between them out.
+"""Frames between a first and a last frame, in one call, and samples of several methods for the same clips."""
 
-Keypoints are detected in both frames, a motion model fills in those between, and the frames are rendered from one
-end or from both.
-"""
-
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import jax
-import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
-from vidcomp_jax.errors import InputError
-from vidcomp_jax.fomm.between import MAX_PIXELS, Frames, Render, render_between
-from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.completion.completers import Completer, Completion, KeypointCompleter, KnownFrames, known_ends
+from vidcomp_jax.fomm.between import MAX_PIXELS, Frames, Render
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion import MotionModel
-from vidcomp_jax.motion.evaluation import generate
 from vidcomp_jax.motion.linear import LinearMotion
-
-
-class Completion(NamedTuple):
-    """Completed clips, on the host.
-
-    Attributes:
-        frames: in [0, 1].
-        keypoints: those of all frames, [b, t, k, ...]; at both ends the detected ones. None for clips made without.
-    """
-
-    frames: Float[np.ndarray, "b t h w c"]
-    keypoints: Keypoints | None
 
 
 def complete(
@@ -57,32 +38,30 @@ def complete(
     Raises:
         InputError: frames of different shapes, too few frames, or a motion model for other keypoints.
     """
-    _check(model, first, last, num_frames, motion)
-    b, height, width, _ = first.shape
-    keys = jax.random.split(jax.random.key(0) if key is None else key, b)
-    at_a_time = max(max_pixels // (height * width), 1)
-    parts = []
-    for i in range(0, b, at_a_time):
-        share = slice(i, i + at_a_time)
-        ends = first[share], last[share]
-        keypoints = model.detect(np.concatenate(ends))
-        start, end = (Keypoints(*x) for x in zip(*(np.split(np.asarray(x), 2) for x in keypoints), strict=True))
-        moved = generate(motion or LinearMotion(), start, end, num_frames, keys[share])
-        frames = render_between(model, *ends, moved, render=render, max_pixels=max_pixels)
-        parts.append(Completion(frames, jax.tree.map(np.asarray, moved)))
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    known = known_ends(first, last, num_frames)
+    completer = KeypointCompleter(model, motion or LinearMotion(), render=render, max_pixels=max_pixels)
+    return completer.complete(known, num_frames, jax.random.key(0) if key is None else key)
 
 
-def _check(model, first, last, num_frames, motion) -> None:
-    if first.shape != last.shape or first.ndim != 4:
-        raise InputError(
-            f"first frames of shape {first.shape}, last frames of shape {last.shape}; both must be [b, h, w, c], alike"
-        )
-    if num_frames < 2:
-        raise InputError(f"num_frames is {num_frames}; a clip has at least its first and its last frame, 2")
-    wanted = None if motion is None else motion.num_keypoints
-    if wanted not in (None, model.config.num_keypoints):
-        raise InputError(
-            f"the motion model is for {wanted} keypoints, the keypoint model has {model.config.num_keypoints}; "
-            "train one on motion that this keypoint model extracted"
-        )
+def complete_by_all(
+    completers: Mapping[str, Completer], known: KnownFrames, num_frames: int, *, num_samples: int = 1, seed: int = 0
+) -> dict[str, Completion]:
+    """Complete the same clips by several methods.
+
+    Args:
+        completers: by name.
+        known: the given frames.
+        num_frames: frames of each clip.
+        num_samples: of each clip by a stochastic method; the others have one.
+        seed: of the samples.
+
+    Returns:
+        The clips by title: the name of the method, with the number of the sample, `wgan 1`, if it is stochastic.
+    """
+    results = {}
+    for name, completer in completers.items():
+        for sample in range(num_samples if completer.stochastic else 1):
+            title = f"{name} {sample + 1}" if completer.stochastic else name
+            key = jax.random.fold_in(jax.random.key(seed), sample)
+            results[title] = completer.complete(known, num_frames, key)
+    return results

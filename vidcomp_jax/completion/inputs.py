@@ -1,4 +1,7 @@
-"""What to complete: videos, pairs of images or a data set's clips in; first and last frames with the truth out."""
+"""What to complete: the first and last frames of videos, pairs of images or clips of a data set, with the truth.
+
+The truth are the frames between, where they are known.
+"""
 
 import itertools
 import re
@@ -9,22 +12,24 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.completion.completers import KnownFrames, known_ends
+from vidcomp_jax.data.clips import Clips, spread
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, probe, read_frames
 
 PAGE = "index.html"
-"""Name of the page beside the gaps' folders, which none of these has."""
+SCORES = "scores.json"
+"""Names of the files beside the clips' folders, which none of these has."""
 
 
-class Gap(NamedTuple):
-    """Two frames to fill the time between.
+class ClipEnds(NamedTuple):
+    """The first and the last frame of a clip to complete.
 
     Attributes:
         name: unique, fit for a folder's name.
         first, last: in [0, 1].
-        truth: what was there, as many frames as are to be made; None if not known.
+        truth: the true frames, both ends included, as many as are to be generated; None if not known.
         fps: frames a second at which they should play.
     """
 
@@ -35,52 +40,52 @@ class Gap(NamedTuple):
     fps: float
 
 
-def find_gaps(
+def ends_of_files(
     paths: Sequence[Path], num_frames: int, *, num_channels: int, size: int = 0, fps: float = 25.0
-) -> list[Gap]:
-    """First and last frames of what stands at `paths`.
+) -> list[ClipEnds]:
+    """First and last frames of videos and of pairs of images.
 
     Args:
         paths: two image files, the first and the last frame; or any number of video files and folders. A folder
             holds videos, or images (the first and the last by name count), or folders of these.
-        num_frames: frames to be made. A video of more has its frames nearest in time as the truth, and plays as long
-            as it did.
+        num_frames: frames to be generated. The truth of a longer video is its frames nearest in time, and clips play
+            as long as it does.
         num_channels: 1 for gray, 3 for RGB.
         size: cut to the middle square and resize to this many pixels; 0 leaves the frames as they are.
         fps: frames a second where a file does not say.
 
     Raises:
-        InputError: nothing there, one frame instead of two, or frames of different sizes.
+        InputError: there are none, one frame instead of two, or frames of different sizes.
     """
 
     def fit(frames: UInt8[np.ndarray, "t h w c"]) -> UInt8[np.ndarray, "t h2 w2 c"]:
         return resize(center_square(frames), size) if size else frames
 
-    def gap(name: str, frames: UInt8[np.ndarray, "t h w c"], truth: bool, rate: float) -> Gap:
+    def ends(name: str, frames: UInt8[np.ndarray, "t h w c"], truth: bool, rate: float) -> ClipEnds:
         values = frames.astype(np.float32) / 255
-        return Gap(name, values[0], values[-1], values if truth else None, rate)
+        return ClipEnds(name, values[0], values[-1], values if truth else None, rate)
 
-    def video(path: Path) -> Gap:
+    def video(path: Path) -> ClipEnds:
         info = probe(path)
         if info.num_frames < 2:
             raise InputError(f"{path}: one frame; a first and a last one are needed")
         known = info.num_frames >= num_frames
         times = np.linspace(0, info.num_frames - 1, num_frames if known else 2).round().astype(int)
         frames = read_frames(path, num_channels=num_channels, indices=times.tolist())
-        return gap(path.stem, fit(frames), known, info.fps * (num_frames - 1) / (info.num_frames - 1))
+        return ends(path.stem, fit(frames), known, info.fps * (num_frames - 1) / (info.num_frames - 1))
 
-    def pair(name: str, images: Sequence[Path]) -> Gap:
+    def pair(name: str, images: Sequence[Path]) -> ClipEnds:
         if len(images) < 2:
             raise InputError(f"{images[0]}: one image; a first and a last one are needed")
-        ends = [fit(read_image(path, num_channels=num_channels)[None]) for path in (images[0], images[-1])]
-        if ends[0].shape != ends[1].shape:
-            shapes = " and ".join(f"{end.shape[2]}x{end.shape[1]}" for end in ends)
+        frames = [fit(read_image(path, num_channels=num_channels)[None]) for path in (images[0], images[-1])]
+        if frames[0].shape != frames[1].shape:
+            shapes = " and ".join(f"{x.shape[2]}x{x.shape[1]}" for x in frames)
             raise InputError(
-                f"{images[0]} and {images[-1]}: frames of {shapes} pixels; give --resize=N to make them equal"
+                f"{images[0]} and {images[-1]}: frames of {shapes} pixels; give `resize`=N to make them equal"
             )
-        return gap(name, np.concatenate(ends), False, fps)
+        return ends(name, np.concatenate(frames), False, fps)
 
-    def folder(path: Path) -> Iterator[Gap]:
+    def folder(path: Path) -> Iterator[ClipEnds]:
         entries = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=_natural)
         if images := [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]:
             yield pair(path.resolve().name, images)
@@ -93,7 +98,8 @@ def find_gaps(
     images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     if images and (len(images) != 2 or len(paths) != 2):
         raise InputError(
-            f"input: {len(images)} image files among {len(paths)} paths; give the first and the last frame, or folders"
+            f"`input` holds {len(images)} image files among {len(paths)} paths; give the first and the last frame, or "
+            "folders"
         )
     found = [pair(f"{images[0].stem}-{images[1].stem}", images)] if images else []
     for path in paths if not images else ():
@@ -104,13 +110,13 @@ def find_gaps(
         else:
             raise InputError(f"{path}: neither a folder nor a video ({', '.join(VIDEO_SUFFIXES)}) nor an image")
     if not found:
-        raise InputError(f"{', '.join(map(str, paths))}: no videos and no images there")
+        raise InputError(f"{', '.join(map(str, paths))}: no videos and no images")
     _check_sizes(found)
     return _with_unique_names(found)
 
 
-def gaps_of_clips(clips: Clips, num_frames: int, max_clips: int) -> list[Gap]:
-    """The first `num_frames` frames of the first `max_clips` clips that are long enough.
+def ends_of_clips(clips: Clips, num_frames: int, max_clips: int) -> list[ClipEnds]:
+    """Both ends of the first `num_frames` frames of up to `max_clips` clips, spread over those that are long enough.
 
     Raises:
         InputError: no clip is.
@@ -118,30 +124,35 @@ def gaps_of_clips(clips: Clips, num_frames: int, max_clips: int) -> list[Gap]:
     usable = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)
     if not len(usable):
         raise InputError(
-            f"num_frames is {num_frames}; the longest of {len(clips.names)} clips has {clips.lengths.max()}"
+            f"`num_frames` is {num_frames}; the longest of {len(clips.names)} clips has {clips.lengths.max()}"
         )
-    gaps = []
-    for clip in usable[:max_clips]:
+    found = []
+    for clip in usable[spread(len(usable), max_clips)]:
         truth = clips.frames(clip, np.arange(num_frames)).astype(np.float32) / 255
-        gaps.append(Gap(str(clips.names[clip]).replace("/", "-"), truth[0], truth[-1], truth, float(clips.fps)))
-    return _with_unique_names(gaps)
+        found.append(ClipEnds(str(clips.names[clip]).replace("/", "-"), truth[0], truth[-1], truth, float(clips.fps)))
+    return _with_unique_names(found)
 
 
-def _check_sizes(gaps: list[Gap]) -> None:
-    for gap in gaps:
-        if gap.first.shape != gaps[0].first.shape:
-            sizes = " and ".join(f"{g.name} with {g.first.shape[1]}x{g.first.shape[0]}" for g in (gaps[0], gap))
-            raise InputError(f"frames of different sizes, {sizes} pixels; give --resize=N to make them equal")
+def known_frames(clips: Sequence[ClipEnds], num_frames: int) -> KnownFrames:
+    """The ends of clips of `num_frames` frames as one batch."""
+    return known_ends(np.stack([clip.first for clip in clips]), np.stack([clip.last for clip in clips]), num_frames)
 
 
-def _with_unique_names(gaps: list[Gap]) -> list[Gap]:
-    taken = {PAGE}
+def _check_sizes(clips: list[ClipEnds]) -> None:
+    for clip in clips:
+        if clip.first.shape != clips[0].first.shape:
+            sizes = " and ".join(f"{c.name} with {c.first.shape[1]}x{c.first.shape[0]}" for c in (clips[0], clip))
+            raise InputError(f"frames of different sizes, {sizes} pixels; give `resize`=N to make them equal")
+
+
+def _with_unique_names(clips: list[ClipEnds]) -> list[ClipEnds]:
+    taken = {PAGE, SCORES}
     named = []
-    for gap in gaps:
-        numbered = (f"{gap.name}-{i}" for i in itertools.count(2))
-        name = next(name for name in itertools.chain([gap.name], numbered) if name not in taken)
+    for clip in clips:
+        numbered = (f"{clip.name}-{i}" for i in itertools.count(2))
+        name = next(name for name in itertools.chain([clip.name], numbered) if name not in taken)
         taken.add(name)
-        named.append(gap._replace(name=name))
+        named.append(clip._replace(name=name))
     return named
 
 

@@ -12,14 +12,10 @@ from vidcomp_jax.fomm.loading import fingerprint
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
-from vidcomp_jax.motion.linear import LinearMotion
 from vidcomp_jax.motion.motion_file import MotionClips
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.storage.checkpoint import load_weights
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
-
-Method = Literal["linear", "wgan", "autoregressive"]
-"""Ways to fill in keypoints."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,25 +71,20 @@ def load_motion_model(
     return motion, trained_on
 
 
-def open_motions(
-    methods: Sequence[Method],
-    directories: Sequence[Path],
-    model: FirstOrderMotionModel,
-    *,
-    which: Literal["latest", "best"] = "latest",
+def load_motion_models(
+    directories: Sequence[Path], model: FirstOrderMotionModel, *, which: Literal["latest", "best"] = "latest"
 ) -> dict[str, MotionModel]:
-    """The motion model of each method.
+    """The motion models of training runs, by the name of their method; of two of one method the later one.
 
     Args:
-        methods: asked for.
-        directories: training runs of the learned ones.
-        model: the keypoint model they must have been trained on.
+        directories: training runs.
+        model: the keypoint model that they must have been trained on.
         which: see `load_motion_model`.
 
     Raises:
-        InputError: no run of a method, a run that cannot be read, or one for another keypoint model.
+        InputError: a run that cannot be read, or one for another keypoint model.
     """
-    learned = {}
+    learned: dict[str, MotionModel] = {}
     for directory in directories:
         motion, trained_on = load_motion_model(directory, which)
         expected = model.config.num_keypoints
@@ -104,8 +95,4 @@ def open_motions(
             )
         check_fingerprint(trained_on.fingerprint, fingerprint(model), str(directory))
         learned[trained_on.method] = motion
-    for method in methods:
-        if method != "linear" and method not in learned:
-            given = ", ".join(learned) or "none"
-            raise InputError(f"method {method} needs --motion-model=RUN, a run that trained one; given: {given}")
-    return {method: LinearMotion() if method == "linear" else learned[method] for method in methods}
+    return learned

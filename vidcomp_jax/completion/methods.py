@@ -1,0 +1,131 @@
+"""The methods of completion by name, and how each is opened. A new method is an entry of `METHODS`."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from vidcomp_jax.completion.completers import (
+    Completer,
+    FrameFormat,
+    KeypointCompleter,
+    PixelCompleter,
+    check_length,
+)
+from vidcomp_jax.errors import InputError, require_at_least
+from vidcomp_jax.fomm.between import MAX_PIXELS, Render
+from vidcomp_jax.fomm.loading import load_fomm
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.inbetween.generation import load_inbetween
+from vidcomp_jax.inbetween.tfhub import SIZE, HubModule
+from vidcomp_jax.motion import MotionModel
+from vidcomp_jax.motion.linear import LinearMotion
+from vidcomp_jax.motion.loading import load_motion_models
+from vidcomp_jax.storage.checkpoint import Which
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodSettings:
+    """What methods are opened from."""
+
+    fomm: Path = Path("runs/fomm")
+    """Model folder or training run of the First Order Motion Model; not needed by inbetween and tfhub."""
+    motion_model: tuple[Path, ...] = ()
+    """Training runs of the learned methods, one each."""
+    inbetween: Path | None = None
+    """Training run of the method inbetween."""
+    module: str = ""
+    """Module of the method tfhub: a folder, or a handle such as google/tweening_conv3d_kth/1."""
+    which: Which = "latest"
+    """Which checkpoint of training runs."""
+    render: Render = "both"
+    """From which ends frames are rendered."""
+    max_pixels: int = MAX_PIXELS
+    """Most pixels rendered in one program; lower it where memory is short."""
+
+    def __post_init__(self):
+        require_at_least(self, max_pixels=1)
+
+
+class Models:
+    """The models that several methods share, read when the first of them is opened.
+
+    Attributes:
+        settings: what they are read from.
+    """
+
+    def __init__(self, settings: MethodSettings):
+        self.settings = settings
+
+    @functools.cached_property
+    def keypoint_model(self) -> FirstOrderMotionModel:
+        """The First Order Motion Model."""
+        return load_fomm(self.settings.fomm, self.settings.which)
+
+    @functools.cached_property
+    def motions(self) -> dict[str, MotionModel]:
+        """Motion models by the name of their method: linear interpolation and the runs that are given."""
+        learned = load_motion_models(self.settings.motion_model, self.keypoint_model, which=self.settings.which)
+        return {"linear": LinearMotion(), **learned}
+
+
+def _over_keypoints(method: str, models: Models) -> Completer:
+    if method not in models.motions:
+        given = ", ".join(name for name in models.motions if name != "linear") or "none"
+        raise InputError(f"method {method} needs `motion_model`=RUN, a run that trained one; given: {given}")
+    settings = models.settings
+    return KeypointCompleter(
+        models.keypoint_model,
+        models.motions[method],
+        render=settings.render,
+        max_pixels=settings.max_pixels,
+        name=str(settings.fomm),
+    )
+
+
+def _inbetween(models: Models) -> Completer:
+    run = models.settings.inbetween
+    if run is None:
+        raise InputError("method inbetween needs `inbetween`=RUN, a run of experiments.train_inbetween")
+    model = load_inbetween(run, models.settings.which)
+    return PixelCompleter(model, FrameFormat(str(run), model.config.frame_size, model.config.num_channels))
+
+
+def _tfhub(models: Models) -> Completer:
+    module = models.settings.module
+    if not module:
+        raise InputError("method tfhub needs `module`, a folder or a handle such as google/tweening_conv3d_kth/1")
+    return PixelCompleter(HubModule(module), FrameFormat(module, SIZE, resizes=True))
+
+
+METHODS: Mapping[str, Callable[[Models], Completer]] = {
+    "linear": functools.partial(_over_keypoints, "linear"),
+    "wgan": functools.partial(_over_keypoints, "wgan"),
+    "autoregressive": functools.partial(_over_keypoints, "autoregressive"),
+    "inbetween": _inbetween,
+    "tfhub": _tfhub,
+}
+"""Every method, and the function that opens it."""
+
+
+def open_completers(methods: Sequence[str], settings: MethodSettings, num_frames: int) -> dict[str, Completer]:
+    """The completer of each method.
+
+    Args:
+        methods: names in `METHODS`.
+        settings: what they are opened from.
+        num_frames: of the clips that they are to generate.
+
+    Raises:
+        InputError: an unknown method, what one needs is not given or cannot be read, models that do not belong
+            together, or one that generates clips of another length.
+    """
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown or not methods:
+        found = f"holds {unknown[0]}" if unknown else "is empty"
+        raise InputError(f"`method` {found}; choose from {', '.join(METHODS)}")
+    models = Models(settings)
+    completers = {method: METHODS[method](models) for method in methods}
+    for completer in completers.values():
+        check_length(completer, num_frames)
+    return completers

@@ -1,0 +1,81 @@
+"""How close completed clips are to the true ones, over the frames between the two given ones.
+
+Input: clips with a truth, and what methods generated for them. Output: the contents of `scores.json`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vidcomp_jax.completion.completers import Completion
+from vidcomp_jax.completion.inputs import ClipEnds
+from vidcomp_jax.metrics import FrameScores, score
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanScores:
+    """Means over frames; see `vidcomp_jax.metrics.FrameScores`."""
+
+    l1: float
+    psnr: float
+    ssim: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipScores:
+    """Scores of one completed clip.
+
+    Attributes:
+        mean: over the inner frames.
+        frames: by name of the measure, one number for each inner frame, from the second to the last but one.
+    """
+
+    mean: MeanScores
+    frames: dict[str, list[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodScores:
+    """Scores of one method, or of one sample of it.
+
+    Attributes:
+        mean: over the clips.
+        clips: by name.
+    """
+
+    mean: MeanScores
+    clips: dict[str, ClipScores]
+
+
+def score_completions(clips: Sequence[ClipEnds], results: Mapping[str, Completion]) -> dict[str, MethodScores]:
+    """Compare the inner frames of completed clips with the true ones; the two given frames do not count.
+
+    Args:
+        clips: what was completed. Those without a truth are left out, and so are clips of two frames.
+        results: by title; clip i of each belongs to `clips[i]`.
+
+    Returns:
+        Scores by title; none if there is nothing to compare with.
+
+    Raises:
+        InputError: frames too small for SSIM.
+    """
+    known = [i for i, clip in enumerate(clips) if clip.truth is not None and len(clip.truth) > 2]
+    if not known:
+        return {}
+    truth = np.stack([clips[i].truth[1:-1] for i in known])
+    scores = {}
+    for title, completion in results.items():
+        found = score(completion.frames[known, 1:-1], truth)
+        of_clips = {clips[i].name: _of_clip(FrameScores(*(x[n] for x in found))) for n, i in enumerate(known)}
+        scores[title] = MethodScores(_mean(found), of_clips)
+    return scores
+
+
+def _of_clip(scores: FrameScores) -> ClipScores:
+    return ClipScores(_mean(scores), {name: x.tolist() for name, x in scores._asdict().items()})
+
+
+def _mean(scores: FrameScores) -> MeanScores:
+    return MeanScores(*(float(np.mean(x, dtype=np.float64)) for x in scores))
