@@ -61,7 +61,7 @@ class Options:
 
 def take_turns(readers: Mapping[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
     """What each reader reads a second, by round; a reader returns how much it has read."""
-    rates = {name: [] for name in readers}
+    rates: dict[str, list[float]] = {name: [] for name in readers}
     for turn in range(rounds + 1):
         for name, read in readers.items():
             start = time.perf_counter()

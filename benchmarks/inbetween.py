@@ -15,7 +15,8 @@ import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from multiprocessing.context import SpawnProcess
+from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -89,8 +90,12 @@ def clips(options: Options) -> np.ndarray:
 
 
 def serve(connection: Connection, side: str, options: Options, shared: Shared | None) -> None:
-    """Runs one side until it is told to stop: `None` ends it, anything else asks for one step."""
-    step, report, start = _torch(options, shared) if side == TORCH else _jax(options, side == CHECKPOINTED)
+    """Runs one side until it is told to stop: `None` ends it, anything else asks for one step.
+
+    Args:
+        shared: what the side of PyTorch starts from; None for a side of JAX, which makes it.
+    """
+    step, report, start = _jax(options, side == CHECKPOINTED) if shared is None else _torch(options, shared)
     connection.send(start)
     while connection.recv() is not None:
         begin = time.perf_counter()
@@ -114,10 +119,10 @@ def _jax(options: Options, remat: bool) -> tuple[Step, Callable[[], Report], Sha
     weights = {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
     device, tx, key = jax.devices()[0], optimizer(loss), jax.random.key(0)
     graphdef, constants, state = init_state(model, tx, [device])
-    train_step = make_train_step(graphdef, tx, functools.partial(objective, config=loss), [device])
+    train_step: Any = make_train_step(graphdef, tx, functools.partial(objective, config=loss), [device])
     batch = shard(clips(options), options.batch, [device])
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 0), np.arange(options.batch))
-    compiled = None
+    compiled: Any = None
 
     def step() -> dict[str, float]:
         nonlocal state, compiled
@@ -145,8 +150,8 @@ def _kept(config: InbetweenConfig, loss: InbetweenLossConfig, batch: int) -> int
     from vidcomp_jax.inbetween.losses import Inbetween, objective
 
     model = nnx.eval_shape(lambda: Inbetween(config, rngs=nnx.Rngs(0)))
-    definition, params, rest = nnx.split(model, nnx.Param, ...)
-    params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+    definition, *states = nnx.split(model, nnx.Param, ...)
+    params, rest = map(nnx.to_pure_dict, states)
     shape = (batch, config.num_frames, config.frame_size, config.frame_size, config.num_channels)
 
     def backward(params, rest):
@@ -185,19 +190,19 @@ def _resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@dataclasses.dataclass
-class Outcome:
+class Outcome(NamedTuple):
     """What one side gave: seconds of its counted rounds, losses of its first step, and its report."""
 
     seconds: list[float]
     first: dict[str, float]
-    report: Report | None = None
+    report: Report
 
 
 def measure(options: Options) -> dict[str, Outcome]:
     """Lets all sides take turns, each in a fresh process."""
     context = multiprocessing.get_context("spawn")
-    sides, shared = {}, None
+    sides: dict[str, tuple[Connection, SpawnProcess]] = {}
+    shared: Shared | None = None
     for side in (OURS, CHECKPOINTED, TORCH):
         ours, theirs = context.Pipe()
         given = shared if side == TORCH else None
@@ -206,17 +211,19 @@ def measure(options: Options) -> dict[str, Outcome]:
         theirs.close()  # so that a side which dies is an end of file here
         shared = ours.recv() or shared
         sides[side] = (ours, process)
-    outcomes = {}
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    first: dict[str, dict[str, float]] = {}
     for turn in range(options.warmup + options.rounds):
         for side, (connection, _) in sides.items():
             connection.send("step")
             elapsed, losses = connection.recv()
-            outcome = outcomes.setdefault(side, Outcome([], losses))
+            first.setdefault(side, losses)
             if turn >= options.warmup:
-                outcome.seconds.append(elapsed)
+                seconds[side].append(elapsed)
+    outcomes = {}
     for side, (connection, process) in sides.items():
         connection.send(None)
-        outcomes[side].report = connection.recv()
+        outcomes[side] = Outcome(seconds[side], first[side], connection.recv())
         process.join()
     return outcomes
 

@@ -59,8 +59,8 @@ def jax_side(constraint: Constraint, generator_updates: int) -> Callable[[], flo
 
     config = WGANConfig(constraint=constraint, rounds_per_step=generator_updates)
     gan, tx, devices = MotionGAN(config, 10, rngs=nnx.Rngs(0)), rmsprop(config.learning_rate), jax.devices()[:1]
-    for name, state in recipe_state("wgan").items():
-        load_state(getattr(gan, name), state)
+    for name, weights in recipe_state("wgan").items():
+        load_state(getattr(gan, name), weights)
     graphdef, constants, state = init_state(gan, tx, devices)
     step = map_over_devices(graphdef, training_step(config, tx), devices)
     batch = windows(generator_updates)[None]

@@ -120,7 +120,7 @@ class DenseMotion(nn.Module):
         """The identity and one affine motion a keypoint (equation 4), [b, k + 1, height, width, 2]."""
         identity = coordinate_grid(height, width, source.position)
         offset = identity - driving.position[:, :, None, None]
-        if source.jacobian is not None:
+        if source.jacobian is not None and driving.jacobian is not None:
             linear = source.jacobian @ torch.inverse(driving.jacobian)
             offset = torch.einsum("bkij,bkhwj->bkhwi", linear, offset)
         motions = offset + source.position[:, :, None, None]

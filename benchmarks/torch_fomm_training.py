@@ -6,6 +6,7 @@ generator and detector and, where its weight is not zero, of the discriminator. 
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,9 +17,12 @@ from torch.nn.utils import spectral_norm
 
 from benchmarks.recipes import model_params
 from benchmarks.torch_fomm import FOMM, Keypoints, load_recipe
-from benchmarks.torch_layers import AntiAliasDownsample, coordinate_grid, gaussians
+from benchmarks.torch_layers import AntiAliasDownsample, coordinate_grid, gaussians, total
 
-VGG19_WIDTHS = (64, 64, "pool", 128, 128, "pool", *[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4, "pool")
+VGG19_WIDTHS: tuple[int | str, ...] = (
+    *(64, 64, "pool", 128, 128, "pool"),
+    *(*[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4, "pool"),
+)
 VGG19_TAPS = (1, 6, 11, 20, 29)  # the outputs of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
 
 
@@ -119,12 +123,15 @@ class ImagePyramid(nn.Module):
 class VGG19(nn.Module):
     """The convolutions of torchvision's VGG19, under its names, returning five of their ReLUs."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self):
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
         for width in VGG19_WIDTHS:
-            if width == "pool":
+            if isinstance(width, str):
                 layers.append(nn.MaxPool2d(2))
             else:
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
@@ -138,7 +145,7 @@ class VGG19(nn.Module):
         """[b, 1 or 3, h, w] in [0, 1] -> five feature maps."""
         x = (image - self.mean) / self.std
         maps = []
-        for index, layer in enumerate(self.features[: VGG19_TAPS[-1] + 1]):
+        for index, layer in enumerate(itertools.islice(self.features, VGG19_TAPS[-1] + 1)):
             x = layer(x)
             if index in VGG19_TAPS:
                 maps.append(x)
@@ -190,10 +197,10 @@ class RandomWarp(NamedTuple):
 
 def pyramid_loss(real: dict[float, Tensor], fake: dict[float, Tensor]) -> Tensor:
     """Mean absolute difference of pixels and of gradients' sizes, averaged over scales."""
-    total = sum(F.l1_loss(fake[scale], real[scale]) for scale in real)
+    loss = total(F.l1_loss(fake[scale], real[scale]) for scale in real)
     for dim in (2, 3):
-        total += sum(F.l1_loss(fake[s].diff(dim=dim).abs(), real[s].diff(dim=dim).abs()) for s in real)
-    return total / len(real)
+        loss += total(F.l1_loss(fake[s].diff(dim=dim).abs(), real[s].diff(dim=dim).abs()) for s in real)
+    return loss / len(real)
 
 
 class Training(nn.Module):
@@ -222,8 +229,8 @@ class Training(nn.Module):
         if weights.generator_gan:
             position = kp.position.detach()
             fakes, reals = self.discriminator(fake, position), self.discriminator(real, position)
-            losses["gen_gan"] = weights.generator_gan * sum((1 - maps[-1]).square().mean() for maps in fakes)
-            losses["feature_matching"] = sum(
+            losses["gen_gan"] = weights.generator_gan * total((1 - maps[-1]).square().mean() for maps in fakes)
+            losses["feature_matching"] = total(
                 weight * F.l1_loss(a, b)
                 for fake_maps, real_maps in zip(fakes, reals, strict=True)
                 for weight, a, b in zip(weights.feature_matching, fake_maps[:-1], real_maps[:-1], strict=True)
@@ -235,7 +242,7 @@ class Training(nn.Module):
         """The perceptual loss over all scales, or without VGG19 what `vidcomp_jax` puts in its place."""
         if self.vgg is None:
             return self.params.pyramid * pyramid_loss(real, fake)
-        return sum(
+        return total(
             weight * F.l1_loss(a, b.detach())
             for scale in self.params.scales
             for weight, a, b in zip(self.params.perceptual, self.vgg(fake[scale]), self.vgg(real[scale]), strict=True)
@@ -258,7 +265,7 @@ class Training(nn.Module):
         fakes = self.discriminator(self.pyramid(prediction), position)
         reals = self.discriminator(self.pyramid(driving), position)
         pairs = zip(reals, fakes, strict=True)
-        loss = sum(((1 - real[-1]).square() + fake[-1].square()).mean() for real, fake in pairs)
+        loss = total(((1 - real[-1]).square() + fake[-1].square()).mean() for real, fake in pairs)
         return self.params.discriminator_gan * loss
 
     def step(self, source: Tensor, driving: Tensor, warp: RandomWarp) -> dict[str, Tensor]:
@@ -266,7 +273,7 @@ class Training(nn.Module):
         losses, prediction, position = self.generator_losses(source, driving, warp)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        sum(losses.values()).backward()
+        total(losses.values()).backward()
         for optimizer in self.optimizers[:2]:
             optimizer.step()
         if self.params.generator_gan:

@@ -57,6 +57,19 @@ class Stage(nn.Module):
         return F.leaky_relu(z + self.second(F.leaky_relu(self.first(z), 0.2)), 0.2)
 
 
+class DecoderBlock(nn.Module):
+    """Convolution, batch norm, leaky ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, upsample: bool):
+        super().__init__()
+        self.conv = _decode(inputs, outputs, upsample)
+        self.norm = nn.BatchNorm3d(outputs)
+
+    def forward(self, x):
+        """Apply the block."""
+        return F.leaky_relu(self.norm(self.conv(x)), 0.2)
+
+
 class Generator(nn.Module):
     """First and last frames [b, c, h, w] and noise to clips [b, c, t, h, w]."""
 
@@ -65,23 +78,23 @@ class Generator(nn.Module):
         self.encoder = Encoder(config)
         lengths = [config.num_frames // 4, config.num_frames // 2, config.num_frames]
         stages = [Stage(config, length) for length in lengths for _ in range(config.num_stages)]
+        self.lengths = [stage.num_frames for stage in stages]
         self.latent = nn.ModuleDict({"stages": nn.ModuleList(stages)})
         w = config.width
         layers = [(w, 4 * w, False), (4 * w, 4 * w, False), (4 * w, 2 * w, True), (2 * w, 2 * w, False)]
         layers += [(2 * w, w, True), (w, w, False)]
-        blocks = [nn.ModuleDict({"conv": _decode(*layer), "norm": nn.BatchNorm3d(layer[1])}) for layer in layers]
+        blocks = [DecoderBlock(*layer) for layer in layers]
         self.decoder = nn.ModuleDict({"blocks": nn.ModuleList(blocks), "head": _decode(w, config.num_channels, True)})
 
     def forward(self, first, last, noise):
         """Generate."""
         start, end = self.encoder(torch.cat([first, last])).chunk(2)
-        stages = self.latent["stages"]
-        x = torch.zeros_like(start)[:, :, None].expand(-1, -1, stages[0].num_frames, -1, -1)
-        for stage in stages:
-            x = x.repeat_interleave(stage.num_frames // x.shape[2], dim=2)
+        x = torch.zeros_like(start)[:, :, None].expand(-1, -1, self.lengths[0], -1, -1)
+        for length, stage in zip(self.lengths, self.latent["stages"].children(), strict=True):
+            x = x.repeat_interleave(length // x.shape[2], dim=2)
             x = stage(start, end, x, noise)
-        for block in self.decoder["blocks"]:
-            x = F.leaky_relu(block["norm"](block["conv"](x)), 0.2)
+        for block in self.decoder["blocks"].children():
+            x = block(x)
         x = self.decoder["head"](x).sigmoid()
         return torch.cat([first[:, :, None], x[:, :, 1:-1], last[:, :, None]], dim=2)
 

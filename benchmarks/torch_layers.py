@@ -4,6 +4,10 @@ In and out: float32 [b, c, h, w], images in [0, 1], coordinates (x, y) in [-1, 1
 Motion Model for Image Animation", NeurIPS 2019, supplementary material; parameters named as in its checkpoints.
 """
 
+import functools
+import operator
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +21,11 @@ def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of one or more tensors; `sum` would begin with the number 0."""
+    return functools.reduce(operator.add, terms)
+
+
 def gaussians(position: Tensor, height: int, width: int) -> Tensor:
     """One unnormalised Gaussian around each position: [b, k, 2] -> [b, k, height, width]."""
     offset = coordinate_grid(height, width, position) - position[:, :, None, None]
@@ -25,6 +34,8 @@ def gaussians(position: Tensor, height: int, width: int) -> Tensor:
 
 class AntiAliasDownsample(nn.Module):
     """Blurs with a fixed Gaussian and keeps every `1 / scale`-th pixel."""
+
+    weight: Tensor
 
     def __init__(self, channels: int, scale: float):
         super().__init__()
@@ -94,9 +105,9 @@ class Hourglass(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[b, inputs, h, w] -> [b, outputs, h, w]."""
         skips = []
-        for block in self.encoder.down_blocks:
+        for block in self.encoder.get_submodule("down_blocks").children():
             skips.append(x)
             x = block(x)
-        for block in self.decoder.up_blocks:
+        for block in self.decoder.get_submodule("up_blocks").children():
             x = torch.cat([block(x), skips.pop()], 1)
         return x

@@ -100,9 +100,9 @@ def _torch(case: Case) -> tuple[Work, Callable[[], Report]]:
         with torch.no_grad():
             source_kp = model.detector(source[:1])
         source = source[:1].expand(case.torch_batch, -1, -1, -1)
-        source_kp = torch_fomm.Keypoints(
-            *(x if x is None else x.expand(case.torch_batch, *x.shape[1:]) for x in source_kp)
-        )
+        position, jacobian = (x if x is None else x.expand(case.torch_batch, *x.shape[1:]) for x in source_kp)
+        assert position is not None  # for the type checker; only the Jacobian may be missing
+        source_kp = torch_fomm.Keypoints(position, jacobian)
 
         def render() -> dict[str, np.ndarray]:
             calls = [torch_fomm.render(model, source, source_kp, d) for d in driving.split(case.torch_batch)]

@@ -93,8 +93,8 @@ def install(folder, extras, latest=False, any_python=False):
     python = create(folder, wanted)
     print(f"installing into {folder}: {', '.join(['the dependencies', *extras])}", flush=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    versions = ["--upgrade", "--upgrade-strategy", "eager"] if latest else ["--constraint", str(LOCK)]
-    if subprocess.run(pip + versions + requirements).returncode:
+    which = ["--upgrade", "--upgrade-strategy", "eager"] if latest else ["--constraint", str(LOCK)]
+    if subprocess.run(pip + which + requirements).returncode:
         raise Failure("pip could not install the packages, for the reason above; the same command tries again")
     write_mark(folder, {**wanted, "extras": extras})
 

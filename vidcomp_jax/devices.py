@@ -120,8 +120,10 @@ def from_process_0(work: Callable[[], Result], like: Result) -> Result:
         raise error
     if failed:
         raise TrainingError("process 0 failed; its output says why")
-    result = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(result))
-    return int(result) if isinstance(like, int) else result
+    received: Any = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(result))
+    if isinstance(like, int):
+        received = int(received)
+    return received
 
 
 def largest_of_all(value: int) -> int:

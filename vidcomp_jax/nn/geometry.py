@@ -60,14 +60,14 @@ def gaussian_heatmaps(
     """Unnormalised Gaussians, 1 at each keypoint's position; `variance` in squared coordinate units."""
     x = jnp.linspace(-1.0, 1.0, width) - position[..., 0:1]
     y = jnp.linspace(-1.0, 1.0, height) - position[..., 1:2]
-    x, y = (jnp.moveaxis(jnp.exp(-0.5 / variance * jnp.square(offset)), -1, -2) for offset in (x, y))
-    return y[..., :, None, :] * x[..., None, :, :]
+    across, down = (jnp.moveaxis(jnp.exp(-0.5 / variance * jnp.square(offset)), -1, -2) for offset in (x, y))
+    return down[..., :, None, :] * across[..., None, :, :]
 
 
 def resize_bilinear(x: Float[AnyArray, "*b h w c"], height: int, width: int) -> Float[Array, "*b h2 w2 c"]:
     """Bilinear resize with half-pixel centres and no anti-aliasing (`torch.nn.functional.interpolate`)."""
     if x.shape[-3:-1] == (height, width):
-        return x
+        return jnp.asarray(x)
     shape = (*x.shape[:-3], height, width, x.shape[-1])
     return jax.image.resize(x, shape, "bilinear", antialias=False)
 
@@ -114,7 +114,7 @@ def warp(
     )
 
 
-def _to_pixels(coordinate: Array, size: int, align_corners: bool, padding: str) -> Array:
+def _to_pixels(coordinate: AnyArray, size: int, align_corners: bool, padding: str) -> AnyArray:
     """Coordinate in [-1, 1] -> pixel index as a float, mirrored into the image for `reflection`."""
     if align_corners:
         pixel, low, span = (coordinate + 1) / 2 * (size - 1), 0.0, size - 1.0
@@ -181,7 +181,7 @@ class RandomWarp(NamedTuple):
         distance, sign = self._distances(points)
         slope = 2 * distance * jnp.log(distance + 1e-6) + jnp.square(distance) / (distance + 1e-6)
         gradient = jnp.sum((slope * self.control[:, None])[..., None] * sign, axis=-2)
-        return self.affine[:, None, :, :2] + gradient[..., None, :]
+        return jnp.add(self.affine[:, None, :, :2], gradient[..., None, :])
 
     def warp_frame(self, frame: Float[AnyArray, "b h w c"], *, align_corners: bool = True) -> Float[Array, "b h w c"]:
         """The frame seen through the map, mirrored at its borders."""
@@ -190,7 +190,7 @@ class RandomWarp(NamedTuple):
         grid = self(points).reshape(b, height, width, 2)
         return warp(frame, grid, align_corners=align_corners, padding="reflection")
 
-    def _distances(self, points: Array) -> tuple[Array, Array]:
+    def _distances(self, points: AnyArray) -> tuple[Array, Array]:
         """L1 distance to each control point [b, n, p2], and the signs of its two terms [b, n, p2, 2]."""
         side = round(self.control.shape[-1] ** 0.5)
         offset = points[:, :, None] - coordinate_grid(side, side).reshape(-1, 2)

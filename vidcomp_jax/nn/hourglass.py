@@ -50,7 +50,7 @@ class Decoder(nnx.Module):
     """The way up of an hourglass, with a skip connection from every level."""
 
     def __init__(self, config: HourglassConfig, *, rngs: nnx.Rngs):
-        self.up_blocks = nnx.List()
+        self.up_blocks: nnx.List[UpBlock] = nnx.List()
         for level in reversed(range(config.num_blocks)):
             skips = 1 if level == config.num_blocks - 1 else 2
             in_features = skips * config.features(level + 1)
