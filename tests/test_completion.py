@@ -54,6 +54,15 @@ def test_rendering_from_the_first_frame_alone_is_plain_animation():
     np.testing.assert_allclose(clips.frames, expected, atol=1e-5)
 
 
+def test_integer_frames_give_the_clips_of_their_floats():
+    first, last = ((frames * 255).round().astype(np.uint8) for frames in (FIRST, LAST))
+    clips = complete(MODEL, first, last, 3)
+    expected = complete(MODEL, first.astype(np.float32) / 255, last.astype(np.float32) / 255, 3)
+    np.testing.assert_allclose(clips.frames, expected.frames, atol=1e-5)
+    with pytest.raises(InputError, match=r"floats must be in \[0, 1\]"):
+        complete(MODEL, 255 * FIRST, 255 * LAST, 3)
+
+
 def test_chunks_change_nothing():
     whole = complete(MODEL, FIRST, LAST, 9)
     chunked = complete(MODEL, FIRST, LAST, 9, max_pixels=FIVE_FRAMES)  # five frames, then four and one to fill up

@@ -125,6 +125,30 @@ def test_wrong_arrays_are_named(model, change, message):
         change(model, x, model.detect(x))
 
 
+@pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_integer_frames_are_scaled_by_their_range(model, dtype, as_array):
+    clip = frames(2, 32, 32, 1)
+    integers = as_array((clip * np.iinfo(dtype).max).astype(dtype))
+    floats = (np.asarray(integers, np.float64) / np.iinfo(dtype).max).astype(np.float32)
+    found, expected = model.detect(integers), model.detect(floats)
+    np.testing.assert_allclose(found.position, expected.position, atol=1e-5)
+    rendered = model.render(integers, found, found).prediction
+    np.testing.assert_allclose(rendered, model.render(floats, expected, expected).prediction, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(model.detect)(integers).position, found.position, atol=1e-5)
+
+
+@pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("value", [255.0, 1.1, -0.5, np.nan])
+def test_floats_outside_of_the_unit_range_are_refused(model, value, as_array):
+    clip = frames(2, 32, 32, 1)
+    clip[0, 3, 4] = value
+    found = model.detect(frames(2, 32, 32, 1))
+    for call in (model.detect, lambda x: model.encode(x, found)):
+        with pytest.raises(InputError, match=r"floats must be in \[0, 1\], or give uint8"):
+            call(as_array(clip))
+
+
 @pytest.mark.parametrize("field,value", [("num_keypoints", 0), ("num_channels", -1)])
 def test_impossible_sizes_are_named(field, value):
     with pytest.raises(InputError, match=f"`{field}` is {value}"):

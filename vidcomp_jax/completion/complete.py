@@ -27,7 +27,7 @@ def complete(
 
     Args:
         model: keypoints and rendering.
-        first: first frames, in [0, 1].
+        first: first frames [b, h, w, c]; floats in [0, 1], or integers, which are scaled by the range of their type.
         last: last frames, of the same shape.
         num_frames: frames of each clip, both ends included; at least 2.
         motion: what moves the keypoints; linear interpolation if None.
@@ -36,7 +36,8 @@ def complete(
         max_pixels: most pixels to render in one program; more are rendered in chunks of frames, then of clips.
 
     Raises:
-        InputError: frames of different shapes, too few frames, or a motion model for other keypoints.
+        InputError: frames of different shapes, floats that are not in [0, 1], too few frames, or a motion model for
+            other keypoints.
     """
     known = known_ends(first, last, num_frames)
     completer = KeypointCompleter(model, motion or LinearMotion(), render=render, max_pixels=max_pixels)

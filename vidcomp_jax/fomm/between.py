@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import EncodedSource, FirstOrderMotionModel
@@ -22,8 +22,8 @@ Render = Literal["first", "both"]
 MAX_PIXELS = 2**22
 """Pixels rendered in one program by default: 64 clips of 16 frames at 64 x 64."""
 
-Frames = Float[Array | np.ndarray, "..."]
-"""[b, h, w, c]; a batch of another shape is the caller's mistake and gets an `InputError`."""
+Frames = Real[Array | np.ndarray, "..."]
+"""[b, h, w, c], floats in [0, 1] or integers; another shape gets an `InputError` instead of a type error."""
 
 
 class _Ends(NamedTuple):
@@ -58,7 +58,7 @@ def render_between(
 
     Args:
         model: renders.
-        first, last: frames in [0, 1].
+        first, last: floats in [0, 1], or integers, which are scaled by the range of their type.
         keypoints: of all frames.
         render: from which ends.
         max_pixels: most pixels to render in one program; more are rendered in chunks of frames.

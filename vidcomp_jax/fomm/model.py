@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.dense_motion import DenseMotion, DenseMotionConfig, Motion
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
 from vidcomp_jax.fomm.generator import GeneratorConfig, OcclusionAwareGenerator
 from vidcomp_jax.fomm.keypoints import KeypointDetector, KeypointDetectorConfig, Keypoints
+from vidcomp_jax.nn.frames import unit_frames
 from vidcomp_jax.nn.geometry import inverse_2x2, multiply_2x2
 
 
@@ -113,23 +114,35 @@ class FirstOrderMotionModel(nnx.Module):
         )
         self.discriminator = MultiScaleDiscriminator(config.discriminator, **sizes)
 
-    def detect(self, frames: Float[Array | np.ndarray, "*b h w c"]) -> Keypoints:
-        """Keypoints of frames in [0, 1], with any number of leading axes.
+    def detect(self, frames: Real[Array | np.ndarray, "*b h w c"]) -> Keypoints:
+        """Keypoints of frames, with any number of leading axes.
+
+        Args:
+            frames: floats in [0, 1], or integers, which are divided by the largest value of their type (uint8: 255).
+
+        Returns:
+            Positions [*b, k, 2] and Jacobians [*b, k, 2, 2], in coordinates (x, y) from -1 to 1.
 
         Raises:
-            InputError: the frames have another number of channels, or are too small.
+            InputError: the frames have another number of channels, are too small, or, outside of `jit`, hold floats
+                that are not in [0, 1].
         """
-        self._check_frames(frames)
+        frames = self._unit_frames(frames)
         graphdef, state = self._inference()
         return _detect(graphdef, state, frames)
 
-    def encode(self, source: Float[Array | np.ndarray, "*s h w c"], keypoints: Keypoints | None) -> EncodedSource:
-        """Compute once what rendering needs of source frames in [0, 1]; height and width divisible by 4.
+    def encode(self, source: Real[Array | np.ndarray, "*s h w c"], keypoints: Keypoints | None) -> EncodedSource:
+        """Compute once what rendering needs of source frames, however many frames are then rendered from them.
+
+        Args:
+            source: as `detect` takes frames; height and width must be divisible by 4.
+            keypoints: those of the source, [*s, k, ...].
 
         Raises:
-            InputError: wrong number of channels, or a height or width that does not divide.
+            InputError: a wrong number of channels or keypoints, a height or width that does not divide, or, outside of
+                `jit`, floats that are not in [0, 1].
         """
-        self._check_frames(source)
+        source = self._unit_frames(source)
         expected = (*source.shape[:-3], self.config.num_keypoints, 2)
         if keypoints is None or keypoints.position.shape != expected:
             found = "none" if keypoints is None else f"of shape {keypoints.position.shape}"
@@ -139,7 +152,7 @@ class FirstOrderMotionModel(nnx.Module):
 
     def render(
         self,
-        source: Float[Array | np.ndarray, "*s h w c"] | EncodedSource,
+        source: Real[Array | np.ndarray, "*s h w c"] | EncodedSource,
         source_keypoints: Keypoints | None,
         driving_keypoints: Keypoints,
     ) -> Rendered:
@@ -150,7 +163,7 @@ class FirstOrderMotionModel(nnx.Module):
         The source is encoded once for all of them.
 
         Args:
-            source: frames in [0, 1], or what `encode` made of them.
+            source: frames as `detect` takes them, or what `encode` returned for them.
             source_keypoints: keypoints of the source; ignored for an encoded source.
             driving_keypoints: keypoints to render at.
 
@@ -186,11 +199,12 @@ class FirstOrderMotionModel(nnx.Module):
     def _inference(self):
         return nnx.split(nnx.view(self, use_running_average=True))
 
-    def _check_frames(self, frames: Array | np.ndarray) -> None:
+    def _unit_frames(self, frames: Array | np.ndarray) -> Array | np.ndarray:
         if frames.ndim < 3 or frames.shape[-1] != self.config.num_channels:
             raise InputError(
                 f"frames of shape {frames.shape}: the model takes {self.config.num_channels} channels on the last axis"
             )
+        return unit_frames(frames)
 
 
 @functools.partial(jax.jit, static_argnums=0)
