@@ -17,6 +17,7 @@ from experiments.commands import run
 from experiments.configs import CONFIGS
 from experiments.options import DataOptions
 from vidcomp_jax.data import Clips, DataConfig
+from vidcomp_jax.data.datasets import READERS
 from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
 from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.media.images import write_image
@@ -69,7 +70,7 @@ def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
         return
     lengths = report.clips.lengths
     print(
-        f"{split}: {report.num_videos} {'record files' if data.kind == 'bair' else 'videos'}, "
+        f"{split}: {report.num_videos} {READERS[data.kind].files}, "
         f"{len(lengths)} clips of {lengths.min()} to {lengths.max()} frames, {np.sum(lengths)} frames, "
         f"read as {data.size}x{data.size}, {'gray' if data.num_channels == 1 else 'RGB'}, {report.clips.fps:g} fps"
     )

@@ -78,8 +78,8 @@ def main(config: CompleteConfig) -> None:
     check_output_folder(config.output, overwrite=config.overwrite, holds=PAGE)
     completers = open_completers(config.method, config, config.num_frames)
     over_keypoints = any(completer.over_keypoints for completer in completers.values())
-    if over_keypoints and not config.input and not config.any_data:
-        check_trained_data(config.fomm, config.data)
+    if over_keypoints and not config.input:
+        check_trained_data(config.fomm, config.data, any_data=config.any_data)
     clips = open_inputs(config, [completer.frame_format for completer in completers.values()])
     known = known_frames(clips, config.num_frames)
     results = complete_by_all(completers, known, config.num_frames, num_samples=config.samples, seed=config.seed)

@@ -51,8 +51,7 @@ def main(config: ExtractMotionConfig) -> None:
     """Extract and write."""
     check_output_file(config.output, overwrite=config.overwrite)
     model = load_fomm(config.fomm, config.which)
-    if not config.any_data:
-        check_trained_data(config.fomm, config.data)
+    check_trained_data(config.fomm, config.data, any_data=config.any_data)
     clips = extract_motion(model, open_clips(config.data, config.split), config.split, chunk=config.chunk)
     clips.save(config.output)
     print(

@@ -99,8 +99,7 @@ def main(config: ReconstructConfig) -> None:
     """Reconstruct, and report."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=_SCORES)
     model = load_fomm(config.fomm, config.which)
-    if not config.any_data:
-        check_trained_data(config.fomm, config.data)
+    check_trained_data(config.fomm, config.data, any_data=config.any_data)
     clips = open_clips(config.data, config.split)
     if clips.frame_shape[-1] != model.config.num_channels:
         raise InputError(

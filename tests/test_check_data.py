@@ -117,7 +117,7 @@ def test_folders_are_described(check, tmp_path):
     assert code == 0
     assert "test: 4 videos, 3 clips of 4 to 6 frames, 16 frames, read as 32x32, RGB, 10 fps" in out
     assert "sizes: 20x20 (2), 48x32 (2)" in out or "sizes: 48x32 (2), 20x20 (2)" in out
-    assert "channels: colour (4)" in out
+    assert "channels: color (4)" in out
     assert "too short: 1" in out and "id8.mp4: one frame" in out
     assert "subjects in both splits: id1" in out
     assert "in train too: 1\n    id1#3.mp4 = id1#9.mp4" in out

@@ -98,7 +98,7 @@ def test_a_list_is_read_in_place_of_a_data_set_and_a_model_keeps_to_its_split(fo
     assert sorted(len(open_clips(data, split).names) for split in ("train", "test")) == [1, 1]
     save_config(tmp_path / "config.json", dataclasses.replace(synthetic(), data=data))
     check_trained_data(tmp_path, DataConfig(name="kth", size=32))  # another data set
-    with pytest.raises(InputError, match=r"--clip-list\.seed is 1, the model was trained with --clip-list\.seed=0"):
+    with pytest.raises(InputError, match=r"`clip_list\.seed` is 1, the model was trained with 0"):
         check_trained_data(tmp_path, dataclasses.replace(data, name="bair", clip_list=ClipListConfig(seed=1)))
 
 

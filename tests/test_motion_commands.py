@@ -271,9 +271,9 @@ def test_motion_is_extracted_from_the_data_of_the_training_and_replaced_on_reque
     shutil.copytree(work / "fomm", run)
     stored = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(stored | {"data": {"name": "synthetic", "size": 64}}))
-    with pytest.raises(InputError, match="--size is 32, the model was trained with --size=64"):
+    with pytest.raises(InputError, match="`size` is 32, the model was trained with 64"):
         extract(f"--fomm={run}", f"--output={output}", "--chunk=12")
-    with pytest.raises(InputError, match="--size is 32, the model was trained with --size=64"):
+    with pytest.raises(InputError, match="`size` is 32, the model was trained with 64"):
         run_complete(f"--fomm={run}", f"--output={tmp_path / 'completed'}")
     assert not output.exists() and not (tmp_path / "completed").exists()
     output.write_text("something else")

@@ -132,18 +132,22 @@ class Run:
 @pytest.mark.parametrize(
     ("name", "changes", "says"),
     [
-        ("kth", {"size": 32}, "--size is 64, the model was trained with --size=32"),
-        ("kth", {"num_channels": 3}, "--num-channels is 1, the model was trained with --num-channels=3"),
-        ("kth", {"kth": KthConfig(split="official")}, "--kth.split is literature, .*--kth.split=official"),
-        ("bair", {"bair": BairConfig(camera="main")}, "--camera is aux1, .*--camera=main"),
-        ("synthetic", {"synthetic": SyntheticConfig(seed=1, scene="robot")}, "scene=robot; .*--synthetic.seed=1"),
-        ("folder", {"folder": FolderConfig(test_fraction=0.5)}, "--folder.test-fraction is 0.2, .*=0.5"),
-        ("folder", {"folder": FolderConfig(fit="stretch")}, "--folder.fit is crop, .*--folder.fit=stretch"),
+        ("kth", {"size": 32}, "`size` is 64, the model was trained with 32"),
+        ("kth", {"num_channels": 3}, "`num_channels` is 1, the model was trained with 3"),
+        ("kth", {"kth": KthConfig(split="official")}, "`kth.split` is literature, .* with official"),
+        ("bair", {"bair": BairConfig(camera="main")}, "`bair.camera` is aux1, .* with main"),
+        (
+            "synthetic",
+            {"synthetic": SyntheticConfig(seed=1, scene="robot")},
+            "robot; `synthetic.seed` is 0, .* 1",
+        ),
+        ("folder", {"folder": FolderConfig(test_fraction=0.5)}, "`folder.test_fraction` is 0.2, .* with 0.5"),
+        ("folder", {"folder": FolderConfig(fit="stretch")}, "`folder.fit` is crop, .* with stretch"),
     ],
 )
 def test_data_settings_of_the_training_are_kept_to(tmp_path, name, changes, says):
     save_config(tmp_path / "config.json", Run(DataConfig(name=name, **changes)))
-    with pytest.raises(InputError, match=f"{says}.*--any-data"):
+    with pytest.raises(InputError, match=f"{says}.*`any_data`"):
         check_trained_data(tmp_path, DataConfig(name=name))
     check_trained_data(tmp_path, DataConfig(name=name, **changes))
 
@@ -163,7 +167,7 @@ def test_any_data_is_taken_on_request(fomm, tmp_path):
     shutil.copytree(fomm, run)
     (run / "config.json").write_text(json.dumps(stored | {"data": {"name": "synthetic", "synthetic": {"seed": 7}}}))
     config = ReconstructConfig(fomm=run, data=DATA, output=tmp_path / "out", max_clips=1, max_frames=2, videos=0)
-    with pytest.raises(InputError, match=r"--synthetic.seed is 0, the model was trained with --synthetic.seed=7"):
+    with pytest.raises(InputError, match=r"`synthetic.seed` is 0, the model was trained with 7"):
         command.main(config)
     command.main(dataclasses.replace(config, any_data=True))
     assert (tmp_path / "out" / "scores.json").exists()

@@ -4,7 +4,6 @@ The truth are the frames between, where they are known.
 """
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from jaxtyping import Float, UInt8
 
 from vidcomp_jax.completion.completers import KnownFrames, known_ends
 from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.data.sources import natural_order
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, probe, read_frames
@@ -86,7 +86,8 @@ def ends_of_files(
         return ends(name, np.concatenate(frames), False, fps)
 
     def folder(path: Path) -> Iterator[ClipEnds]:
-        entries = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=_natural)
+        shown = (entry for entry in path.iterdir() if not entry.name.startswith("."))
+        entries = sorted(shown, key=lambda entry: natural_order(entry.name))
         if images := [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]:
             yield pair(path.resolve().name, images)
         for entry in entries:
@@ -154,8 +155,3 @@ def _with_unique_names(clips: list[ClipEnds]) -> list[ClipEnds]:
         taken.add(name)
         named.append(clip._replace(name=name))
     return named
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts frame2 before frame10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

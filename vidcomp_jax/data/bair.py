@@ -17,7 +17,7 @@ from PIL import Image
 
 from vidcomp_jax.data.bair_files import find_damaged, find_files, find_prepared, list_records, name_of
 from vidcomp_jax.data.clips import Index, Indices, Split, checked
-from vidcomp_jax.data.sources import report_left_out
+from vidcomp_jax.data.sources import Reader, Source, report_left_out
 from vidcomp_jax.data.tfrecord import Features, Record
 from vidcomp_jax.errors import InputError, require_one_of
 from vidcomp_jax.media.images import resize, to_channels
@@ -96,7 +96,7 @@ def open_bair(
         InputError: there are no such files, or one is damaged. Without `skip_unreadable` a damaged record is found
             when it is read, and `frames` raises.
     """
-    files = find_prepared(data_dir, split) if config.tfds else find_files(data_dir, split)
+    files = _files(data_dir, split, config)
     reader = RecordReader(size, num_channels, config)
     records, left_out = list_records(files, skip_unreadable)
     if skip_unreadable:
@@ -179,3 +179,14 @@ def _decoded(record: Record, name: str, png: memoryview) -> np.ndarray:
 def _check(record: Record, name: str, what: str, found, expected) -> None:
     if found != expected:
         raise InputError(f"{record}: feature {name} holds {found} {what}, {expected} were expected")
+
+
+def _files(data_dir: Path, split: Split, config: BairConfig) -> list[Path]:
+    return (find_prepared if config.tfds else find_files)(data_dir, split)
+
+
+def _sources(data_dir: Path, split: Split, config: BairConfig) -> list[Source]:
+    return [Source(path.name, path, (path,)) for path in _files(data_dir, split, config)]
+
+
+BAIR = Reader("bair", open_bair, _sources, identity=("camera",), files="record files", stored=_STORED, strict=True)

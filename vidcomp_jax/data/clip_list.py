@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 
 from vidcomp_jax.data.cache import cached_clips
 from vidcomp_jax.data.clips import Clips, Split
-from vidcomp_jax.data.sources import Clip, Source, in_parallel
+from vidcomp_jax.data.sources import Clip, Reader, Source, held_out, in_parallel
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import VideoInfo, iterate_frames, probe
@@ -103,9 +103,7 @@ def entries_of_split(path: Path, split: Split, config: ClipListConfig) -> list[E
     videos = sorted({entry.path for entry in entries})
     if len(videos) < 2:
         raise InputError(f"{path}: names one video only ({videos[0]}); at least two are needed, for one is held out")
-    order = np.random.default_rng([config.seed]).permutation(len(videos))
-    num_test = min(max(round(config.test_fraction * len(videos)), 1), len(videos) - 1)
-    test = {videos[i] for i in order[:num_test]}
+    test = held_out(videos, config.test_fraction, config.seed)
     return [entry for entry in entries if (entry.path in test) == (split == "test")]
 
 
@@ -185,3 +183,11 @@ def _frames(entry: Entry, size: int, num_channels: int) -> UInt8[np.ndarray, "t 
     if start <= entry.last:
         raise InputError(f"{entry.where}: {entry.path} ends after {start} frames")
     return np.concatenate(chunks)
+
+
+def _sources(path: Path, split: Split, config: ClipListConfig) -> list[Source]:
+    videos = dict.fromkeys(entry.path for entry in entries_of_split(path, split, config))
+    return [Source(str(video), video, (video,)) for video in videos]
+
+
+CLIP_LIST = Reader("clip_list", open_clip_list, _sources, identity=("test_fraction", "seed"))

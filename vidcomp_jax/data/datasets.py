@@ -2,16 +2,17 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from vidcomp_jax.data.bair import BairConfig, open_bair
-from vidcomp_jax.data.clip_list import ClipListConfig, open_clip_list
+from vidcomp_jax.data.bair import BAIR, BairConfig
+from vidcomp_jax.data.clip_list import CLIP_LIST, ClipListConfig
 from vidcomp_jax.data.clips import Clips, Split
-from vidcomp_jax.data.folder import FolderConfig, open_folder
-from vidcomp_jax.data.kth import KthConfig, open_kth
-from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
+from vidcomp_jax.data.folder import FOLDER, FolderConfig
+from vidcomp_jax.data.kth import KTH, KthConfig
+from vidcomp_jax.data.sources import Reader, Source
+from vidcomp_jax.data.synthetic import SYNTHETIC, SyntheticConfig
 from vidcomp_jax.errors import InputError, require, require_at_least, require_one_of
 from vidcomp_jax.storage.config import MAY_CHANGE, MAY_MOVE
 
@@ -76,52 +77,63 @@ def open_clips(config: DataConfig, split: Split) -> Clips:
     Raises:
         InputError: the folder or its files are not what the data set needs.
     """
-    return _READERS[config.kind](config, split)
+    return READERS[config.kind].open(
+        place_of(config),
+        split,
+        size=config.size,
+        num_channels=config.num_channels,
+        cache_dir=config.cache_folder,
+        config=settings_of(config),
+        skip_unreadable=config.skip_unreadable,
+    )
 
 
-def _kth(config: DataConfig, split: Split) -> Clips:
-    return open_kth(data_dir(config), split, config=config.kth, **_frames(config))
+def sources_of(config: DataConfig, split: Split) -> Sequence[Source]:
+    """The files of one split that `open_clips` makes clips from; raises as it does, but not for damaged ones."""
+    return READERS[config.kind].sources(place_of(config), split, settings_of(config))
 
 
-def _folder(config: DataConfig, split: Split) -> Clips:
-    return open_folder(data_dir(config), split, config=config.folder, **_frames(config))
+def settings_of(config: DataConfig) -> Any:
+    """The settings of the data set that is read, such as a `KthConfig`."""
+    return getattr(config, READERS[config.kind].field)
 
 
-def _bair(config: DataConfig, split: Split) -> Clips:
-    return open_bair(data_dir(config), split, config=config.bair, **_frames(config))
-
-
-def _list(config: DataConfig, split: Split) -> Clips:
-    return open_clip_list(config.clips, split, config=config.clip_list, **_frames(config))
-
-
-def _synthetic(config: DataConfig, split: Split) -> Clips:
-    return SyntheticClips(config.synthetic, split, size=config.size, num_channels=config.num_channels)
-
-
-_READERS: dict[str, Callable[[DataConfig, Split], Clips]] = {
-    "kth": _kth,
-    "bair": _bair,
-    "folder": _folder,
-    "synthetic": _synthetic,
-    "list": _list,
-}
-
-
-def _frames(config: DataConfig) -> dict:
-    return {
-        "size": config.size,
-        "num_channels": config.num_channels,
-        "cache_dir": config.cache_folder,
-        "skip_unreadable": config.skip_unreadable,
-    }
-
-
-def data_dir(config: DataConfig) -> Path:
-    """The folder of a data set that needs one; InputError if it is not there."""
+def place_of(config: DataConfig) -> Path | None:
+    """The list, or the folder of a data set that needs one; InputError if that is not there."""
+    if config.clips is not None or not READERS[config.kind].has_files:
+        return config.clips
     if config.data_dir is None:
-        raise InputError(f"data set {config.name} needs data_dir, the folder its videos are in")
+        raise InputError(f"`data_dir` is missing; data set {config.name} needs the folder its videos are in")
     if not config.data_dir.is_dir():
         found = "is a file" if config.data_dir.exists() else "does not exist"
-        raise InputError(f"data_dir {config.data_dir} {found}; it must be the folder of the {config.name} data set")
+        raise InputError(f"`data_dir` {config.data_dir} {found}; it must be the folder of the {config.name} data set")
     return config.data_dir
+
+
+def differences(config: DataConfig, stored: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Settings by which `config` gives other clips or frames than another config: dotted name and both values.
+
+    Args:
+        config: what is to be read.
+        stored: the other `DataConfig`, as it is in a `config.json`. Entries that it lacks are passed over, and so is
+            everything if it names another data set.
+    """
+    if ("list" if stored.get("clips") else stored.get("name")) != config.kind:
+        return []
+    reader = READERS[config.kind]
+    values = {name: (getattr(config, name), stored.get(name)) for name in ("size", "num_channels")}
+    inner = stored.get(reader.field)
+    for name in reader.identity if isinstance(inner, Mapping) else ():
+        values[f"{reader.field}.{name}"] = getattr(settings_of(config), name), inner.get(name)
+    return [(name, here, there) for name, (here, there) in values.items() if there is not None and there != here]
+
+
+READERS: dict[str, Reader] = {
+    "kth": KTH,
+    "bair": BAIR,
+    "folder": FOLDER,
+    "synthetic": SYNTHETIC,
+    "list": CLIP_LIST,
+}
+"""By the `kind` of a `DataConfig`. A new data set gets a module with its `Reader`, a line here, and its name and
+settings in `DataConfig`."""

@@ -16,7 +16,19 @@ from jaxtyping import UInt8
 
 from vidcomp_jax.data.cache import cached_clips, fingerprint
 from vidcomp_jax.data.clips import Clips, Index, Indices, Split, checked
-from vidcomp_jax.data.sources import Clip, Outcomes, Source, TooShort, in_parallel, numbered, report_left_out
+from vidcomp_jax.data.sources import (
+    Clip,
+    Outcomes,
+    Reader,
+    Source,
+    TooShort,
+    held_out,
+    in_parallel,
+    natural_order,
+    numbered,
+    report_left_out,
+    subject_of,
+)
 from vidcomp_jax.errors import InputError, require, require_at_least, require_one_of, require_positive
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, iterate_frames, probe, read_frames
@@ -65,7 +77,7 @@ def open_folder(
         InputError: there are no videos, too few to split, or more than a tenth is unreadable and not skipped.
     """
     sources = split_sources(data_dir, split, config)
-    reader = _Reader(size, num_channels, config)
+    reader = _Decoder(size, num_channels, config)
     label = f"folder-{re.sub(r'[^A-Za-z0-9_-]', '_', data_dir.resolve().name)}-{size}-{split}"
     settings = {"size": size, "num_channels": num_channels, "fit": config.fit, "image_fps": config.image_fps}
     if config.cache:
@@ -94,27 +106,20 @@ def split_sources(data_dir: Path, split: Split, config: FolderConfig) -> list[So
             raise InputError(f"{data_dir}: has {'test' if split == 'train' else 'train'}/ but no {split}/")
         return find_sources(data_dir / split)
     sources = find_sources(data_dir)
-    subjects = sorted({subject(source) for source in sources})
+    subjects = sorted({subject_of(source.name) for source in sources})
     if len(subjects) < 2:
         raise InputError(f"{data_dir}: a single subject ({subjects[0]}); a split in train and test needs at least two")
-    order = np.random.default_rng([config.seed]).permutation(len(subjects))
-    num_test = min(max(round(config.test_fraction * len(subjects)), 1), len(subjects) - 1)
-    test = {subjects[i] for i in order[:num_test]}
-    return [source for source in sources if (subject(source) in test) == (split == "test")]
+    test = held_out(subjects, config.test_fraction, config.seed)
+    return [source for source in sources if (subject_of(source.name) in test) == (split == "test")]
 
 
 def find_sources(folder: Path) -> list[Source]:
     """Videos below `folder`: video files at any depth, folders of images, and images (strips) in `folder` itself."""
-    found = sorted(_search(folder, folder), key=lambda source: _natural(source.name))
+    found = sorted(_search(folder, folder), key=lambda source: natural_order(source.name))
     if not found:
         endings = " ".join(VIDEO_SUFFIXES)
         raise InputError(f"{folder}: no videos here ({endings}), no folders of frames and no strips of frames (.png)")
     return found
-
-
-def subject(source: Source) -> str:
-    """Whom a video shows: its name up to the first #."""
-    return source.name.partition("#")[0]
 
 
 def _search(folder: Path, root: Path) -> Iterator[Source]:
@@ -132,16 +137,11 @@ def _search(folder: Path, root: Path) -> Iterator[Source]:
     if folder == root:
         yield from (Source(path.name, path, (path,)) for path in images)
     elif images:
-        files = tuple(sorted(images, key=lambda path: _natural(path.name)))
+        files = tuple(sorted(images, key=lambda path: natural_order(path.name)))
         yield Source(folder.relative_to(root).as_posix(), folder, files)
 
 
-def _natural(name: str) -> list[str | int]:
-    """Sorts 2 before 10; text and numbers alternate, so they never meet in a comparison."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
-
-
-class _Reader:
+class _Decoder:
     """Reads a source's frames, whatever its form, at the size asked for."""
 
     def __init__(self, size: int, num_channels: int, config: FolderConfig):
@@ -157,7 +157,7 @@ class _Reader:
         else:
             chunks = iterate_frames(source.path, num_channels=self._num_channels, chunk=_CHUNK)
         frames = np.concatenate([self._fitted(chunk) for chunk in chunks])
-        return [Clip(source.name, subject(source), _long_enough(source, len(frames), frames), self.fps(source))]
+        return [Clip(source.name, subject_of(source.name), _long_enough(source, len(frames), frames), self.fps(source))]
 
     def frames(self, source: Source, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
         """Some frames of the source, decoded now."""
@@ -211,7 +211,7 @@ class StreamedClips:
     Frame counts are looked up once and kept in the small file `index_path`.
     """
 
-    def __init__(self, sources: list[Source], reader: _Reader, index_path: Path, outcomes: Outcomes):
+    def __init__(self, sources: list[Source], reader: _Decoder, index_path: Path, outcomes: Outcomes):
         if not index_path.exists():
             _write_index(index_path, sources, reader, outcomes)
         index = json.loads(index_path.read_text())
@@ -222,7 +222,7 @@ class StreamedClips:
         self._reader = reader
         self.names = [source.name for source in self._sources]
         self.lengths = np.array(index["lengths"])
-        self.subjects = np.array(numbered([subject(source) for source in self._sources]))
+        self.subjects = np.array(numbered([subject_of(source.name) for source in self._sources]))
         self.fps = float(index["fps"])
         self.frame_shape = reader.frame_shape
         report_left_out(outcomes.label, self.left_out, len(sources))
@@ -232,7 +232,7 @@ class StreamedClips:
         return self._reader.frames(self._sources[clip], checked(indices, self.lengths[clip]))
 
 
-def _write_index(path: Path, sources: list[Source], reader: _Reader, outcomes: Outcomes):
+def _write_index(path: Path, sources: list[Source], reader: _Decoder, outcomes: Outcomes):
     measured = []
     for source, result in in_parallel(reader.measure, sources, f"measuring {outcomes.label}"):
         if isinstance(result, InputError):
@@ -260,3 +260,6 @@ def _long_enough(source: Source, count: int, result):
 
 def _batched(files: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
     return (files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK))
+
+
+FOLDER = Reader("folder", open_folder, split_sources, identity=("fit", "test_fraction", "seed"))

@@ -8,21 +8,15 @@ import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from vidcomp_jax.data.bair_files import find_files, find_prepared
-from vidcomp_jax.data.clip_list import entries_of_split
 from vidcomp_jax.data.clips import Clips, Split
-from vidcomp_jax.data.datasets import DataConfig, data_dir, open_clips
-from vidcomp_jax.data.folder import split_sources
-from vidcomp_jax.data.kth import KthVideos
-from vidcomp_jax.data.kth_files import unpacked
-from vidcomp_jax.data.sources import Source, in_parallel
+from vidcomp_jax.data.datasets import READERS, DataConfig, open_clips, sources_of
+from vidcomp_jax.data.sources import Reader, Source, in_parallel
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, read_image
 from vidcomp_jax.media.video import iterate_frames, probe
@@ -65,11 +59,13 @@ class SplitReport:
 
 def inspect_split(config: DataConfig, split: Split) -> SplitReport:
     """Read everything of one split; what is wrong with it is in the report and raises nothing."""
+    reader = READERS[config.kind]
     skipping = dataclasses.replace(config, skip_unreadable=True)
-    if config.kind == "bair":  # comparing frames as they are stored is ten times faster
-        skipping = dataclasses.replace(skipping, size=64, num_channels=3)
+    if reader.stored is not None:  # comparing frames as they are stored is ten times faster
+        size, _, num_channels = reader.stored
+        skipping = dataclasses.replace(skipping, size=size, num_channels=num_channels)
     try:
-        sources = _sources(skipping, split)
+        sources = sources_of(skipping, split)
         clips = open_clips(skipping, split)
     except InputError as error:
         return SplitReport(None, 0, collections.Counter(), [], [], [], str(error), [])
@@ -80,10 +76,10 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
         open_clips(config, split)
     except InputError as error:
         problem = str(error)
-    if config.kind == "bair" and unreadable and not config.skip_unreadable:
+    if reader.strict and unreadable and not config.skip_unreadable:
         problem = unreadable[0]
     stored = collections.Counter()
-    for _, result in in_parallel(_stored, sources, f"measuring {split}"):
+    for _, result in in_parallel(lambda source: _stored(source, reader), sources, f"measuring {split}"):
         if isinstance(result, Stored):
             stored[result] += 1
     digests = []
@@ -96,19 +92,12 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
         clips,
         len(sources),
         stored,
-        sorted({subject_of(config, name) for name in clips.names}),
+        sorted({reader.subject_of(name) for name in clips.names}),
         [reason for name, reason in left_out.items() if name not in names],
         unreadable,
         problem,
         digests,
     )
-
-
-def subject_of(config: DataConfig, name: str) -> str:
-    """Whom the clip of this name shows: a person of KTH, otherwise the name up to the first #."""
-    if config.kind == "kth":
-        return Path(name).name.partition("_")[0]
-    return name.partition("#")[0]
 
 
 def duplicates(first: SplitReport, second: SplitReport) -> list[tuple[str, str]]:
@@ -146,38 +135,25 @@ def _thumbnail(frame: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _sources(config: DataConfig, split: Split) -> list[Source]:
-    if config.kind == "kth":
-        return KthVideos(data_dir(config), split, config.kth, skip_unreadable=True).sources
-    if config.kind == "folder":
-        return split_sources(data_dir(config), split, config.folder)
-    if config.kind == "bair":
-        files = (find_prepared if config.bair.tfds else find_files)(data_dir(config), split)
-        return [Source(path.name, path, (path,)) for path in files]
-    if config.kind == "list":
-        videos = dict.fromkeys(entry.path for entry in entries_of_split(config.clips, split, config.clip_list))
-        return [Source(str(path), path, (path,)) for path in videos]
-    return []
-
-
-def _stored(source: Source) -> Stored:
+def _stored(source: Source, reader: Reader) -> Stored:
     """Raises an InputError for what cannot be read; the report has the reason already."""
-    if "tfrecord" in source.path.name:
-        return Stored("64x64", "rate not stated", "colour")
+    if reader.stored is not None:
+        height, width, channels = reader.stored
+        return Stored(f"{width}x{height}", "rate not stated", "gray" if channels == 1 else "color")
     images = [file for file in source.files if file.suffix.lower() in IMAGE_SUFFIXES]
     if images:
         frame = read_image(images[0])
         return Stored(f"{frame.shape[1]}x{frame.shape[0]}", "rate not stated", _channels(frame))
     if not source.files:
         raise InputError(f"{source.path}: no such file")
-    with unpacked(source) as path:
+    with reader.file_of(source) as path:
         info = probe(path)
         with contextlib.closing(iterate_frames(path, chunk=1)) as frames:
             return Stored(f"{info.width}x{info.height}", f"{info.fps:.5g} fps", _channels(next(frames)[0]))
 
 
 def _channels(frame: UInt8[np.ndarray, "h w c"]) -> str:
-    return "gray" if np.ptp(frame.astype(np.int16), axis=-1).max() <= _NEARLY_GRAY else "colour"
+    return "gray" if np.ptp(frame.astype(np.int16), axis=-1).max() <= _NEARLY_GRAY else "color"
 
 
 def _digest(clips: Clips, clip: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from vidcomp_jax.data.cache import cached_clips
 from vidcomp_jax.data.clips import ArrayClips, Split
 from vidcomp_jax.data.kth_files import Sequences, find_videos, missing_videos, read_sequences, stem_of, unpacked
-from vidcomp_jax.data.sources import Clip, LeftOut, Source, TooShort
+from vidcomp_jax.data.sources import Clip, LeftOut, Reader, Source, TooShort
 from vidcomp_jax.errors import InputError, require_at_least, require_one_of
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import iterate_frames, probe
@@ -121,3 +121,14 @@ class KthVideos:
                 name = f"{source.name}[{start}:{start + self._num_frames}]"
                 made.append(Clip(name, name, frames[start : start + self._num_frames], fps))
         return made
+
+
+def _sources(data_dir: Path, split: Split, config: KthConfig) -> list[Source]:
+    return KthVideos(data_dir, split, config, skip_unreadable=True).sources
+
+
+def _person(name: str) -> str:
+    return Path(name).name.partition("_")[0]
+
+
+KTH = Reader("kth", open_kth, _sources, identity=("split",), subject_of=_person, file_of=unpacked)

@@ -1,17 +1,20 @@
-"""What clips are made from: sources and the clips they give, read in parallel, and what of them cannot be used."""
+"""What clips are made from: readers of data sets, their sources read in parallel, and what of them cannot be used."""
 
 import collections
+import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
+from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.errors import InputError
 
 _UNREADABLE_SHARE = 0.1
@@ -53,6 +56,46 @@ class LeftOut(NamedTuple):
 
     name: str
     error: InputError
+
+
+def subject_of(name: str) -> str:
+    """Whom a clip or video shows: its name up to the first #."""
+    return name.partition("#")[0]
+
+
+def as_file(source: Source) -> contextlib.AbstractContextManager[Path]:
+    """The one file of a source, which is a video that can be read where it is."""
+    return contextlib.nullcontext(source.files[0])
+
+
+class Reader(NamedTuple):
+    """All that is particular to a data set; `datasets.READERS` lists them.
+
+    Attributes:
+        field: of `DataConfig`, which holds its settings.
+        open: `(place, split, size=, num_channels=, cache_dir=, config=, skip_unreadable=)` -> the clips of one split.
+            `place` is the data set's folder or file, `config` its settings; the others are those of `DataConfig`.
+        sources: `(place, split, config)` -> the files of one split that clips are made from, readable or not.
+        identity: settings that say which clips there are and what they show. A model should be used with clips of the
+            same; settings that only say how they are read are not among them.
+        subject_of: whom the clip of this name shows.
+        file_of: gives a source as a file while the block runs, which archives are unpacked for.
+        has_files: whether there is a place to read from.
+        files: what its files are called.
+        stored: height, width and channels of the frames of all of its files, if they are all alike and do not say so.
+        strict: whether a single clip that cannot be read stops training, unless it is skipped.
+    """
+
+    field: str
+    open: Callable[..., Clips]
+    sources: Callable[[Path, Split, Any], Sequence[Source]]
+    identity: tuple[str, ...]
+    subject_of: Callable[[str], str] = subject_of
+    file_of: Callable[[Source], contextlib.AbstractContextManager[Path]] = as_file
+    has_files: bool = True
+    files: str = "videos"
+    stored: tuple[int, int, int] | None = None
+    strict: bool = False
 
 
 class Outcomes:
@@ -127,3 +170,15 @@ def numbered(subjects: Sequence[str]) -> list[int]:
     """Subjects as numbers from 0 without gaps."""
     numbers = {subject: number for number, subject in enumerate(dict.fromkeys(subjects))}
     return [numbers[subject] for subject in subjects]
+
+
+def natural_order(name: str) -> list[str | int]:
+    """Sorting key of names that puts 2 before 10; text and numbers alternate, so they are never compared."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
+
+
+def held_out(items: Sequence[T], fraction: float, seed: int) -> set[T]:
+    """A random share of at least two `items` to test on: at least one of them, and not all."""
+    order = np.random.default_rng([seed]).permutation(len(items))
+    count = min(max(round(fraction * len(items)), 1), len(items) - 1)
+    return {items[i] for i in order[:count]}

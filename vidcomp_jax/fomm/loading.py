@@ -7,29 +7,20 @@ training run has the same entry and its checkpoints, and is read in the same way
 import dataclasses
 import hashlib
 import json
-import operator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import numpy as np
 from flax import nnx
 
-from vidcomp_jax.data.datasets import DataConfig
+from vidcomp_jax.data.datasets import DataConfig, differences
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
 from vidcomp_jax.storage.checkpoint import CHECKPOINTS, load_weights, save_model
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
 
 Which = Literal["latest", "best"]
-
-_TRAINED_DATA = {
-    "kth": ("kth.split",),
-    "bair": ("bair.camera",),
-    "synthetic": ("synthetic.scene", "synthetic.seed"),
-    "folder": ("folder.fit", "folder.test_fraction", "folder.seed"),
-    "list": ("clip_list.test_fraction", "clip_list.seed"),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,36 +55,28 @@ def load_fomm_weights(model: FirstOrderMotionModel, directory: Path | str, which
     load_weights(model, directory, which=which, prefix=prefix)
 
 
-def check_trained_data(directory: Path | str, data: DataConfig) -> None:
+def check_trained_data(directory: Path | str, data: DataConfig, *, any_data: bool = False) -> None:
     """See that `data` has the frames and the split that the model was trained on, if it names the same data set.
 
     A folder that does not say what its model was trained on passes, and so does another data set.
 
+    Args:
+        directory: model folder or training run.
+        data: what the model is to be used with.
+        any_data: let all data pass.
+
     Raises:
-        InputError: a setting differs; it names each one, both values and the option.
+        InputError: a setting differs; it names each one and both values.
     """
     path = Path(directory) / CONFIG_FILE
     try:
         stored = json.loads(path.read_bytes()).get("data") or {}
     except (OSError, ValueError, AttributeError):
         return  # `load_fomm` says what is wrong with the folder
-    if not isinstance(stored, dict) or ("list" if stored.get("clips") else stored.get("name")) != data.kind:
-        return
-    differences = []
-    for name in ("size", "num_channels", *_TRAINED_DATA[data.kind]):
-        here, there = operator.attrgetter(name)(data), _entry(stored, name)
-        if there is not None and there != here:
-            option = name.removeprefix("bair.").replace("_", "-")  # options of BAIR have no prefix
-            differences.append(f"--{option} is {here}, the model was trained with --{option}={there}")
-    if differences:
-        raise InputError(f"{path}: {'; '.join(differences)}; give the same, or --any-data to use it all the same")
-
-
-def _entry(stored: dict[str, Any], name: str) -> Any:
-    """The value under a dotted name; None if there is none."""
-    for part in name.split("."):
-        stored = stored.get(part) if isinstance(stored, dict) else None
-    return stored
+    found = differences(data, stored) if isinstance(stored, dict) and not any_data else []
+    if found:
+        said = "; ".join(f"`{name}` is {here}, the model was trained with {there}" for name, here, there in found)
+        raise InputError(f"{path}: {said}; give the same, or `any_data` to use it all the same")
 
 
 def save_fomm(directory: Path | str, model: FirstOrderMotionModel) -> None:

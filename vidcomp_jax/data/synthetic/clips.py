@@ -5,6 +5,7 @@ A clip is a function of (seed, split, number) alone, so it is drawn when first a
 
 import dataclasses
 import functools
+from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vidcomp_jax.data.clips import Index, Indices, Split, checked
+from vidcomp_jax.data.sources import Reader
 from vidcomp_jax.data.synthetic import robot, walker
 from vidcomp_jax.errors import require_at_least
 
@@ -73,3 +75,19 @@ class SyntheticClips:
             frames = (frames @ _LUMA)[..., None]
         frames = np.broadcast_to(frames, (*frames.shape[:3], num_channels))
         return np.round(frames.clip(0, 1) * 255).astype(np.uint8), joints
+
+
+def _open(
+    place: None,
+    split: Split,
+    *,
+    size: int,
+    num_channels: int,
+    cache_dir: Path,
+    config: SyntheticConfig,
+    skip_unreadable: bool = False,
+) -> SyntheticClips:
+    return SyntheticClips(config, split, size=size, num_channels=num_channels)
+
+
+SYNTHETIC = Reader("synthetic", _open, lambda place, split, config: [], identity=("scene", "seed"), has_files=False)
