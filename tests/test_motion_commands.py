@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ from experiments import complete, extract_motion, train_autoregressive, train_mo
 from experiments.commands import parse
 from experiments.configs import tiny
 from vidcomp_jax.completion.complete import complete as library_complete
-from vidcomp_jax.completion.inputs import ends_of_files
-from vidcomp_jax.completion.outputs import check_rates
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import fingerprint, load_fomm, save_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -139,17 +136,6 @@ def test_videos_and_pairs_of_images(work, tmp_path):
         assert (float(a["fps"]), float(b["fps"])) == (5.0, 25.0)  # nine frames' time takes five frames
 
 
-def test_rates_are_checked_before_the_work(tmp_path):
-    with VideoWriter(tmp_path / "in.gif", fps=50.0) as video:
-        video.write(np.zeros((3, 8, 8, 1), np.uint8))
-    clips = ends_of_files([tmp_path / "in.gif"], 3, num_channels=1)
-    check_rates(clips, "gif")
-    faster = [clip._replace(fps=60.0) for clip in clips]
-    check_rates(faster, "mp4")
-    with pytest.raises(InputError, match=r"60\.0 frames a second; a GIF takes up to 50.*give `fps`=25"):
-        check_rates(faster, "gif")
-
-
 def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
     arguments = (f"--fomm={work / 'fomm'}", "--num-frames=5", "--format=gif", "--max-clips=1")
     run_complete(*arguments, f"--output={tmp_path / 'out'}")
@@ -172,98 +158,97 @@ def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_resize_makes_images_of_different_sizes_a_pair(tmp_path):
-    for name, shape in (("a.png", (8, 16, 1)), ("b.png", (32, 32, 1))):
-        write_image(tmp_path / name, np.zeros(shape, np.uint8))
-    (clip,) = ends_of_files([tmp_path / "a.png", tmp_path / "b.png"], 5, num_channels=1, size=8)
-    assert clip.first.shape == clip.last.shape == (8, 8, 1)
-    with VideoWriter(tmp_path / "v.gif", fps=5.0) as video:
-        video.write(np.zeros((3, 8, 8, 1), np.uint8))
-    (tmp_path / "folder").mkdir()
-    for name in ("0.png", "1.png"):
-        write_image(tmp_path / "folder" / name, np.zeros((16, 16, 1), np.uint8))
-    paths = [tmp_path / "v.gif", tmp_path / "folder"]
-    with pytest.raises(InputError, match="v with 8x8 and folder with 16x16 pixels; give `resize`=N"):
-        ends_of_files(paths, 5, num_channels=1)
-    assert len(ends_of_files(paths, 5, num_channels=1, size=8)) == 2
+@pytest.fixture(scope="module")
+def wrong(work, tmp_path_factory):
+    """Inputs with one mistake each."""
+    folder = tmp_path_factory.mktemp("wrong")
+    save_fomm(folder / "other-fomm", FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(1)))
 
-
-def test_names_are_unique_and_never_empty(tmp_path, monkeypatch):
-    for folder in ("a", "sub/a", "a-2", "sub/index.html", "sub/scores.json"):
-        (tmp_path / folder).mkdir(parents=True)
-        for name in ("0.png", "1.png"):
-            write_image(tmp_path / folder / name, np.zeros((8, 8, 1), np.uint8))
-    sub = tmp_path / "sub"
-    paths = [tmp_path / "a", sub / "a", tmp_path / "a-2", sub / "index.html", sub / "scores.json"]
-    names = [clip.name for clip in ends_of_files(paths, 5, num_channels=1)]
-    assert names == ["a", "a-2", "a-2-2", "index.html-2", "scores.json-2"]
-    monkeypatch.chdir(tmp_path / "a")
-    assert [clip.name for clip in ends_of_files([Path(".")], 5, num_channels=1)] == ["a"]
-
-
-def test_one_clear_line_and_nothing_written(work, tmp_path):
-    fomm, output, clips = (
-        f"--fomm={work / 'fomm'}",
-        f"--output={tmp_path / 'out'}",
-        MotionClips.load(work / "train.npz"),
-    )
-    workdir = f"--workdir={tmp_path / 'run'}"
-
-    def refused(command, *arguments, says):
-        with pytest.raises(InputError, match=says) as error:
-            command(*arguments)
-        assert "\n" not in str(error.value)
-        assert not (tmp_path / "out").exists() and not (tmp_path / "run").exists()
-        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-    def motion(name, **changes):
-        dataclasses.replace(clips, **changes).save(tmp_path / name)
-        return tmp_path / name
-
-    save_fomm(tmp_path / "fomm", FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(1)))
-    other = f"--fomm={tmp_path / 'fomm'}"
-    learned = (output, "--method=wgan")
-    refused(run_complete, fomm, *learned, says="method wgan needs `motion_model`=RUN")
-    refused(run_complete, fomm, *learned, f"--motion-model={work / 'next'}", says="given: autoregressive")
-    refused(run_complete, other, *learned, f"--motion-model={work / 'gan'}", says="fingerprint")
-    refused(run_complete, fomm, *learned, f"--motion-model={tmp_path / 'none'}", says="no such file")
+    shutil.copytree(work / "gan", folder / "no-mark")
     config = json.loads((work / "gan" / "config.json").read_text())
     config["trained_on"]["fingerprint"] = ""
-    shutil.copytree(work / "gan", tmp_path / "converted")
-    (tmp_path / "converted" / "config.json").write_text(json.dumps(config))
-    converted = f"--motion-model={tmp_path / 'converted'}"
-    refused(run_complete, fomm, *learned, converted, says="not known; convert it again with --motion or --fomm")
-    refused(run_complete, fomm, output, "--num-frames=1", says="--num-frames is 1; it must be at least 2")
-    refused(run_complete, fomm, output, "--num-frames=7", says="longest of 2 clips has 6")
-    refused(run_complete, fomm, output, "--method=cubic", says="cubic")
-    refused(run_complete, fomm, f"--output={tmp_path}", says="exists")
-    refused(run_complete, f"--fomm={tmp_path / 'none'}", output, says="none")
-    write_image(tmp_path / "small.png", np.zeros((32, 32, 1), np.uint8))
-    write_image(tmp_path / "large.png", np.zeros((64, 32, 1), np.uint8))
-    one, two = tmp_path / "small.png", tmp_path / "large.png"
-    refused(run_complete, fomm, output, "--input", one, says="first and the last frame")
-    refused(run_complete, fomm, output, "--input", one, two, says="32x32 and 32x64 pixels; give `resize`=N")
-    (tmp_path / "folder").mkdir()
-    refused(run_complete, fomm, output, "--input", tmp_path / "folder", says="no videos and no images")
-    write_image(tmp_path / "folder" / "0.png", np.zeros((32, 32, 1), np.uint8))
-    refused(run_complete, fomm, output, "--input", tmp_path / "folder", says="one image")
+    (folder / "no-mark" / "config.json").write_text(json.dumps(config))
 
-    for module in (train_motion_gan, train_autoregressive):
-        files = (module, workdir, f"--motion={work / 'train.npz'}")
-        refused(train, *files, "--num-frames=2", says="--num-frames is 2; it must be at least 3")
-        refused(train, *files, "--num-frames=7", says="longest of 4 clips has 6")
-        refused(train, *files, other, says="fingerprint")
-        refused(train, module, workdir, f"--motion={work / 'test.npz'}", says="train split")
-        refused(train, module, workdir, f"--motion={tmp_path / 'none.npz'}", says="no such file")
-        refused(train, *files, f"--validation={work / 'train.npz'}", says="validate on that of the test split")
-        refused(train, *files, f"--validation={motion('foreign.npz', fingerprint='f')}", says="fingerprint f,")
-        few = clips.keypoints._replace(
-            position=clips.keypoints.position[:, :2], jacobian=clips.keypoints.jacobian[:, :2]
-        )
-        refused(train, *files, f"--validation={motion('few.npz', keypoints=few)}", says="2 keypoints a frame; 3")
-    refused(extract, f"--fomm={work / 'fomm'}", output, "--num-channels=3", says="channels")
-    refused(extract, f"--fomm={tmp_path / 'none'}", f"--output={work / 'train.npz'}", says="exists; .*`overwrite`")
-    refused(extract, f"--fomm={tmp_path / 'none'}", f"--output={tmp_path / 'no' / 'a.npz'}", says="does not exist")
+    clips = MotionClips.load(work / "train.npz")
+    few = clips.keypoints._replace(position=clips.keypoints.position[:, :2], jacobian=clips.keypoints.jacobian[:, :2])
+    dataclasses.replace(clips, fingerprint="f").save(folder / "foreign.npz")
+    dataclasses.replace(clips, keypoints=few).save(folder / "few.npz")
+
+    write_image(folder / "small.png", np.zeros((32, 32, 1), np.uint8))
+    write_image(folder / "large.png", np.zeros((64, 32, 1), np.uint8))
+    (folder / "empty").mkdir()
+    (folder / "one-image").mkdir()
+    write_image(folder / "one-image" / "0.png", np.zeros((32, 32, 1), np.uint8))
+    return folder
+
+
+def refused(says, command, *arguments):
+    with pytest.raises(InputError, match=says) as error:
+        command(*arguments)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("says", "arguments"),
+    [
+        ("method wgan needs `motion_model`=RUN", "--method=wgan"),
+        ("given: autoregressive", "--method=wgan --motion-model={work}/next"),
+        ("fingerprint", "--fomm={wrong}/other-fomm --method=wgan --motion-model={work}/gan"),
+        ("no such file", "--method=wgan --motion-model={wrong}/none"),
+        (
+            "not known; convert it again with --motion or --fomm",
+            "--method=wgan --motion-model={wrong}/unknown-keypoints",
+        ),
+        ("--num-frames is 1; it must be at least 2", "--num-frames=1"),
+        ("longest of 2 clips has 6", "--num-frames=7"),
+        ("cubic", "--method=cubic"),
+        ("exists", "--output={work}"),
+        ("none", "--fomm={wrong}/none"),
+        ("first and the last frame", "--input {wrong}/small.png"),
+        ("32x32 and 32x64 pixels; give `resize`=N", "--input {wrong}/small.png {wrong}/large.png"),
+        ("no videos and no images", "--input {wrong}/empty"),
+        ("one image", "--input {wrong}/one-image"),
+    ],
+)
+def test_complete_refuses_in_one_line_and_writes_nothing(work, wrong, tmp_path, says, arguments):
+    given = arguments.format(work=work, wrong=wrong).split()
+    usual = {"--fomm": f"--fomm={work / 'fomm'}", "--output": f"--output={tmp_path / 'out'}"}
+    refused(says, run_complete, *(text for name, text in usual.items() if name not in arguments), *given)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("module", [train_motion_gan, train_autoregressive])
+@pytest.mark.parametrize(
+    ("says", "arguments"),
+    [
+        ("--num-frames is 2; it must be at least 3", "--num-frames=2"),
+        ("longest of 4 clips has 6", "--num-frames=7"),
+        ("fingerprint", "--fomm={wrong}/other-fomm"),
+        ("train split", "--motion={work}/test.npz"),
+        ("no such file", "--motion={wrong}/none.npz"),
+        ("validate on that of the test split", "--validation={work}/train.npz"),
+        ("fingerprint f,", "--validation={wrong}/foreign.npz"),
+        ("2 keypoints a frame; 3", "--validation={wrong}/few.npz"),
+    ],
+)
+def test_motion_training_refuses_in_one_line_and_writes_nothing(work, wrong, tmp_path, module, says, arguments):
+    usual = [] if "--motion=" in arguments else [f"--motion={work / 'train.npz'}"]
+    given = arguments.format(work=work, wrong=wrong).split()
+    refused(says, train, module, f"--workdir={tmp_path / 'run'}", *usual, *given)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("says", "arguments"),
+    [
+        ("channels", "--fomm={work}/fomm --output={out}/motion.npz --num-channels=3"),
+        ("exists; .*`overwrite`", "--fomm={wrong}/none --output={work}/train.npz"),
+        ("does not exist", "--fomm={wrong}/none --output={out}/no/a.npz"),
+    ],
+)
+def test_extraction_refuses_in_one_line_and_writes_nothing(work, wrong, tmp_path, says, arguments):
+    refused(says, extract, *arguments.format(work=work, wrong=wrong, out=tmp_path).split())
+    assert not list(tmp_path.iterdir())
 
 
 def test_motion_is_extracted_from_the_data_of_the_training_and_replaced_on_request(work, tmp_path):

@@ -87,10 +87,21 @@ def test_chunks_make_up_the_video():
     assert probe(AVI) == (160, 120, 48, 25.0, False)
 
 
-def test_leaving_a_video_early_ends_its_decoder():
+def test_leaving_a_video_early_ends_its_decoder(monkeypatch):
+    started = []
+
+    class Process(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
     frames = iterate_frames(AVI, chunk=1)
     next(frames)
+    # All frames are more than a pipe holds: the decoder waits until they are read.
+    assert started[-1].poll() is None
     frames.close()
+    assert all(process.poll() is not None for process in started)
 
 
 def test_gray_is_the_brightness_of_colour():
