@@ -77,10 +77,10 @@ def torch_side(constraint: Constraint, generator_updates: int) -> Callable[[], f
     """The same in PyTorch."""
     import torch
 
-    from benchmarks.torch_motion import Game
+    from benchmarks.torch_motion import WassersteinTraining
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    game = Game(recipe_state("wgan"), clipping=constraint == "weight-clipping", device=device)
+    training = WassersteinTraining(recipe_state("wgan"), clipping=constraint == "weight-clipping", device=device)
     real = torch.from_numpy(windows(generator_updates)).to(device)
     b, _, t, _ = real.shape
 
@@ -88,8 +88,8 @@ def torch_side(constraint: Constraint, generator_updates: int) -> Callable[[], f
         for i in range(generator_updates):
             for j in range(5):
                 noise, alpha = torch.randn(b, t, 40, device=device), torch.rand(b, t, 1, device=device)
-                distance = game.update_critic(real[:, 6 * i + j], noise, alpha)
-            game.update_generator(real[:, 6 * i + 5], torch.randn(b, t, 40, device=device))
+                distance = training.update_critic(real[:, 6 * i + j], noise, alpha)
+            training.update_generator(real[:, 6 * i + 5], torch.randn(b, t, 40, device=device))
         return float(distance)
 
     return turn

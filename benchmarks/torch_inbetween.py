@@ -184,16 +184,19 @@ class Training:
 
     def step(self, clips: torch.Tensor, noise: torch.Tensor) -> dict[str, torch.Tensor]:
         """One update of all networks that do not pause, on clips [b, c, t, h, w]."""
-        made = self.networks["generator"](clips[:, :, 0], clips[:, :, -1], noise)
-        inner, target = made[:, :, 1:-1], clips[:, :, 1:-1]
+        generated = self.networks["generator"](clips[:, :, 0], clips[:, :, -1], noise)
+        inner, target = generated[:, :, 1:-1], clips[:, :, 1:-1]
         losses = {
             "squared_error": (inner - target).square().mean(),
             "gradient_difference": sum(
                 (inner.diff(dim=d).abs() - target.diff(dim=d).abs()).abs().mean() for d in (3, 4)
             ),
         }
-        real_made = {"video_discriminator": (clips, made), "image_discriminator": (_frames(target), _frames(inner))}
-        for name, (real, fake) in real_made.items():
+        real_and_generated = {
+            "video_discriminator": (clips, generated),
+            "image_discriminator": (_frames(target), _frames(inner)),
+        }
+        for name, (real, fake) in real_and_generated.items():
             judge, kind = self.networks[name], name.removesuffix("_discriminator")
             losses[f"{kind}_real"] = F.softplus(-judge(real)).mean()
             losses[f"{kind}_fake"] = F.softplus(judge(fake.detach())).mean()
@@ -214,14 +217,14 @@ class Training:
         return {name: value.detach() for name, value in losses.items()}
 
     def _moving(self, losses: dict[str, torch.Tensor]) -> set[str]:
-        games = {
+        by_discriminator = {
             n: [losses[f"{n.removesuffix('_discriminator')}_{s}"].item() for s in ("real", "fake")]
             for n in DISCRIMINATORS
         }
-        waiting = {name for name, game in games.items() if min(game) < self.loss.margin}
-        if any(max(game) > 1 - self.loss.margin for game in games.values()):
-            waiting.add("generator")
-        return set(self.networks) - waiting or set(self.networks)
+        paused = {name for name, pair in by_discriminator.items() if min(pair) < self.loss.margin}
+        if any(max(pair) > 1 - self.loss.margin for pair in by_discriminator.values()):
+            paused.add("generator")
+        return set(self.networks) - paused or set(self.networks)
 
 
 def load(networks: nn.Module, weights: dict[str, np.ndarray]) -> None:

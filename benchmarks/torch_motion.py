@@ -33,7 +33,7 @@ class Critic(nn.Module):
         return self.linear(self.gru(vectors)[0])
 
 
-class Game:
+class WassersteinTraining:
     """Both networks with their optimisers.
 
     Args:

@@ -34,7 +34,7 @@ class TrainMotionGANConfig:
     )
     """How long to train, and what to report. One step makes several updates, see --wgan.rounds-per-step."""
     wgan: WGANConfig = WGANConfig()
-    """Sizes of the networks and rules of the game."""
+    """Sizes of the networks, and how they are trained."""
     trained_on: tyro.conf.Suppress[TrainedOn] = TrainedOn()
     """Filled in by the command."""
 

@@ -14,7 +14,7 @@ from flax import nnx
 
 from vidcomp_jax.errors import InputError, require_positive
 from vidcomp_jax.nn.layers import BatchNorm, Constant
-from vidcomp_jax.storage.checkpoint import Checkpoints, best_step, latest_step, load_model, load_weights, save_model
+from vidcomp_jax.storage.checkpoint import Checkpoints, best_step, latest_step, load_weights, save_model
 from vidcomp_jax.storage.config import load_config, save_config
 
 
@@ -179,7 +179,9 @@ def test_model_folder(tmp_path):
     saved = Net(config, seed=1)
     save_model(tmp_path / "new" / "net", saved, config)
     assert sorted(os.listdir(tmp_path / "new" / "net")) == ["config.json", "weights"]
-    loaded, loaded_config = load_model(tmp_path / "new" / "net", Config, lambda config: Net(config, seed=2))
+    loaded_config = load_config(tmp_path / "new" / "net" / "config.json", Config)
+    loaded = Net(loaded_config, seed=2)
+    load_weights(loaded, tmp_path / "new" / "net")
     assert loaded_config == config
     for kind in (nnx.Param, nnx.BatchStat):
         assert same(nnx.to_pure_dict(nnx.state(saved, kind)), nnx.to_pure_dict(nnx.state(loaded, kind)))
@@ -194,7 +196,7 @@ def test_model_folder(tmp_path):
     with pytest.raises(InputError, match="neither weights/"):
         load_weights(other, tmp_path)
     with pytest.raises(InputError, match=r"config\.json: no such file"):
-        load_model(tmp_path, Config, Net)
+        load_config(tmp_path / "config.json", Config)
 
 
 def test_part_of_a_module(tmp_path):

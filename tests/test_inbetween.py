@@ -15,16 +15,16 @@ from vidcomp_jax.devices import shard
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors
 from vidcomp_jax.inbetween.losses import (
-    Game,
+    AdversarialLosses,
     Inbetween,
     InbetweenLossConfig,
+    active_networks,
+    adversarial_losses,
     draw_noise,
     gradient_difference,
     objective,
     optimizer,
     pausing,
-    play,
-    who_runs,
 )
 from vidcomp_jax.inbetween.networks import FusionStage, InbetweenConfig, LatentVideo, fuse
 from vidcomp_jax.nn.conv3d import Conv3d, UpConv3d, fold_time, native
@@ -163,12 +163,12 @@ def test_noise_makes_clips_differ_and_leaves_the_ends(model, clips):
     definition, state = nnx.split(nnx.view(model.generator, use_running_average=True))
     first, last = (jnp.asarray(clips[:1, t].repeat(3, 0)) for t in (0, -1))
     noise = draw_noise(keys(2), TINY.noise_size)[jnp.array([0, 1, 0])]
-    made = jax.jit(lambda state, *inputs: nnx.merge(definition, state)(*inputs))(state, first, last, noise)
-    np.testing.assert_array_equal(made[:, 0], first)
-    np.testing.assert_array_equal(made[:, -1], last)
-    assert abs(made[0, 1:-1] - made[1, 1:-1]).mean() > 1e-3
-    np.testing.assert_allclose(made[2], made[0], atol=1e-6)
-    assert made.min() >= 0 and made.max() <= 1
+    generated = jax.jit(lambda state, *inputs: nnx.merge(definition, state)(*inputs))(state, first, last, noise)
+    np.testing.assert_array_equal(generated[:, 0], first)
+    np.testing.assert_array_equal(generated[:, -1], last)
+    assert abs(generated[0, 1:-1] - generated[1, 1:-1]).mean() > 1e-3
+    np.testing.assert_allclose(generated[2], generated[0], atol=1e-6)
+    assert generated.min() >= 0 and generated.max() <= 1
 
 
 class Judge(nnx.Module):
@@ -180,14 +180,16 @@ class Judge(nnx.Module):
 
 
 def test_each_loss_reaches_its_own_network_only():
-    real, made = jax.random.normal(jax.random.key(0), (2, 4, 3))
+    real, generated = jax.random.normal(jax.random.key(0), (2, 4, 3))
     definition, state = nnx.split(Judge())
 
     @jax.jit
-    def gradients(state, made):
-        return jax.jacrev(lambda state, made: play(nnx.merge(definition, state), real, made), (0, 1))(state, made)
+    def gradients(state, generated):
+        return jax.jacrev(
+            lambda state, generated: adversarial_losses(nnx.merge(definition, state), real, generated), (0, 1)
+        )(state, generated)
 
-    by_loss = gradients(nnx.to_pure_dict(state), made)
+    by_loss = gradients(nnx.to_pure_dict(state), generated)
     for term, trains_discriminator in (("real", True), ("fake", True), ("generator", False)):
         own, others = getattr(by_loss, term)
         assert bool(abs(own["weight"]).max() > 0) == trains_discriminator
@@ -197,7 +199,7 @@ def test_each_loss_reaches_its_own_network_only():
 @pytest.mark.parametrize(
     ("video", "image", "expected"),
     [
-        ((0.6, 0.6), (0.6, 0.6), (1, 1, 1)),  # a fair game
+        ((0.6, 0.6), (0.6, 0.6), (1, 1, 1)),  # neither is ahead
         ((0.2, 0.6), (0.6, 0.6), (1, 0, 1)),  # the video discriminator is ahead and waits
         ((0.6, 0.6), (0.6, 0.8), (0, 1, 1)),  # the image discriminator is behind: the generator waits
         ((0.2, 0.6), (0.8, 0.6), (0, 0, 1)),
@@ -205,8 +207,8 @@ def test_each_loss_reaches_its_own_network_only():
     ],
 )
 def test_margin_decides_who_moves(video, image, expected):
-    games = [Game(jnp.float32(real), jnp.float32(fake), jnp.float32(0)) for real, fake in (video, image)]
-    assert tuple(map(int, who_runs(*games, 0.3))) == expected
+    losses = [AdversarialLosses(jnp.float32(real), jnp.float32(fake), jnp.float32(0)) for real, fake in (video, image)]
+    assert tuple(map(int, active_networks(*losses, 0.3))) == expected
 
 
 def test_paused_network_keeps_its_weights_and_moments():
@@ -259,7 +261,7 @@ def test_two_devices_equal_one(model, initial, clips):
     two, second = take_steps(copies[1], tx, jax.devices()[:2], clips, 2)
     for a, b in zip(first, second, strict=True):
         assert a == pytest.approx(b, abs=2e-5, rel=1e-4)
-    assert {first[0][f"running_{name}"] for name in ("generator", "video_discriminator")} <= {0.0, 1.0}
+    assert {first[0][f"active_{name}"] for name in ("generator", "video_discriminator")} <= {0.0, 1.0}
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
     for a, b in zip(jax.tree.leaves(one.batch_stats), jax.tree.leaves(two.batch_stats), strict=True):

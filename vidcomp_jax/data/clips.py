@@ -78,12 +78,6 @@ class ArrayClips:
         self._array = array
         self._starts = np.cumsum(self.lengths) - self.lengths
 
-    @classmethod
-    def from_array(cls, clips: UInt8[np.ndarray, "n t h w c"], *, fps: float = 25.0) -> "ArrayClips":
-        """Clips of equal length, such as generated ones."""
-        count, length, *shape = clips.shape
-        return cls(clips.reshape(count * length, *shape), [length] * count, fps=fps)
-
     def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
         """Frames `indices` of clip number `clip`; see `Clips.frames`."""
         return self._array[self._starts[clip] + checked(indices, self.lengths[clip])]

@@ -1,6 +1,8 @@
-"""The two discriminators of 3D-convolution in-betweening: a clip in, logits out that are high for real video.
+"""The two discriminators of 3D-convolution in-betweening.
 
-Li, Roblek and Tagliasacchi (2019), section 3.4: one judges the whole clip, the other each frame that was made up.
+Input: clips or frames in [0, 1]. Output: a logit for each, high for real video.
+
+Li, Roblek and Tagliasacchi (2019), section 3.4: one judges the whole clip, the other each inner frame by itself.
 Layer norm spans all positions and channels of an example; the statistics of a batch would leak between real and fake.
 """
 
@@ -86,7 +88,7 @@ def _layer_norm(features: int, num_axes: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
 
 
 def _head(features: int, rngs: nnx.Rngs) -> nnx.Linear:
-    # From zero both losses start at log 2: neither side of the game has won anything yet.
+    # With weights of zero both losses start at log 2, so that neither network has a lead.
     return nnx.Linear(features, 1, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
 
 

@@ -1,7 +1,7 @@
-"""Clips from a trained 3D-convolution generator: first and last frames in, clips out, and how good they are.
+"""Clips from a trained 3D-convolution generator, and their errors.
 
-Reconstruction of held-out clips from their two ends is reported beside what needs no model at all: showing the first
-frame throughout, and blending one end into the other.
+Input: first and last frames. Output: clips. The errors on held-out clips are reported beside those of two baselines
+that need no model: repeating the first frame, and fading from the first frame into the last.
 """
 
 import functools
@@ -125,9 +125,9 @@ def inbetween_panel(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A picture of held-out clips: frames spread over each, the true ones above the generated ones."""
     truth = _openings(clips, model.num_frames, num_clips)
-    made = model(truth[:, 0], truth[:, -1])
+    generated = model(truth[:, 0], truth[:, -1])
     times = np.unique(np.linspace(0, model.num_frames - 1, num_columns).round().astype(int))
-    rows = [[frames[t] for t in times] for pair in zip(truth, made, strict=True) for frames in pair]
+    rows = [[frames[t] for t in times] for pair in zip(truth, generated, strict=True) for frames in pair]
     return panel(rows, [f"frame {t}" for t in times])
 
 

@@ -1,8 +1,9 @@
-"""Training of 3D-convolution in-betweening: real clips in, the loss of all three networks out.
+"""The objective and optimizer of 3D-convolution in-betweening.
 
-Reconstruction (squared error and gradient difference, Mathieu et al. 2016) plus two non-saturating GAN terms. One
-step trains the generator and both discriminators: each part of the loss reaches the parameters of its own network
-only. A network that is paused gets a gradient of exact zeros, on which `pausing` leaves it and its moments alone.
+Input: the three networks and a batch of real clips. Output: one loss for all of them, and its parts. The loss is
+reconstruction (squared error and gradient difference, Mathieu et al., 2016) plus two non-saturating GAN terms. A step
+trains the generator and both discriminators at once, because the gradient of each term reaches its own network only.
+A paused network gets a gradient of exact zeros, for which `pausing` leaves its parameters and Adam's moments alone.
 """
 
 import dataclasses
@@ -49,7 +50,7 @@ class InbetweenLossConfig:
 
 
 class Inbetween(nnx.Module):
-    """What is trained: the generator and its two opponents."""
+    """The networks that are trained together: the generator and its two discriminators."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
         self.generator = Generator(config, rngs=rngs)
@@ -58,8 +59,8 @@ class Inbetween(nnx.Module):
         self.noise_size = config.noise_size
 
 
-class Game(NamedTuple):
-    """The losses of one discriminator and of the generator against it, each log 2 when nobody knows better.
+class AdversarialLosses(NamedTuple):
+    """The losses of one discriminator and of the generator against it; each is log 2 where every logit is 0.
 
     Attributes:
         real, fake: the discriminator's cross-entropy on real and on generated input.
@@ -71,11 +72,11 @@ class Game(NamedTuple):
     generator: Scalar
 
 
-class Running(NamedTuple):
-    """Which networks move in this step; the same on all devices.
+class ActiveNetworks(NamedTuple):
+    """Which networks are updated in this step; the same on all devices.
 
     Attributes:
-        generator, video_discriminator, image_discriminator: False when paused.
+        generator, video_discriminator, image_discriminator: False if the network is paused.
     """
 
     generator: Bool[Array, ""]
@@ -98,10 +99,11 @@ def objective(
         keys: one random key for each clip; its noise is drawn from it.
 
     Returns:
-        The loss, and its parts unweighted, with `running_*` at 1 for each network that moves and 0 when paused.
+        The loss, and its parts unweighted, with `active_*` at 1 for each network that is updated and 0 for
+            one that is paused.
     """
-    made = model.generator(clips[:, 0], clips[:, -1], draw_noise(keys, model.noise_size))
-    inner, target = made[:, 1:-1], clips[:, 1:-1]
+    generated = model.generator(clips[:, 0], clips[:, -1], draw_noise(keys, model.noise_size))
+    inner, target = generated[:, 1:-1], clips[:, 1:-1]
     squared_error = jnp.square(inner - target).mean()
     gradients = gradient_difference(inner, target)
     # The published weights take the squared error of pixels from -1 to 1, four times that from 0 to 1, and the gradient
@@ -111,17 +113,17 @@ def objective(
     if not config.adversarial_weight:
         return loss, metrics
 
-    video = play(model.video_discriminator, clips, made)
-    image = play(model.image_discriminator, _as_frames(target), _as_frames(inner))
-    running = who_runs(video, image, config.margin)
+    video = adversarial_losses(model.video_discriminator, clips, generated)
+    image = adversarial_losses(model.image_discriminator, _as_frames(target), _as_frames(inner))
+    active = active_networks(video, image, config.margin)
     loss += config.adversarial_weight * (video.generator + image.generator)
     # A factor of exactly 0 or 1 for all losses of a network is what pauses it.
-    loss *= running.generator
-    loss += running.video_discriminator * (video.real + video.fake)
-    loss += running.image_discriminator * (image.real + image.fake)
+    loss *= active.generator
+    loss += active.video_discriminator * (video.real + video.fake)
+    loss += active.image_discriminator * (image.real + image.fake)
     metrics |= {f"video_{name}": value for name, value in video._asdict().items()}
     metrics |= {f"image_{name}": value for name, value in image._asdict().items()}
-    metrics |= {f"running_{name}": value.astype(loss.dtype) for name, value in running._asdict().items()}
+    metrics |= {f"active_{name}": value.astype(loss.dtype) for name, value in active._asdict().items()}
     return loss, metrics
 
 
@@ -135,28 +137,30 @@ def gradient_difference(a: Float[Array, "b t h w c"], b: Float[Array, "b t h w c
     return sum(abs(abs(jnp.diff(a, axis=axis)) - abs(jnp.diff(b, axis=axis))).mean() for axis in (2, 3))
 
 
-def play(discriminator: nnx.Module, real: Float[Array, "*s"], made: Float[Array, "*s"]) -> Game:
-    """Losses of both sides. The gradient of each reaches that side only."""
+def adversarial_losses(
+    discriminator: nnx.Module, real: Float[Array, "*s"], generated: Float[Array, "*s"]
+) -> AdversarialLosses:
+    """Losses of a discriminator and of the generator; the gradient of each reaches its own network only."""
     definition, state = nnx.split(discriminator)
     judge = nnx.merge(definition, jax.lax.stop_gradient(state))
-    return Game(
+    return AdversarialLosses(
         real=nnx.softplus(-discriminator(real)).mean(),
-        fake=nnx.softplus(discriminator(jax.lax.stop_gradient(made))).mean(),
-        generator=nnx.softplus(-judge(made)).mean(),
+        fake=nnx.softplus(discriminator(jax.lax.stop_gradient(generated))).mean(),
+        generator=nnx.softplus(-judge(generated)).mean(),
     )
 
 
-def who_runs(video: Game, image: Game, margin: float) -> Running:
-    """Decide from the losses of this step, averaged over all devices, which networks it moves.
+def active_networks(video: AdversarialLosses, image: AdversarialLosses, margin: float) -> ActiveNetworks:
+    """Which networks a step updates, from its losses averaged over all devices.
 
-    A discriminator with a loss below `margin` is ahead and waits. With a loss above 1 - `margin` it is behind, and
-    the generator waits for it. If all would wait, all move.
+    A discriminator with a loss below `margin` is ahead and is paused. With a loss above 1 - `margin` it is behind, and
+    the generator is paused. If that would pause all three, all are updated.
     """
     losses = mean_over_devices(jax.lax.stop_gradient(jnp.array([[g.real, g.fake] for g in (video, image)])))
     ahead = losses.min(axis=1) < margin
     behind = losses.max(axis=1) > 1 - margin
-    waiting = jnp.concatenate([behind.any(keepdims=True), ahead])
-    return Running(*(~waiting | waiting.all()))
+    paused = jnp.concatenate([behind.any(keepdims=True), ahead])
+    return ActiveNetworks(*(~paused | paused.all()))
 
 
 def optimizer(config: InbetweenLossConfig) -> optax.GradientTransformation:
@@ -164,7 +168,7 @@ def optimizer(config: InbetweenLossConfig) -> optax.GradientTransformation:
     rate = config.learning_rate
     if config.cosine_steps:
         rate = optax.cosine_decay_schedule(rate, config.cosine_steps, alpha=0.01)
-    each = {name: pausing(optax.adam(rate, b1=config.beta1)) for name in Running._fields}
+    each = {name: pausing(optax.adam(rate, b1=config.beta1)) for name in ActiveNetworks._fields}
     return optax.partition(each, lambda parameters: {name: name for name in parameters})
 
 

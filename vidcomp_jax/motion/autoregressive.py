@@ -1,8 +1,9 @@
-"""Motion frame by frame: the first and last motion vector in, the vectors of all frames out.
+"""A motion model that predicts one frame after the other.
 
-A GRU predicts the next frame's vector. One is rolled forward from the first frame, one backward from the last, and
-the two are joined at the frame where they agree best. Trained on the next frame given the true ones before it (teacher
-forcing; Williams and Zipser, 1989). What one pose does not tell, such as the speed, such a model cannot know.
+Input: the motion vectors of the first and last frame. Output: those of all frames. A GRU predicts the vector of the
+next frame. One is rolled out forward from the first frame, one backward from the last, and the two sequences are
+joined at the frame where they agree best. It is trained on the next frame given the true ones before it (teacher
+forcing; Williams and Zipser, 1989). A single pose does not show how fast it moves, so the model cannot know either.
 """
 
 import dataclasses
@@ -128,9 +129,9 @@ class AutoregressiveMotion(nnx.Module):
 
     def prediction_error(self, vectors: Float[Array, "b t v"]) -> Float[Array, ""]:
         """Mean squared error of the frame after (and of the frame before) each, given the true ones up to it."""
-        reversed_ = vectors[:, ::-1]
+        in_reverse = vectors[:, ::-1]
         forward = jnp.square(self.model(vectors[:, :-1]) - vectors[:, 1:]).mean()
-        return (forward + jnp.square(self._backward()(reversed_[:, :-1]) - reversed_[:, 1:]).mean()) / 2
+        return (forward + jnp.square(self._backward()(in_reverse[:, :-1]) - in_reverse[:, 1:]).mean()) / 2
 
     def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]) -> Keypoints:
         """Keypoints of all frames; the ends are exactly the given ones. `keys` are not used.

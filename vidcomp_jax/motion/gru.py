@@ -1,4 +1,6 @@
-"""A two-way GRU layer with PyTorch's parameters, names and initialisation: sequences in, hidden states out.
+"""A bidirectional GRU layer with the parameters, names and initial weights of PyTorch's.
+
+Input: sequences [b, t, i]. Output: the hidden states of both directions, [b, t, 2 h].
 
 `nnx.GRUCell` cannot hold these weights: it has no bias inside the reset gate.
 """
@@ -44,8 +46,8 @@ class BidirectionalGRU(nnx.Module):
             For every frame the forward and the backward hidden state, concatenated: h2 = 2 hidden.
         """
         inputs = self._project(x)
-        turned = jnp.stack([inputs[:, 0], inputs[::-1, 1]], 1)
-        states = gru_recurrence(turned, *self._recurrent())
+        both_directions = jnp.stack([inputs[:, 0], inputs[::-1, 1]], 1)
+        states = gru_recurrence(both_directions, *self._recurrent())
         return _by_frame(jnp.stack([states[:, 0], states[::-1, 1]], 1))
 
     def forward_only(self, x: Float[Array, "b t i"]) -> Float[Array, "b t h2"]:

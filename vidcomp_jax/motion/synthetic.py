@@ -1,4 +1,4 @@
-"""Curved motion made on the spot: bodies of keypoints that turn while they cross the picture."""
+"""Synthetic curved motion: bodies of keypoints that rotate while they cross the frame."""
 
 import numpy as np
 
@@ -27,8 +27,8 @@ def turning_bodies(
     turn = rng.uniform(0.4, 0.85, (num_clips, 1)) * np.pi * rng.choice([-1, 1], (num_clips, 1))
     if alike:
         end, turn = start, np.full((num_clips, 1), 0.8 * np.pi)
-    turned = rng.uniform(-np.pi, np.pi, (num_clips, 1)) + turn * time
-    c, s = np.cos(turned), np.sin(turned)
+    angle = rng.uniform(-np.pi, np.pi, (num_clips, 1)) + turn * time
+    c, s = np.cos(angle), np.sin(angle)
     rotation = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)[:, :, None]
     center = start + time[:, None] * (end - start)
     position = center[:, :, None] + (rotation @ body[..., None])[..., 0]

@@ -1,7 +1,7 @@
-"""Motion from noise: the first and last motion vector and noise in, the vectors of all frames out.
+"""A motion model that samples: the networks of a Wasserstein GAN (Arjovsky et al., ICML 2017) over keypoints.
 
-A bidirectional GRU generates; another, the critic of a Wasserstein GAN (Arjovsky et al., ICML 2017), scores every
-frame. `wgan_training` has the game.
+Input: the motion vectors of the first and last frame, and noise for every frame. Output: the vectors of all frames.
+One bidirectional GRU generates them; another, the critic, scores every frame. `wgan_training` trains the two.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The game of the motion GAN: windows of motion vectors in, the training step of generator and critic out.
+"""The training step of the motion GAN: alternating updates of its critic and its generator.
 
 Wasserstein GAN with weight clipping (Arjovsky et al., ICML 2017, algorithm 1) or gradient penalty (Gulrajani et al.,
 NeurIPS 2017, algorithm 1). One step makes several rounds of some critic updates and one generator update, all of
@@ -66,7 +66,7 @@ def for_each_network(rule: optax.GradientTransformation) -> optax.GradientTransf
 
 
 class Updates:
-    """The two updates of the game on one device's share of a batch; gradients are averaged over the devices.
+    """The critic update and the generator update on one device's share of a batch; all devices average gradients.
 
     Args:
         graphdef: structure of a `MotionGAN`, split into `nnx.Param` and `nnx.BatchStat` (and nothing else).
@@ -117,7 +117,7 @@ class Updates:
 
 
 def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> DeviceStep:
-    """The step that `train.fit` repeats: `rounds_per_step` rounds of critic updates and one generator update.
+    """The step that `fit` repeats: `rounds_per_step` rounds of critic updates and one generator update.
 
     Its batch is one array [b, windows_per_step(config), t, v] of motion vectors, one window for each update. The
     generator is updated on the ends of windows of its own, which the critic has not seen in this round.
@@ -139,7 +139,7 @@ def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> Devic
             *carry, metrics = updates.critic(carry[0], state.batch_stats, carry[1], real, *draws(index))
             return tuple(carry), metrics
 
-        def play_round(carry, inputs):
+        def update_round(carry, inputs):
             indices, real = inputs
             carry, critic_metrics = jax.lax.scan(critic_update, carry, (indices[:-1], real[:-1]))
             noise, _ = draws(indices[-1])
@@ -147,7 +147,7 @@ def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> Devic
             return tuple(carry), {**jax.tree.map(lambda x: x[-1], critic_metrics), **metrics}
 
         indices = jnp.arange(n).reshape(rounds, per_round)
-        (params, opt_state), metrics = jax.lax.scan(play_round, (state.params, state.opt_state), (indices, windows))
+        (params, opt_state), metrics = jax.lax.scan(update_round, (state.params, state.opt_state), (indices, windows))
         metrics = jax.tree.map(lambda x: x.mean(0), metrics)
         return TrainState(state.step, params, state.batch_stats, opt_state), metrics
 

@@ -10,7 +10,7 @@ import json
 import math
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -32,7 +32,7 @@ from vidcomp_jax.storage.arrays import (
     with_checksum,
 )
 from vidcomp_jax.storage.atomic import new_folder
-from vidcomp_jax.storage.config import CONFIG_FILE, load_config, save_config
+from vidcomp_jax.storage.config import CONFIG_FILE, save_config
 
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights"
@@ -162,31 +162,6 @@ def save_model(directory: pathlib.Path, model: nnx.Module, config: Any, *, repla
         save_config(partial / CONFIG_FILE, config)
         with quiet_orbax(), late_writes_ignored(), this_process_alone() as writer:
             writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))
-
-
-def load_model(
-    directory: pathlib.Path,
-    config_type: type[Config],
-    build: Callable[[Config], Model],
-    *,
-    which: Which = "latest",
-    prefix: str = "",
-) -> tuple[Model, Config]:
-    """Build the model a folder's `config.json` describes and load its weights.
-
-    Args:
-        directory: a model folder, or the folder of a training run.
-        config_type: the dataclass stored in `config.json`.
-        build: makes the model, with any weights, from its config.
-        which, prefix: as `load_weights` takes them.
-
-    Raises:
-        InputError: if the folder, the config or the weights are missing, damaged or do not fit.
-    """
-    config = load_config(pathlib.Path(directory) / CONFIG_FILE, config_type)
-    model = build(config)
-    load_weights(model, directory, which=which, prefix=prefix)
-    return model, config
 
 
 def load_weights(model: nnx.Module, directory: pathlib.Path, *, which: Which = "latest", prefix: str = "") -> None:
