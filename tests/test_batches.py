@@ -135,9 +135,9 @@ def test_a_failure_while_reading_keeps_its_type_and_message():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 6, "seed": 0, "process_count": 4}, "batch_size is 6"),
-        ({"batch_size": 0, "seed": 0}, "batch_size is 0"),
-        ({"batch_size": 4, "seed": -1}, "seed is -1"),
+        ({"batch_size": 6, "seed": 0, "process_count": 4}, "`batch_size` is 6"),
+        ({"batch_size": 0, "seed": 0}, "`batch_size` is 0"),
+        ({"batch_size": 4, "seed": -1}, "`seed` is -1"),
         ({"batch_size": 4, "seed": 0, "process_count": 2, "process_index": 2}, "process_index is 2"),
     ],
 )
@@ -149,7 +149,7 @@ def test_wrong_settings_are_named(settings, message):
 def test_clips_that_are_too_short_are_named():
     with pytest.raises(InputError, match="clip00000: one frame"):
         pairs(numbered_clips(length=1), batch_size=2, seed=0)
-    with pytest.raises(InputError, match=r"num_frames is 7.*6 frames"):
+    with pytest.raises(InputError, match=r"`num_frames` is 7.*6 frames"):
         windows(numbered_clips(), num_frames=7, batch_size=2, seed=0)
 
 

@@ -99,9 +99,9 @@ def test_wrong_folders_are_named(tmp_path):
     empty.mkdir()
     (tmp_path / "file").touch()
     for data_dir, message in [
-        (None, "kth needs data_dir"),
-        (tmp_path / "missing", "missing does not exist"),
-        (tmp_path / "file", "file is a file"),
+        (None, "kth needs `data_dir`"),
+        (tmp_path / "missing", "missing, which does not exist"),
+        (tmp_path / "file", "file, which is a file"),
         (empty, "empty: no AVI files here"),
     ]:
         with pytest.raises(InputError, match=message):

@@ -75,6 +75,11 @@ def all_devices() -> list[jax.Device]:
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
+def filled_up(examples: np.ndarray, count: int) -> np.ndarray:
+    """Up to `count` examples, filled up to that many by repeating the last, so that one compiled program serves all."""
+    return np.concatenate([examples, np.repeat(examples[-1:], count - len(examples), axis=0)])
+
+
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     """Copy the arrays of `tree` to each of this process's devices."""
     return jax.device_put(tree, NamedSharding(_local_mesh(devices), PartitionSpec()), may_alias=False)

@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from vidcomp_jax.errors import require, require_at_least
 
-_LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
+_GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue in gray as torchvision has them, whose jitter this is; ITU-R 601 says 0.299."""
 _BLOCK = 16384
 """Pixels whose hue is turned at a time: they stay in the processor's cache, which is seven times faster."""
 
@@ -101,7 +102,7 @@ def _turn_hue(pixels: Float[np.ndarray, "n 3"], sixths: np.floating) -> Float[np
 
 
 def _gray(frames: Frames) -> Float[np.ndarray, "t h w 1"]:
-    return frames if frames.shape[-1] == 1 else (frames @ _LUMA)[..., None]
+    return frames if frames.shape[-1] == 1 else (frames @ _GRAY)[..., None]
 
 
 _JITTER = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)

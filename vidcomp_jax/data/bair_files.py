@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vidcomp_jax.data.cache import fingerprint
+from vidcomp_jax.data.cache import key_of
 from vidcomp_jax.data.clips import Split
 from vidcomp_jax.data.sources import Source, in_parallel
 from vidcomp_jax.data.tfrecord import Record, find_records
@@ -83,7 +83,7 @@ def find_damaged(
     """Name and reason of every record for which `check` raises an InputError; looked for once, kept in `cache_dir`."""
     by_file = {path: list(group) for path, group in itertools.groupby(records, lambda record: record.path)}
     sources = [Source(path.name, path, (path,)) for path in by_file]
-    known = cache_dir / f"{label}-{fingerprint(sources, {})}.json"
+    known = cache_dir / f"{label}-{key_of(sources, {})}.json"
     if (kept := _kept(known)) is not None:
         return kept
 

@@ -109,7 +109,7 @@ def windows(
     long_enough = np.flatnonzero(clips.lengths >= num_frames)
     if num_frames < 1 or not len(long_enough):
         raise InputError(
-            f"num_frames is {num_frames}, the longest of {len(clips.names)} clips has {clips.lengths.max()} frames; "
+            f"`num_frames` is {num_frames}, the longest of {len(clips.names)} clips has {clips.lengths.max()} frames; "
             "ask for between 1 and that many"
         )
     order = _Order(clips, long_enough, seed)
@@ -132,7 +132,7 @@ class _Order:
 
     def __init__(self, clips: Clips, usable: np.ndarray, seed: int):
         if seed < 0:
-            raise InputError(f"seed is {seed}; it must not be negative")
+            raise InputError(f"`seed` is {seed}; it must not be negative")
         subjects = np.asarray(clips.subjects)[usable]
         by_subject = np.argsort(subjects, kind="stable")
         starts = np.flatnonzero(np.diff(subjects[by_subject], prepend=-1))
@@ -165,7 +165,7 @@ def _share(batch_size: int, process_index: int, process_count: int) -> range:
     """Rows of the batch that belong to this process."""
     if batch_size < 1 or batch_size % process_count:
         raise InputError(
-            f"batch_size is {batch_size}, which does not divide over {process_count} processes; choose a multiple"
+            f"`batch_size` is {batch_size}, which does not divide over {process_count} processes; choose a multiple"
         )
     if not 0 <= process_index < process_count:
         raise InputError(f"process_index is {process_index}; with {process_count} processes it is 0 to below that")

@@ -51,7 +51,7 @@ def cached_clips(
             full, or a cache was damaged later. Fewer unreadable sources are logged, and stand in `left_out`.
     """
     outcomes = Outcomes(label, len(sources), skip_unreadable)
-    folder = cache_dir / f"{label}-{fingerprint(sources, settings)}"
+    folder = cache_dir / f"{label}-{key_of(sources, settings)}"
     if not folder.exists():
         _make(folder, sources, decode, frame_shape, outcomes)
     clips = _open(folder, frame_shape)
@@ -60,8 +60,8 @@ def cached_clips(
     return clips
 
 
-def fingerprint(sources: Sequence[Source], settings: dict) -> str:
-    """Hash of the settings and of the files' names, sizes and times of change."""
+def key_of(sources: Sequence[Source], settings: dict) -> str:
+    """Names what is kept of a data set: a hash of the settings and of the files' names, sizes and times of change."""
     digest = hashlib.sha256(json.dumps([_FORMAT, settings], sort_keys=True, default=str).encode())
     for source in sources:
         for file in source.files:

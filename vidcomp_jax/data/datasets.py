@@ -103,10 +103,12 @@ def place_of(config: DataConfig) -> Path | None:
     if config.clips is not None or not READERS[config.kind].has_files:
         return config.clips
     if config.data_dir is None:
-        raise InputError(f"`data_dir` is missing; data set {config.name} needs the folder its videos are in")
+        raise InputError(f"data set {config.name} needs `data_dir`, the folder its videos are in")
     if not config.data_dir.is_dir():
         found = "is a file" if config.data_dir.exists() else "does not exist"
-        raise InputError(f"`data_dir` {config.data_dir} {found}; it must be the folder of the {config.name} data set")
+        raise InputError(
+            f"`data_dir` is {config.data_dir}, which {found}; it must be the folder of the {config.name} data set"
+        )
     return config.data_dir
 
 

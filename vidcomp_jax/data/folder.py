@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from vidcomp_jax.data.cache import cached_clips, fingerprint
+from vidcomp_jax.data.cache import cached_clips, key_of
 from vidcomp_jax.data.clips import Clips, Index, Indices, Split, checked
 from vidcomp_jax.data.sources import (
     Clip,
@@ -91,7 +91,7 @@ def open_folder(
             skip_unreadable=skip_unreadable,
         )
     else:
-        index_path = cache_dir / f"{label}-{fingerprint(sources, settings)}.json"
+        index_path = cache_dir / f"{label}-{key_of(sources, settings)}.json"
         clips = StreamedClips(sources, reader, index_path, Outcomes(label, len(sources), skip_unreadable))
     if not config.id_sampling:
         clips.subjects = np.arange(len(clips.names))

@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
+from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, movement_scale, transfer_motion
@@ -67,7 +68,7 @@ def animate(
     network = nnx.split(nnx.view(model, use_running_average=True))
     before = None
     for frames in driving:
-        rendered = _animate(*network, encoded, initial, np.float32(scale), _filled(frames, chunk))
+        rendered = _animate(*network, encoded, initial, np.float32(scale), filled_up(frames, chunk))
         # The device works on this chunk while the one before is written and the next one read.
         if before is not None:
             yield np.asarray(before[0])[: before[1]]
@@ -95,7 +96,7 @@ def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Ch
         raise InputError("the source's keypoints span no area, so no best frame can be found; give its number")
     best, smallest, start = None, np.inf, 0
     for frames in driving:
-        found = jax.tree.map(np.asarray, model.detect(_unit(_filled(frames, chunk))))
+        found = jax.tree.map(np.asarray, model.detect(_unit(filled_up(frames, chunk))))
         for i in range(len(frames)):
             pose = _normalised(found.position[i])
             distance = np.inf if pose is None else np.square(pose - wanted).sum()
@@ -124,10 +125,6 @@ def _animate(graphdef, state, encoded, initial, scale, frames: Array) -> Float[A
     if initial is not None:
         driving = transfer_motion(encoded.keypoints, driving, initial, scale=scale)
     return model.render(encoded, None, driving).prediction
-
-
-def _filled(frames: Chunk, chunk: int) -> UInt8[np.ndarray, "chunk h w c"]:
-    return np.concatenate([frames, np.repeat(frames[-1:], chunk - len(frames), axis=0)])
 
 
 def _unit(frames: np.ndarray) -> Float[np.ndarray, "..."]:

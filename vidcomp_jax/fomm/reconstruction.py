@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.devices import filled_up
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
 from vidcomp_jax.media.panels import draw_keypoints, panel
@@ -52,9 +53,7 @@ def reconstruct(model: FirstOrderMotionModel, frames: Float[np.ndarray, "t h w c
     encoded = model.encode(source, keypoints)
     parts = []
     for start in range(0, len(frames), chunk):
-        share = frames[start : start + chunk]
-        padded = np.concatenate([share, np.repeat(share[-1:], chunk - len(share), axis=0)])
-        found = model.detect(padded)
+        found = model.detect(filled_up(frames[start : start + chunk], chunk))
         rendered = model.render(encoded, None, found)
         parts.append(jax.tree.map(np.asarray, (found, rendered)))
     found, rendered = jax.tree.map(lambda *xs: np.concatenate(xs)[: len(frames)], *parts)

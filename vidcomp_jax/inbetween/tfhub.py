@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
+from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.atomic import new_folder
 
@@ -88,7 +89,7 @@ class HubModule:
     def _one_batch(self, ends: Float[np.ndarray, "b 2 h w 3"]) -> Float[np.ndarray, "b t h w 3"]:
         """Run up to 16 clips; the module takes no fewer, so the last clip fills the rest."""
         count = len(ends)
-        padded = np.pad(ends, [(0, BATCH_SIZE - count)] + [(0, 0)] * 4, mode="edge")
+        padded = filled_up(ends, BATCH_SIZE)
         tf = import_tensorflow()
         inner = self._run(**{self._input: tf.constant(padded * 255, tf.float32)})[SIGNATURE].numpy()
         return np.clip(inner[:count] / 255, 0, 1).astype(np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import fingerprint
@@ -96,7 +97,7 @@ class MotionClips:
         """Write the file `path`, which then appears whole or not at all."""
         path = Path(path)
         if path.is_dir():
-            raise InputError(f"{path}: a folder; --output must be the name of a .npz file")
+            raise InputError(f"{path}: a folder; the name of a .npz file is needed")
         path.parent.mkdir(parents=True, exist_ok=True)
         preview = {f"preview{i}": frames for i, frames in enumerate(self.preview)}
         with new_file(path) as temporary, temporary.open("wb") as file:
@@ -170,8 +171,7 @@ def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, ch
     """
     parts = []
     for frames in _frames_in_chunks(clips, chunk):
-        padded = np.concatenate([frames, np.repeat(frames[-1:], chunk - len(frames), axis=0)])
-        found = jax.tree.map(np.asarray, model.detect(padded.astype(np.float32) / 255))
+        found = jax.tree.map(np.asarray, model.detect(filled_up(frames, chunk).astype(np.float32) / 255))
         parts.append(Keypoints(*(x[: len(frames)] for x in found)))
     shown = tuple(map(int, spread(len(clips.names), _PREVIEW_CLIPS)))
     return MotionClips(
