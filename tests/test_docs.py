@@ -85,6 +85,13 @@ def test_links_to_a_heading_find_it(page):
             assert anchor in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_named_in_the_text_exist(page):
+    folders = "vidcomp_jax|experiments|converters|benchmarks|tools|tests|docs"
+    named = re.findall(rf"`((?:{folders})/[\w./-]*)`", text_of(page))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_the_front_page_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
 
