@@ -100,14 +100,14 @@ class Generator(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Normalises over everything but the batch; scale and bias for each channel."""
+    """Normalizes over everything but the batch; scale and bias for each channel."""
 
     def __init__(self, features: int):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
 
     def forward(self, x):
-        """Normalise."""
+        """Normalize."""
         shape = (-1, *[1] * (x.ndim - 2))
         return F.layer_norm(x, x.shape[1:]) * self.weight.view(shape) + self.bias.view(shape)
 
@@ -164,7 +164,7 @@ class ImageDiscriminator(nn.Module):
 
 
 class Training:
-    """All three networks and their optimisers."""
+    """All three networks and their optimizers."""
 
     def __init__(self, config: InbetweenConfig, loss: InbetweenLossConfig, weights: dict[str, np.ndarray], device):
         self.networks = nn.ModuleDict(

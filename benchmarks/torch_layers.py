@@ -16,7 +16,7 @@ KEYPOINT_VARIANCE = 0.01
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Coordinates (x, y) of the pixel centres, [height, width, 2], the corners at -1 and 1."""
+    """Coordinates (x, y) of the pixel centers, [height, width, 2], the corners at -1 and 1."""
     y, x = (torch.linspace(-1, 1, size, dtype=like.dtype, device=like.device) for size in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
@@ -27,7 +27,7 @@ def total(terms: Iterable[Tensor]) -> Tensor:
 
 
 def gaussians(position: Tensor, height: int, width: int) -> Tensor:
-    """One unnormalised Gaussian around each position: [b, k, 2] -> [b, k, height, width]."""
+    """One unnormalized Gaussian around each position: [b, k, 2] -> [b, k, height, width]."""
     offset = coordinate_grid(height, width, position) - position[:, :, None, None]
     return torch.exp(-0.5 / KEYPOINT_VARIANCE * offset.square().sum(-1))
 

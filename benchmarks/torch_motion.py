@@ -34,11 +34,11 @@ class Critic(nn.Module):
 
 
 class WassersteinTraining:
-    """Both networks with their optimisers.
+    """Both networks with their optimizers.
 
     Args:
         state: PyTorch state dicts of NumPy arrays, of `generator` and `critic`.
-        clipping: clip the critic's weights; otherwise penalise its gradient.
+        clipping: clip the critic's weights; otherwise penalize its gradient.
         device: where to compute.
     """
 

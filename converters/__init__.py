@@ -1,1 +1,1 @@
-"""PyTorch weights into Flax models, and back."""
+"""Conversion between PyTorch checkpoints and our model folders, in both directions."""

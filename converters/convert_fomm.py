@@ -1,4 +1,4 @@
-"""An official FOMM checkpoint into a model folder.
+"""Convert an official FOMM checkpoint to a model folder.
 
     python -m converters.convert_fomm vox-cpk.pth.tar --config=vox-256 --output=vox/
 

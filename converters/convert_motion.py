@@ -1,4 +1,4 @@
-"""PyTorch weights of a motion network into a folder that `--motion-model` takes.
+"""Convert the PyTorch weights of a motion network to a folder that `--motion-model` takes.
 
     python -m converters.convert_motion netG_epoch_N.pth --output=wgan/ --motion=motion.npz
 
@@ -79,7 +79,7 @@ def main(config: ConvertMotionConfig) -> None:
     """Convert, and say what is not known."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=CONFIG_FILE)
     state, notes = _read(config.checkpoint)
-    network = _recognise(state, config.checkpoint)
+    network = _recognize(state, config.checkpoint)
     if network == "autoregressive" and config.critic is not None:
         raise InputError(f"--critic: {config.checkpoint} is a next-frame network, which has none")
     limits, source, num_keypoints = _keypoints(config)
@@ -118,7 +118,7 @@ def _read(path: Path) -> tuple[State, list[str]]:
     return unwrap(content[_WRAPPED]), [f"left out: {', '.join(others)}"] if others else []
 
 
-def _recognise(state: State, path: Path) -> Literal["wgan", "autoregressive"]:
+def _recognize(state: State, path: Path) -> Literal["wgan", "autoregressive"]:
     if "motion_encoder.0.weight" in state and "gru.weight_hh_l0" in state:
         return "wgan"
     if "bi_gru.weight_hh_l0" in state and "bi_gru.weight_ih_l0" in state:

@@ -1,4 +1,4 @@
-"""Torchvision's VGG19 weights into the file that `--perceptual-weights` takes.
+"""Convert torchvision's VGG19 weights to the file that `--perceptual-weights` takes.
 
 python -m converters.convert_vgg19 vgg19-dcbb9e9d.pth --output=vgg19.npz
 """
@@ -22,7 +22,7 @@ class ConvertVGG19Config:
     """Convert VGG19's convolutions for the perceptual loss."""
 
     weights: Annotated[Path, tyro.conf.Positional]
-    """Torchvision's file of the network without batch normalisation."""
+    """Torchvision's file of the network without batch normalization."""
     output: Path
     """The file to write."""
     overwrite: bool = False

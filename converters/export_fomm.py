@@ -1,4 +1,4 @@
-"""A model folder or training run into an official FOMM checkpoint.
+"""Export a model folder or training run as an official FOMM checkpoint.
 
     python -m converters.export_fomm vox/ --output=vox-cpk.pth.tar
 

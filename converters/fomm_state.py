@@ -1,4 +1,6 @@
-"""How an official FOMM checkpoint divides over our model: three state dicts in, one filled model out, and back."""
+"""Official FOMM checkpoints, whose three state dicts are divided over the modules of our model.
+
+Input: the state dicts and a model. Output: the model filled; or, the other way, the state dicts of a model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

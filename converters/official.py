@@ -1,4 +1,6 @@
-"""Configurations of official FOMM checkpoints: a released name or an official YAML file in, ours out.
+"""Configurations of official FOMM checkpoints.
+
+Input: the name of a released configuration, or an official YAML file. Output: our configuration.
 
 The YAML files are those of the published code (Siarohin et al., First Order Motion Model for Image Animation,
 NeurIPS 2019): sizes of the networks under `model_params`, of the frames under `dataset_params`.

@@ -1,4 +1,4 @@
-"""PyTorch files: a `.pth` or `.pth.tar` in, nested dicts of NumPy arrays out; and back.
+"""Reading and writing of PyTorch's `.pth` and `.pth.tar` files, as nested dicts of NumPy arrays.
 
 Files are read as data alone: what would run code is refused. Both of PyTorch's formats are known, the legacy one
 (before 1.6, as the official checkpoints are) and the zip one, which is memory-mapped. PyTorch is needed for this

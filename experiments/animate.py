@@ -182,7 +182,7 @@ def _check_channels(config: AnimateConfig, channels: int) -> None:
     if source != driving:
         raise InputError(
             f"{config.source} has {source} channel{'s' * (source > 1)}, {config.driving} has {driving}, and the model "
-            f"takes {channels}: convert one of them, or the model would see a gray and a coloured scene"
+            f"takes {channels}: convert one of them, or the model would see a gray and a colored scene"
         )
 
 

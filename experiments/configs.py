@@ -41,7 +41,7 @@ class AdamConfig:
             require(not self.milestones, self, "milestones", "empty where `cosine_steps` is given")
 
     def build(self) -> optax.GradientTransformation:
-        """The optimiser, with the betas of the released training code."""
+        """The optimizer, with the betas of the released training code."""
         if self.cosine_steps:
             schedule = optax.cosine_decay_schedule(self.learning_rate, self.cosine_steps, alpha=0.01)
         else:
@@ -67,7 +67,7 @@ class OptimizerConfig:
         return OptimizerConfig(generator=adam, detector=adam, discriminator=adam)
 
     def build(self) -> optax.GradientTransformation:
-        """The optimiser of `TrainingNetworks`."""
+        """The optimizer of `TrainingNetworks`."""
         networks = {name: getattr(self, name).build() for name in ("generator", "detector", "discriminator")}
         owners = {"dense_motion": "generator"}
         return optax.multi_transform(

@@ -46,7 +46,7 @@ class TrainInbetweenConfig:
     inbetween: InbetweenConfig = InbetweenConfig()
     """Sizes of the networks."""
     loss: InbetweenLossConfig = InbetweenLossConfig()
-    """Weights of the objective, and the optimiser."""
+    """Weights of the objective, and the optimizer."""
 
     def __post_init__(self):
         size, channels = self.data.size, self.data.num_channels

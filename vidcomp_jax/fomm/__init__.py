@@ -1,1 +1,1 @@
-"""The First Order Motion Model: its networks, its training losses, and what is rendered with a trained one."""
+"""The First Order Motion Model: its networks and training losses, and rendering with a trained model."""

@@ -1,4 +1,6 @@
-"""Animation: a source frame and driving frames in, the source moving as they do out, a chunk of frames at a time.
+"""Animation of a source frame with the motion of driving frames.
+
+Input: one frame, and a video in chunks of frames. Output: the source rendered in the pose of each driving frame.
 
 Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019, section 3.3. A chunk goes through one
 compiled program, and memory does not grow with the length of the video.
@@ -85,20 +87,20 @@ def detect(model: FirstOrderMotionModel, frame: Frame) -> Keypoints:
 def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Chunk], *, chunk: int = 8) -> BestFrame:
     """The driving frame whose keypoints resemble the source's most, wherever and however large they are.
 
-    Keypoints of both are centred and divided by the root of their convex hull's area; the sum of squares counts, as
+    Keypoints of both are centered and divided by the root of their convex hull's area; the sum of squares counts, as
     in the published code, which compares facial landmarks.
 
     Raises:
         InputError: the source's keypoints, or those of all driving frames, span no area.
     """
-    wanted = _normalised(detect(model, source).position)
+    wanted = _normalized(detect(model, source).position)
     if wanted is None:
         raise InputError("the source's keypoints span no area, so no best frame can be found; give its number")
     best, smallest, start = None, np.inf, 0
     for frames in driving:
         found = jax.tree.map(np.asarray, model.detect(_unit(filled_up(frames, chunk))))
         for i in range(len(frames)):
-            pose = _normalised(found.position[i])
+            pose = _normalized(found.position[i])
             distance = np.inf if pose is None else np.square(pose - wanted).sum()
             if distance < smallest:
                 best, smallest = BestFrame(start + i, Keypoints(*(x[i] for x in found))), distance
@@ -108,8 +110,8 @@ def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Ch
     return best
 
 
-def _normalised(position: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "k 2"] | None:
-    """Keypoints centred and scaled to a convex hull of area 1; None if they lie on a line."""
+def _normalized(position: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "k 2"] | None:
+    """Keypoints centered and scaled to a convex hull of area 1; None if they lie on a line."""
     from scipy.spatial import ConvexHull, QhullError
 
     try:

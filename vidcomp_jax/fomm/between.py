@@ -1,6 +1,6 @@
-"""Frames rendered between a first and a last frame, from one end or from both.
+"""Rendering of the frames between a first and a last frame, from one of them or from both.
 
-The keypoints of every frame are known. Long clips are rendered a chunk of frames at a time.
+Input: the two frames, and the keypoints of every frame. Output: all frames. Long clips are rendered in chunks.
 """
 
 import functools

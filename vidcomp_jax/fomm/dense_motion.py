@@ -1,4 +1,6 @@
-"""Dense motion: a source frame and the keypoints of two frames in, a sampling grid with an occlusion map out.
+"""The dense-motion network.
+
+Input: a source frame and the keypoints of source and driving frame. Output: a sampling grid and an occlusion map.
 
 First Order Motion Model for Image Animation (Siarohin et al., NeurIPS 2019), section 3.2, equations 4 to 7.
 """

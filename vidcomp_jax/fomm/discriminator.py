@@ -1,6 +1,8 @@
-"""Multi-scale patch discriminator: a pyramid of frames in, feature maps with a map of scores out.
+"""The multi-scale patch discriminator.
 
-The LSGAN critic of the First Order Motion Model's released configurations, with optional spectral normalisation
+Input: a pyramid of frames. Output: at each scale the feature maps, and a map of scores.
+
+The LSGAN critic of the First Order Motion Model's released configurations, with optional spectral normalization
 (Miyato et al., 2018) and optional keypoint heatmaps as further input channels.
 """
 
@@ -57,14 +59,14 @@ class DiscriminatorConfig:
 
 
 class InstanceNorm(nnx.Module):
-    """Normalisation of every channel of every image by its own mean and biased variance, then a learned affine."""
+    """Normalization of every channel of every image by its own mean and biased variance, then a learned affine."""
 
     def __init__(self, features: int):
         self.scale = nnx.Param(constant(1.0, features))
         self.bias = nnx.Param(constant(0.0, features))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Normalise."""
+        """Normalize."""
         mean = x.mean((1, 2), keepdims=True)
         var = jnp.square(x - mean).mean((1, 2), keepdims=True)
         return (x - mean) * jax.lax.rsqrt(var + 1e-5) * self.scale[...] + self.bias[...]
@@ -93,7 +95,7 @@ class SpectralNormConv(nnx.Conv):
             self.use_running_average = use_running_average
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        """Convolve with the normalised kernel."""
+        """Convolve with the normalized kernel."""
         kernel = self.kernel[...]
         matrix = kernel.transpose(3, 2, 0, 1).reshape(kernel.shape[3], -1)
         u, v = self.u[...], self.v[...]

@@ -1,4 +1,6 @@
-"""Occlusion-aware generator: a source frame and its motion in, the driving frame out.
+"""The occlusion-aware generator.
+
+Input: a source frame and the dense motion. Output: the driving frame.
 
 First Order Motion Model for Image Animation (Siarohin et al., NeurIPS 2019), section 3.2, equation 8. The encoder
 sees the source alone, so one source is encoded once however many frames are rendered from it.

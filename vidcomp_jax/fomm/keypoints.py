@@ -1,4 +1,6 @@
-"""Keypoints and their detector: a frame in, keypoints with local affine frames out.
+"""Keypoints and the network that detects them.
+
+Input: a frame. Output: keypoints, each with the 2x2 Jacobian of the motion around it.
 
 First Order Motion Model for Image Animation (Siarohin et al., NeurIPS 2019), section 3.1; the architecture is
 that of its supplement: an hourglass, a softmax over space, and maps of Jacobians weighted by the same heatmap.
@@ -23,7 +25,7 @@ class Keypoints(NamedTuple):
     """Keypoints of one or many frames; always float32.
 
     Attributes:
-        position: (x, y) in [-1, 1], -1 and 1 on the centres of the corner pixels.
+        position: (x, y) in [-1, 1], -1 and 1 on the centers of the corner pixels.
         jacobian: local linear map from the abstract reference frame to the image, rows are outputs. The identity
             for models without Jacobians (zero-order motion).
     """

@@ -1,4 +1,4 @@
-"""Folders of trained First Order Motion Models: a folder in, a model out, and back.
+"""Saving of First Order Motion Models to folders, and loading from them.
 
 A model folder holds `config.json`, whose entry `fomm` is the `FOMMConfig`, and `weights/`. The work folder of a
 training run has the same entry and its checkpoints, and is read in the same way.

@@ -1,4 +1,6 @@
-"""What the First Order Motion Model is trained to do: a batch of frame pairs in, one scalar with its terms out.
+"""The training objective of the First Order Motion Model.
+
+Input: a batch of frame pairs. Output: one scalar, and its terms.
 
 Perceptual pyramid, LSGAN, feature matching, and equivariance of positions and Jacobians under a random warp
 (Siarohin et al., NeurIPS 2019, section 3.1 equations 9 to 11, and the released training code's weights).

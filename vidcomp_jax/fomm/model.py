@@ -1,6 +1,6 @@
-"""The First Order Motion Model: detector, dense motion, generator and discriminator wired together.
+"""The First Order Motion Model: keypoint detector, dense motion, generator and discriminator.
 
-Frames in; keypoints, or frames rendered from a source frame at other keypoints, out. Siarohin et al., First Order
+Input: frames. Output: their keypoints, or a source frame rendered at other keypoints. Siarohin et al., First Order
 Motion Model for Image Animation, NeurIPS 2019.
 """
 

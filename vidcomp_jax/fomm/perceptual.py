@@ -1,4 +1,6 @@
-"""Reconstruction objectives: two batches of frames in, a scalar out.
+"""The reconstruction losses.
+
+Input: predicted and true frames. Output: a scalar.
 
 With VGG19 weights, the multi-scale perceptual loss (Johnson et al., 2016) as released with the First Order Motion
 Model; without them, a multi-scale L1 and gradient difference loss (Mathieu et al., 2016, equation 6).

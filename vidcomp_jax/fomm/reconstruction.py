@@ -1,4 +1,4 @@
-"""Reconstruction of clips from their first frame: clips in, predicted frames, their error and a panel out.
+"""Reconstruction of clips from their first frame, its error, and a panel of examples.
 
 The evaluation of the First Order Motion Model (Siarohin et al., NeurIPS 2019, section 4): every frame of a held-out
 clip is rendered from the clip's first frame and its own keypoints.
@@ -65,7 +65,7 @@ def reconstructions(
 ) -> Iterator[Reconstruction]:
     """Reconstruct clips one after another, the first `max_frames` frames of each.
 
-    With `max_clips` as many are taken, spread over the data set: neighbours often show the same person.
+    With `max_clips` as many are taken, spread over the data set: neighbors often show the same person.
     """
     count = len(clips.names)
     for clip in spread(count, max_clips or count):

@@ -1,4 +1,6 @@
-"""The generator of direct 3D-convolution in-betweening: first and last frame and a noise vector in, a clip out.
+"""The generator of direct 3D-convolution in-betweening.
+
+Input: first and last frames, and a noise vector for each pair. Output: clips, both ends included.
 
 Li, Roblek and Tagliasacchi, "From Here to There: Video Inbetweening Using Direct 3D Convolutions" (2019), section 3:
 an image encoder, a latent video made in stages of growing temporal resolution, each mixing in the two encoded
@@ -34,7 +36,7 @@ class InbetweenConfig:
     frame_size: int = 64
     """Height and width of the frames in pixels; a multiple of 16."""
     num_channels: int = 1
-    """1 for gray, 3 for colour."""
+    """1 for gray, 3 for color."""
     width: int = 64
     """Channels of the encoding and of the latent video; the encoder and the decoder go up to four times as many."""
     num_stages: int = 8
@@ -131,7 +133,7 @@ class FusionStage(nnx.Module):
             rngs=rngs,
         )
         self.first = Conv3d(width, width, (3, 3, 3), rngs=rngs)
-        # The last convolution starts at zero: two dozen stages without normalisation then neither grow nor fade.
+        # The last convolution starts at zero: two dozen stages without normalization then neither grow nor fade.
         self.second = Conv3d(width, width, (3, 3, 3), kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
         self.num_frames = num_frames
 

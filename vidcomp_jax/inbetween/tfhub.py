@@ -1,4 +1,4 @@
-"""The in-betweening modules published on TensorFlow Hub: first and last frames in, whole clips out.
+"""The in-betweening modules that Li, Roblek and Tagliasacchi published on TensorFlow Hub.
 
 `google/tweening_conv3d_kth/1` and `google/tweening_conv3d_bair/1` (Li, Roblek and Tagliasacchi, 2019) have the
 signature `default`: [16, 2, 64, 64, 3] floats in 0..255 to [16, 14, 64, 64, 3]. TensorFlow itself loads them, both

@@ -1,4 +1,4 @@
-"""How good generated motion is: a motion model and true keypoint sequences in, errors and those of a baseline out."""
+"""Evaluation of motion models against true keypoint sequences and against linear interpolation."""
 
 import functools
 

@@ -1,4 +1,6 @@
-"""The recurrence of a GRU over time, with gradients (of any order) written by hand; gates in, hidden states out.
+"""The recurrence of a GRU over time, with gradients of any order written by hand.
+
+Input: the projected inputs of all gates. Output: the hidden states.
 
 Cho et al. (2014), in PyTorch's form with a bias inside the reset gate. With the projected input x, gates
 g_t = h_{t-1} W + b and r, z, n for reset, update and candidate:
@@ -9,7 +11,7 @@ Two measurements shape this file. First, differentiating a scan adds every step'
 the weight, to an accumulator; here the backward pass only propagates the states' cotangents, and the weight's
 gradient is one matrix product over all steps. The backward pass is itself a linear recurrence with a
 hand-written gradient, so a gradient penalty costs four such scans. Second, XLA's CPU compiler fuses the slice of
-a scan's current step into the arithmetic that consumes it and then no longer vectorises: five times slower.
+a scan's current step into the arithmetic that consumes it and then no longer vectorizes: five times slower.
 Slices are therefore fetched one step ahead.
 
 Axes: t time, d direction (or any independent GRUs run side by side), b batch, h hidden, g = 3 h gates.

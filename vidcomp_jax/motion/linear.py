@@ -1,4 +1,4 @@
-"""Linear interpolation, the baseline: the first and the last frame's keypoints in, those of all frames out."""
+"""Linear interpolation of keypoints between the first and the last frame, the baseline of all motion models."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Folders of trained motion models: the work folder of a training run in, a motion model out."""
+"""Loading of trained motion models from the work folders of their training runs."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,6 @@
-"""Keypoints of whole clips: clips and a keypoint model in, a `.npz` file and training windows out."""
+"""Extracted motion: the keypoints of all frames of many clips, and the `.npz` file that stores them.
+
+Motion models are trained on windows of these sequences."""
 
 import dataclasses
 import zipfile

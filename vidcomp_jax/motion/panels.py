@@ -1,4 +1,4 @@
-"""Pictures of a motion model in training: a motion model and extracted motion in, samples beside the truth out."""
+"""Panels that show samples of a motion model in training beside the true motion."""
 
 import jax
 import jax.numpy as jnp

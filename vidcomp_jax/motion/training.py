@@ -1,4 +1,4 @@
-"""What training any motion model needs: a motion file in; vectors, batches, evaluation and panels out."""
+"""The training data of motion models, with the evaluation and the panels that all of them share."""
 
 import dataclasses
 import functools

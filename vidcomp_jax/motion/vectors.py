@@ -1,4 +1,4 @@
-"""Keypoints of one frame as one vector for the motion networks: Keypoints in, vectors out, and back.
+"""Conversion between the keypoints of a frame and the vector that motion networks take.
 
 With k keypoints a vector has 6 k entries: the 2 k coordinates (x, y of keypoint 0, 1, ...) as they are, and the
 4 k Jacobian entries (row by row) scaled so that the training split's smallest and largest become -1 and 1. The

@@ -29,7 +29,7 @@ def critic_loss(
         critic: scores.
         real: motion vectors from the data.
         fake: generated ones.
-        alpha: in [0, 1]; where between `fake` (0) and `real` (1) the gradient is penalised. The published
+        alpha: in [0, 1]; where between `fake` (0) and `real` (1) the gradient is penalized. The published
             networks draw it for every frame.
         penalty_weight: of the squared deviation of the gradient's norm, taken over a whole clip, from 1.
 

@@ -1,1 +1,1 @@
-"""What the networks are made of: warps and heatmaps, layers, the hourglass and 3D convolutions."""
+"""Building blocks of the networks: warps and heatmaps, layers, the hourglass and 3D convolutions."""

@@ -1,7 +1,7 @@
-"""Convolutions over video: NTHWC features in, NTHWC features out, padded so that only strides change the size.
+"""Convolutions over video features [b, t, h, w, c], padded so that only strides change the size.
 
 On a CPU, XLA's three-dimensional convolution trains three to nine times slower than the same sum written as one
-two-dimensional convolution with the temporal neighbours stacked as channels, so that is what runs there.
+two-dimensional convolution with the temporal neighbors stacked as channels, so that is what runs there.
 Elsewhere the native convolution runs. Both give the same numbers.
 """
 
@@ -30,7 +30,7 @@ def native(x: Video, kernel: Kernel, *, stride: int, padding: Padding) -> Float[
     return jax.lax.conv_general_dilated(x, kernel, (1, stride, stride), padding, dimension_numbers=layout)
 
 
-# The stacked neighbours are cheap to make again and `kt` times the size of `x`: the backward pass recomputes them.
+# The stacked neighbors are cheap to make again and `kt` times the size of `x`: the backward pass recomputes them.
 @functools.partial(jax.checkpoint, static_argnums=(2, 3))
 def _fold_time(x: Video, kernel: Kernel, stride: int, padding: Padding) -> Float[Array, "b t2 h2 w2 d"]:
     taps, (before, after) = kernel.shape[0], padding[0]

@@ -1,4 +1,4 @@
-"""Frames as the networks take them: floats in [0, 1]."""
+"""Conversion of frames to what the networks take: floats in [0, 1]."""
 
 import jax
 import jax.numpy as jnp

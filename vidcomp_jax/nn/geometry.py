@@ -1,7 +1,7 @@
 """Coordinates and warps: grids, bilinear sampling, keypoint heatmaps, 2x2 inverses and the random thin-plate warp.
 
 Coordinates are (x, y) in [-1, 1]. With `align_corners=True` (the rule of this project, and of PyTorch 1.0) -1 and
-1 lie on the centres of the corner pixels; with `align_corners=False` they lie on the outer edges of the image.
+1 lie on the centers of the corner pixels; with `align_corners=False` they lie on the outer edges of the image.
 A *sampling grid* holds, for every output pixel, the absolute coordinate at which the input is read.
 """
 
@@ -23,7 +23,7 @@ MIN_DETERMINANT = 1e-4
 
 
 def coordinate_grid(height: int, width: int) -> Float[Array, "h w 2"]:
-    """Coordinates (x, y) of all pixel centres of an image, corners at -1 and 1."""
+    """Coordinates (x, y) of all pixel centers of an image, corners at -1 and 1."""
     x, y = jnp.linspace(-1.0, 1.0, width), jnp.linspace(-1.0, 1.0, height)
     return jnp.stack(jnp.meshgrid(x, y), axis=-1)
 
@@ -57,7 +57,7 @@ def transform_points(matrix: Float[AnyArray, "*#b 2 2"], points: Float[AnyArray,
 def gaussian_heatmaps(
     position: Float[AnyArray, "*b k 2"], height: int, width: int, variance: float = 0.01
 ) -> Float[Array, "*b h w k"]:
-    """Unnormalised Gaussians, 1 at each keypoint's position; `variance` in squared coordinate units."""
+    """Unnormalized Gaussians, 1 at each keypoint's position; `variance` in squared coordinate units."""
     x = jnp.linspace(-1.0, 1.0, width) - position[..., 0:1]
     y = jnp.linspace(-1.0, 1.0, height) - position[..., 1:2]
     across, down = (jnp.moveaxis(jnp.exp(-0.5 / variance * jnp.square(offset)), -1, -2) for offset in (x, y))
@@ -65,7 +65,7 @@ def gaussian_heatmaps(
 
 
 def resize_bilinear(x: Float[AnyArray, "*b h w c"], height: int, width: int) -> Float[Array, "*b h2 w2 c"]:
-    """Bilinear resize with half-pixel centres and no anti-aliasing (`torch.nn.functional.interpolate`)."""
+    """Bilinear resize with half-pixel centers and no anti-aliasing (`torch.nn.functional.interpolate`)."""
     if x.shape[-3:-1] == (height, width):
         return jnp.asarray(x)
     shape = (*x.shape[:-3], height, width, x.shape[-1])
@@ -87,7 +87,7 @@ def warp(
     Args:
         image: any number of channels.
         grid: absolute (x, y) coordinates; values outside [-1, 1] are allowed.
-        align_corners: whether -1 and 1 are the centres of the corner pixels, or the outer edges of the image.
+        align_corners: whether -1 and 1 are the centers of the corner pixels, or the outer edges of the image.
         padding: what lies outside.
     """
     height, width = image.shape[1:3]

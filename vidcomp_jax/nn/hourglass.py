@@ -1,4 +1,4 @@
-"""Hourglass networks (Newell et al., 2016), a way down, a way up, and skip connections: NHWC features in and out."""
+"""Hourglass networks (Newell et al., 2016): an encoder, and a decoder with skip connections from it."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Convolution blocks shared by all networks: NHWC features in, NHWC features out.
+"""Convolution blocks over features [b, h, w, c], shared by all networks.
 
 Every block follows the PyTorch modules that the official checkpoints were trained with: explicit padding,
 batch statistics with an unbiased running variance, bilinear or nearest resampling without anti-aliasing.
@@ -125,11 +125,11 @@ def convolve_doubled(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalisation over all axes but the last (Ioffe and Szegedy, 2015), as PyTorch computes it.
+    """Batch normalization over all axes but the last (Ioffe and Szegedy, 2015), as PyTorch computes it.
 
-    While training it normalises with the mean and biased variance of the whole batch across the devices of
+    While training it normalizes with the mean and biased variance of the whole batch across the devices of
     `AXIS`, and moves the running statistics by a tenth towards the mean and the *unbiased* variance.
-    `model.eval()`, or `nnx.view(model, use_running_average=True)`, normalises with the running statistics.
+    `model.eval()`, or `nnx.view(model, use_running_average=True)`, normalizes with the running statistics.
 
     Attributes:
         scale, bias: learned, shape [features].
@@ -153,7 +153,7 @@ class BatchNorm(nnx.Module):
             self.use_running_average = use_running_average
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        """Normalise `x`; in training mode also update the running statistics."""
+        """Normalize `x`; in training mode also update the running statistics."""
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
@@ -248,7 +248,7 @@ class DownBlock(SameBlock):
 
 
 class UpBlock(SameBlock):
-    """Nearest-neighbour doubling, then a 3x3 convolution, batch norm, ReLU."""
+    """Nearest-neighbor doubling, then a 3x3 convolution, batch norm, ReLU."""
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Apply the block."""

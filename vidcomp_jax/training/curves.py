@@ -1,4 +1,4 @@
-"""Loss curves: the numbers a run has logged in, one picture with a small chart for each out."""
+"""An image of the loss curves of a run, drawn from its log."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop: the loop looks at it between two steps."""
+"""Ctrl-C and SIGTERM as a request to stop, which the training loop heeds between two steps."""
 
 import os
 import signal

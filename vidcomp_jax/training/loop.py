@@ -1,4 +1,6 @@
-"""The training loop: a module, an objective and batches in, a trained module and its run folder out.
+"""The training loop.
+
+Input: a module, an objective and batches. Output: the trained module, and the folder of the run.
 
 Steps are run by `vidcomp_jax.training.step`, on all devices of all hosts. This file decides when to log, evaluate,
 draw, save and stop, and takes up a run where its latest checkpoint left it.
@@ -84,13 +86,13 @@ def fit(
     Args:
         model: in training mode; holds `nnx.Param`, `nnx.BatchStat` and `vidcomp_jax.nn.layers.Constant` variables.
             Changed in place.
-        tx: the optimiser; `tx.init(params)` makes `TrainState.opt_state`.
+        tx: the optimizer; `tx.init(params)` makes `TrainState.opt_state`.
         batches: `(start_step, process_index, process_count)` -> this process's shares of the batches of the steps
             after `start_step`: NumPy arrays of `config.batch_size / process_count` examples.
         config: how long, how often.
         workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `panels/`.
-        objective: what to minimise with `tx`; or else
-        step: a whole step in its place, for several optimisers or several updates a batch.
+        objective: what to minimize with `tx`; or else
+        step: a whole step in its place, for several optimizers or several updates a batch.
         run_config: the dataclass stored in `workdir`, which a resumed run must repeat; `config` if None.
         panels: from the module in evaluation mode on one device, a uint8 image [h, w, c] or a dict of them.
         evaluate: from the same, numbers to log.

@@ -1,4 +1,4 @@
-"""Double buffering: while the devices work on one batch, the next two are read and copied to them."""
+"""Prefetching: while the devices work on one batch, the next two are read and copied to them."""
 
 import collections
 import concurrent.futures

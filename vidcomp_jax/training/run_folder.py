@@ -1,6 +1,6 @@
-"""The folder of a training run: what happened after a step in, log lines, panels and checkpoints out.
+"""The folder of a training run: its configuration, log, panels and checkpoints.
 
-All of it is done by process 0; in the other processes of a run on several hosts nothing here does anything.
+Of the processes of a run on several hosts, only process 0 reads and writes it.
 """
 
 import contextlib

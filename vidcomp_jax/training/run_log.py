@@ -1,4 +1,4 @@
-"""The log of a training run: numbers in, JSON lines, TensorBoard events, image files and progress lines out."""
+"""The log of a training run: JSON lines, TensorBoard events, image files, and progress on the terminal."""
 
 import io
 import json

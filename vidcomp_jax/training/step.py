@@ -1,4 +1,6 @@
-"""One training step on all devices of all hosts: a module and an objective in, a compiled step out.
+"""One training step on all devices of all hosts.
+
+Input: a module and an objective. Output: the compiled step.
 
 The step is mapped over the batch with `jax.pmap`; the state is one copy of everything, the same on each device.
 Gradients, metrics and batch statistics are averaged over the devices inside of the step, and each example draws
@@ -60,7 +62,7 @@ def init_state(
 
 
 def gradient_step(tx: optax.GradientTransformation, objective: Objective) -> DeviceStep:
-    """One optimiser step on the gradient of `objective`; adds `loss` and `grad_norm` to its metrics."""
+    """One optimizer step on the gradient of `objective`; adds `loss` and `grad_norm` to its metrics."""
 
     def step(graphdef, state, constants, batch, keys):
         def loss_fn(params):
