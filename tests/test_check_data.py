@@ -123,7 +123,7 @@ def test_folders_are_described(check, tmp_path):
     assert "in train too: 1\n    id1#3.mp4 = id1#9.mp4" in out
     assert "repeat another of test: 1\n    id7#1.mp4 = id7#2.mp4" in out
     code, out, sheet = check("folder", tmp_path / "nothing")
-    assert code == 1 and "nothing does not exist" in out and not sheet.exists()
+    assert code == 1 and "nothing, which does not exist" in out and not sheet.exists()
 
 
 def test_drawn_clips_can_be_looked_at(check):
