@@ -12,6 +12,7 @@ from experiments.commands import run
 from experiments.configs import CONFIGS, TrainFOMMConfig
 from experiments.options import join_hosts
 from vidcomp_jax.data import open_clips, pairs
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.fomm.loading import load_fomm_weights
 from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -61,16 +62,14 @@ def train(config: TrainFOMMConfig) -> int:
     return result.exit_code
 
 
-def _batches(config: TrainFOMMConfig, clips, start_step: int, process_index: int, process_count: int):
+def _batches(config: TrainFOMMConfig, clips, share: BatchShare):
     return pairs(
         clips,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
-        start_step=start_step,
         augmentation=config.augmentation,
         pairs_per_clip=config.data.pairs_per_record,
-        process_index=process_index,
-        process_count=process_count,
+        share=share,
     )
 
 

@@ -17,6 +17,7 @@ from flax import nnx
 from experiments.commands import run
 from experiments.options import DataOptions, TrainOptions, join_hosts
 from vidcomp_jax.data import Clips, open_clips, windows
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import require
 from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors, inbetween_panel
 from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, objective, optimizer
@@ -109,15 +110,13 @@ def train(config: TrainInbetweenConfig) -> int:
     return result.exit_code
 
 
-def _batches(config: TrainInbetweenConfig, clips: Clips, start_step: int, process_index: int, process_count: int):
+def _batches(config: TrainInbetweenConfig, clips: Clips, share: BatchShare):
     return windows(
         clips,
         num_frames=config.inbetween.num_frames,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
-        start_step=start_step,
-        process_index=process_index,
-        process_count=process_count,
+        share=share,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tools.bair_records import trajectories, write_download, write_records
 from vidcomp_jax.data import BairConfig, Clips, DataConfig, import_tensorflow, open_clips, pairs, windows
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import resize
 
@@ -168,9 +169,9 @@ def test_batches_resume_and_divide_over_processes(download, tmp_path):
     for per_clip in (1, 3):
         settings = {"batch_size": 4, "seed": 2, "pairs_per_clip": per_clip}
         whole = list(itertools.islice(pairs(clips, **settings), 4))
-        for batch, again in zip(whole[2:], pairs(clips, start_step=2, **settings), strict=False):
+        for batch, again in zip(whole[2:], pairs(clips, share=BatchShare(2), **settings), strict=False):
             np.testing.assert_array_equal(np.stack(batch), np.stack(again))
-        shares = [pairs(clips, process_index=i, process_count=2, **settings) for i in range(2)]
+        shares = [pairs(clips, share=BatchShare(0, i, 2), **settings) for i in range(2)]
         for batch, *parts in zip(whole, *shares, strict=False):
             np.testing.assert_array_equal(batch.driving, np.concatenate([part.driving for part in parts]))
     assert next(windows(clips, num_frames=16, batch_size=2, seed=0)).shape == (2, 16, 64, 64, 3)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vidcomp_jax.data import ArrayClips, AugmentationConfig, pairs, windows
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
 
 
@@ -65,14 +66,14 @@ def test_every_epoch_visits_every_subject_once():
 def test_resuming_continues_the_same_batches(start):
     clips, settings = numbered_clips(), {"batch_size": 6, "seed": 5, "augmentation": AugmentationConfig()}
     whole = take(pairs(clips, **settings), start + 3)
-    for expected, found in zip(whole[start:], take(pairs(clips, start_step=start, **settings), 3), strict=True):
+    for expected, found in zip(whole[start:], take(pairs(clips, share=BatchShare(start), **settings), 3), strict=True):
         np.testing.assert_array_equal(np.stack(expected), np.stack(found))
     settings["pairs_per_clip"] = 4
     whole = take(pairs(clips, **settings), start + 3)
-    for expected, found in zip(whole[start:], take(pairs(clips, start_step=start, **settings), 3), strict=True):
+    for expected, found in zip(whole[start:], take(pairs(clips, share=BatchShare(start), **settings), 3), strict=True):
         np.testing.assert_array_equal(np.stack(expected), np.stack(found))
     long = take(windows(clips, num_frames=3, batch_size=6, seed=5), start + 2)
-    again = take(windows(clips, num_frames=3, batch_size=6, seed=5, start_step=start), 2)
+    again = take(windows(clips, num_frames=3, batch_size=6, seed=5, share=BatchShare(start)), 2)
     np.testing.assert_array_equal(long[start:], again)
 
 
@@ -86,7 +87,7 @@ def test_shares_of_the_processes_make_up_the_batch(pairs_per_clip):
     clips, settings = numbered_clips(), {"batch_size": 6, "seed": 1, "augmentation": AugmentationConfig()}
     settings["pairs_per_clip"] = pairs_per_clip
     whole = take(pairs(clips, **settings), 4)
-    shares = [take(pairs(clips, process_index=i, process_count=3, **settings), 4) for i in range(3)]
+    shares = [take(pairs(clips, share=BatchShare(0, i, 3), **settings), 4) for i in range(3)]
     for step, batch in enumerate(whole):
         np.testing.assert_array_equal(batch.source, np.concatenate([share[step].source for share in shares]))
         np.testing.assert_array_equal(batch.driving, np.concatenate([share[step].driving for share in shares]))
@@ -135,10 +136,10 @@ def test_a_failure_while_reading_keeps_its_type_and_message():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 6, "seed": 0, "process_count": 4}, "`batch_size` is 6"),
+        ({"batch_size": 6, "seed": 0, "share": BatchShare(0, 0, 4)}, "`batch_size` is 6"),
         ({"batch_size": 0, "seed": 0}, "`batch_size` is 0"),
         ({"batch_size": 4, "seed": -1}, "`seed` is -1"),
-        ({"batch_size": 4, "seed": 0, "process_count": 2, "process_index": 2}, "process_index is 2"),
+        ({"batch_size": 4, "seed": 0, "share": BatchShare(0, 2, 2)}, "process_index is 2"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

@@ -73,8 +73,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
     config = WGANConfig(hidden=8, noise=4, encoding=4, num_critic_updates=1, rounds_per_step=1)
     tx, windows = rmsprop(1e-3), windows_of(turning_bodies(8, 6, 2), 5)
 
-    def batches(start_step, process_index, process_count):
-        return windows(batch_size=4, per_example=windows_per_step(config), seed=0, start_step=start_step)
+    def batches(share):
+        return windows(batch_size=4, per_example=windows_per_step(config), seed=0, share=share)
 
     def run(name, num_steps):
         train = TrainConfig(num_steps=num_steps, batch_size=4, log_every=2)

@@ -9,6 +9,7 @@ from flax import nnx
 
 from experiments.configs import tiny
 from vidcomp_jax.data.clips import ArrayClips, spread
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -80,11 +81,9 @@ def test_a_batch_depends_on_seed_and_step_alone():
     vectors, starts = np.random.default_rng(0).random((30, 6), np.float32), np.arange(29)
     whole = list(itertools.islice(motion_windows(vectors, starts, seed=1, **arguments), 4))
     assert whole[0].shape == (4, 3, 2, 6)
-    resumed = next(motion_windows(vectors, starts, seed=1, start_step=3, **arguments))
+    resumed = next(motion_windows(vectors, starts, seed=1, share=BatchShare(3), **arguments))
     np.testing.assert_array_equal(resumed, whole[3])
-    shares = [
-        next(motion_windows(vectors, starts, seed=1, process_index=i, process_count=2, **arguments)) for i in (0, 1)
-    ]
+    shares = [next(motion_windows(vectors, starts, seed=1, share=BatchShare(0, i, 2), **arguments)) for i in (0, 1)]
     np.testing.assert_array_equal(np.concatenate(shares), whole[0])
     assert not np.array_equal(whole[0], next(motion_windows(vectors, starts, seed=2, **arguments)))
 

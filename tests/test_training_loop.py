@@ -125,8 +125,8 @@ def test_second_ctrl_c_aborts():
 
 
 def test_not_finite_stops_and_keeps_last_checkpoint(tmp_path):
-    def poisoned(start_step, process, processes):
-        for i, batch in enumerate(batches(start_step, process, processes), start_step):
+    def poisoned(share):
+        for i, batch in enumerate(batches(share), share.start_step):
             yield batch._replace(targets=batch.targets * (np.nan if i == 3 else 1))
 
     with pytest.raises(TrainingError, match=r"^step 4: (?=.*loss is nan)(?=.*error is nan)(?=.*grad_norm is nan)"):

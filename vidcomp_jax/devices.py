@@ -1,7 +1,7 @@
 """Devices and hosts: the axis that training maps over, copies on every device, and what process 0 does for all."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,33 @@ def initialize_distributed(
 def all_devices() -> list[jax.Device]:
     """The devices of all processes, in the order of their shares of the batch."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+
+
+class BatchShare(NamedTuple):
+    """What a process makes of an endless stream of batches.
+
+    Attributes:
+        start_step: the first step.
+        process_index, process_count: which of how many processes this is; each makes as many rows of every batch.
+    """
+
+    start_step: int = 0
+    process_index: int = 0
+    process_count: int = 1
+
+    def rows(self, batch_size: int) -> range:
+        """The rows of a batch that belong to this process; `InputError` if it does not divide over the processes."""
+        if batch_size < 1 or batch_size % self.process_count:
+            raise InputError(
+                f"`batch_size` is {batch_size}, which does not divide over {self.process_count} processes; choose a "
+                "multiple"
+            )
+        if not 0 <= self.process_index < self.process_count:
+            raise InputError(
+                f"process_index is {self.process_index}; with {self.process_count} processes it is 0 to below that"
+            )
+        rows = batch_size // self.process_count
+        return range(self.process_index * rows, (self.process_index + 1) * rows)
 
 
 def filled_up(examples: np.ndarray, count: int) -> np.ndarray:

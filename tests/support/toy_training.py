@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.nn.layers import BatchNorm, Constant
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.loop import fit
@@ -53,11 +54,11 @@ def batch_of(step: int, size: int = 8) -> Points:
     return Points(inputs, inputs[:, :2] * 0.5 + 1)
 
 
-def batches(start_step: int, process: int, processes: int):
-    step = start_step
+def batches(share: BatchShare):
+    step = share.start_step
     while True:
-        share = 8 // processes
-        yield Points(*(x[process * share : (process + 1) * share] for x in batch_of(step)))
+        rows = share.rows(8)
+        yield Points(*(x[rows.start : rows.stop] for x in batch_of(step)))
         step += 1
 
 
@@ -85,8 +86,8 @@ def weights_of(model) -> dict[str, np.ndarray]:
 def run_until_terminated(workdir: str):
     """Train, and send this process SIGTERM while it does."""
 
-    def with_signal(start_step, process, processes):
-        for i, batch in enumerate(batches(start_step, process, processes)):
+    def with_signal(share):
+        for i, batch in enumerate(batches(share)):
             if i == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(0.5)  # the steps before this batch are done, and the signal is seen, before it is read

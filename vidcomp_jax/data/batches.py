@@ -21,10 +21,12 @@ from jaxtyping import Float32, Int, Shaped, UInt8
 from vidcomp_jax.data.augment import AugmentationConfig, augment
 from vidcomp_jax.data.clips import Clips
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
 
 _ORDER, _EXAMPLE = 0, 1
 """Domains of the random streams: nothing is drawn twice from the same numbers."""
+_WHOLE = BatchShare()
 _streams: weakref.WeakSet[Iterator[np.ndarray]] = weakref.WeakSet()
 
 
@@ -45,13 +47,11 @@ def pairs(
     *,
     batch_size: int,
     seed: int,
-    start_step: int = 0,
     augmentation: AugmentationConfig | None = None,
     pairs_per_clip: int = 1,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: BatchShare = _WHOLE,
 ) -> Iterator[Pair]:
-    """Endless training pairs, from step `start_step` on.
+    """Endless training pairs.
 
     Args:
         clips: where the frames come from.
@@ -59,8 +59,7 @@ def pairs(
         seed: of the order, the frames and the augmentation.
         augmentation: None takes the frames as they are.
         pairs_per_clip: examples in a row that show the same clip, which is read once for all of them.
-        process_index, process_count: this process makes rows [index * b, (index + 1) * b) of every batch, with
-            b = batch_size / process_count.
+        share: from which step on, and which rows of every batch; by default all from the beginning.
 
     Raises:
         InputError: a clip has a single frame, the batch does not divide over the processes, or a file that frames
@@ -85,9 +84,10 @@ def pairs(
             return batch
         return np.stack([augment(_as_float(pair), augmentation, rng) for pair, rng in zip(batch, rngs, strict=True)])
 
-    rows = _share(batch_size, process_index, process_count)
+    rows = share.rows(batch_size)
     shape = (len(rows), 2, *clips.frame_shape)
-    batches = _stream(examples, batch_size, rows, start_step, shape, np.uint8 if augmentation is None else np.float32)
+    dtype = np.uint8 if augmentation is None else np.float32
+    batches = _stream(examples, batch_size, rows, share.start_step, shape, dtype)
     return (Pair(batch[:, 0], batch[:, 1]) for batch in batches)
 
 
@@ -97,9 +97,7 @@ def windows(
     num_frames: int,
     batch_size: int,
     seed: int,
-    start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: BatchShare = _WHOLE,
 ) -> Iterator[Float32[np.ndarray, "b t h w c"]]:
     """Endless batches of `num_frames` consecutive frames in [0, 1], each from a random place of a clip.
 
@@ -122,9 +120,9 @@ def windows(
     def examples(numbers: range) -> UInt8[np.ndarray, "b t h w c"]:
         return np.stack([example(number) for number in numbers])
 
-    rows = _share(batch_size, process_index, process_count)
+    rows = share.rows(batch_size)
     shape = (len(rows), num_frames, *clips.frame_shape)
-    return _stream(examples, batch_size, rows, start_step, shape, np.uint8)
+    return _stream(examples, batch_size, rows, share.start_step, shape, np.uint8)
 
 
 class _Order:
@@ -159,18 +157,6 @@ def _pairs_of(length: int | np.integer, count: int, rng: np.random.Generator) ->
 
 def _as_float(frames: np.ndarray) -> np.ndarray:
     return np.divide(frames, np.float32(255), dtype=np.float32)
-
-
-def _share(batch_size: int, process_index: int, process_count: int) -> range:
-    """Rows of the batch that belong to this process."""
-    if batch_size < 1 or batch_size % process_count:
-        raise InputError(
-            f"`batch_size` is {batch_size}, which does not divide over {process_count} processes; choose a multiple"
-        )
-    if not 0 <= process_index < process_count:
-        raise InputError(f"process_index is {process_index}; with {process_count} processes it is 0 to below that")
-    rows = batch_size // process_count
-    return range(process_index * rows, (process_index + 1) * rows)
 
 
 def _stream(

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from vidcomp_jax.data.clips import Clips, spread
-from vidcomp_jax.devices import filled_up
+from vidcomp_jax.devices import BatchShare, filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import fingerprint
@@ -21,6 +21,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.storage.atomic import new_file
 
 _PREVIEW_CLIPS, _PREVIEW_FRAMES = 4, 64
+_WHOLE = BatchShare()
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -207,9 +208,7 @@ def motion_windows(
     batch_size: int,
     per_example: int = 1,
     seed: int,
-    start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: BatchShare = _WHOLE,
 ) -> Iterator[Float[np.ndarray, "b n t v"]]:
     """Endless batches of windows of motion vectors; the batch of a step depends on (seed, step) alone.
 
@@ -220,12 +219,10 @@ def motion_windows(
         batch_size: examples of all processes together.
         per_example: windows of each example, n.
         seed: of the draws.
-        start_step: the first step.
-        process_index, process_count: which share of the batch to make.
+        share: from which step on, and which rows of every batch; by default all from the beginning.
     """
-    share = batch_size // process_count
-    rows = slice(process_index * share, (process_index + 1) * share)
-    step = start_step
+    rows = share.rows(batch_size)
+    step = share.start_step
     while True:
         drawn = starts[np.random.default_rng([seed, step]).integers(len(starts), size=(batch_size, per_example))][rows]
         yield vectors[drawn[..., None] + np.arange(num_frames)]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Array
 
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError, require
 from vidcomp_jax.fomm.loading import fingerprint, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -95,11 +96,11 @@ class MotionData:
 
     def batches(
         self, order: Order, *, batch_size: int, seed: int, per_example: int = 1
-    ) -> Callable[[int, int, int], Iterator[np.ndarray]]:
+    ) -> Callable[[BatchShare], Iterator[np.ndarray]]:
         """Batches of windows of motion vectors as `train.fit` takes them; see `motion_windows`."""
         vectors = np.asarray(to_vectors(self.clips.keypoints, self.limits, order))
 
-        def start(start_step: int, process_index: int, process_count: int) -> Iterator[Array | np.ndarray]:
+        def start(share: BatchShare) -> Iterator[Array | np.ndarray]:
             return motion_windows(
                 vectors,
                 self.clips.window_starts(self.files.num_frames),
@@ -107,9 +108,7 @@ class MotionData:
                 batch_size=batch_size,
                 per_example=per_example,
                 seed=seed,
-                start_step=start_step,
-                process_index=process_index,
-                process_count=process_count,
+                share=share,
             )
 
         return start

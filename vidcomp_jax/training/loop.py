@@ -19,7 +19,16 @@ import jax
 import optax
 from flax import nnx
 
-from vidcomp_jax.devices import all_devices, from_process_0, host_copy, largest_of_all, replicate, shard, single_copy
+from vidcomp_jax.devices import (
+    BatchShare,
+    all_devices,
+    from_process_0,
+    host_copy,
+    largest_of_all,
+    replicate,
+    shard,
+    single_copy,
+)
 from vidcomp_jax.errors import InputError, TrainingError
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.interrupt import StopSignal
@@ -66,7 +75,7 @@ def fit(
     model: nnx.Module,
     *,
     tx: optax.GradientTransformation,
-    batches: Callable[[int, int, int], Iterator[Batch]],
+    batches: Callable[[BatchShare], Iterator[Batch]],
     config: TrainConfig,
     workdir: pathlib.Path,
     objective: Objective | None = None,
@@ -87,8 +96,8 @@ def fit(
         model: in training mode; holds `nnx.Param`, `nnx.BatchStat` and `vidcomp_jax.nn.layers.Constant` variables.
             Changed in place.
         tx: the optimizer; `tx.init(params)` makes `TrainState.opt_state`.
-        batches: `(start_step, process_index, process_count)` -> this process's shares of the batches of the steps
-            after `start_step`: NumPy arrays of `config.batch_size / process_count` examples.
+        batches: `BatchShare` -> this process's shares of the batches of the steps after `start_step`: NumPy arrays of
+            `config.batch_size / process_count` examples.
         config: how long, how often.
         workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `panels/`.
         objective: what to minimize with `tx`; or else
@@ -125,7 +134,7 @@ def fit(
             state = replicate(from_process_0(lambda: folder.restore(state), host_copy(state)), devices)
         from_process_0(lambda: folder.begin(start), None)
         share = config.batch_size // processes
-        data = Prefetch(batches(start, process, processes), lambda batch: shard(batch, share, devices))
+        data = Prefetch(batches(BatchShare(start, process, processes)), lambda batch: shard(batch, share, devices))
         stack.enter_context(data)
         pace, pending, values, stopped = Pace(), collections.deque(), {}, None
         for number in range(start + 1, config.num_steps + 1):
