@@ -88,11 +88,11 @@ class Score:
     def mean(scores: list["Score"]) -> "Score":
         """Every frame counts the same, whatever clip it is of: the published evaluation's mean."""
         weights = [score.num_frames for score in scores]
-        means = {
-            field.name: float(np.average([getattr(score, field.name) for score in scores], weights=weights))
-            for field in dataclasses.fields(Score)
-        }
-        return Score(**means | {"num_frames": sum(weights)})
+
+        def mean(field: str) -> float:
+            return float(np.average([getattr(score, field) for score in scores], weights=weights))
+
+        return Score(mean("l1"), mean("l1_of_first_frame"), sum(weights), mean("psnr"), mean("ssim"))
 
 
 def main(config: ReconstructConfig) -> None:

@@ -334,6 +334,6 @@ def test_frames_that_eight_does_not_divide_are_refused(model):
 def test_errors_are_measured_on_clips_spread_over_all(model):
     frames = np.zeros((9 * 8, 16, 16, 1), np.uint8)
     frames[-7:] = 255  # the last clip changes, and no other
-    filler = InbetweenModel(model.generator, TINY)
-    errors = inbetween_errors(filler, ArrayClips(frames, [8] * 9), max_clips=3)
+    trained = InbetweenModel(model.generator, TINY)
+    errors = inbetween_errors(trained, ArrayClips(frames, [8] * 9), max_clips=3)
     assert errors["l1_first_frame"] == pytest.approx(1 / 3)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 
 _SIGMA = 1.5
 _RADIUS = 5  # of SSIM's window, in pixels: 3.5 standard deviations
-_BATCH_SIZE = 8  # frames compared in one program; fewer are padded, so that every number of them shares it
+_BATCH_SIZE = 8  # frames compared in one program; fewer are filled up
 _LARGEST_PSNR = 100.0
 
 Frames = Float[np.ndarray | Array, "..."]
@@ -72,10 +73,8 @@ def _ssim(clips: Float[np.ndarray, "b h w c"], truth: Float[np.ndarray, "b h w c
     similarity = np.empty(len(clips))
     for start in range(0, len(clips), _BATCH_SIZE):
         share = [x[start : start + _BATCH_SIZE] for x in (clips, truth)]
-        count = len(share[0])
-        padded = (np.pad(x, [(0, _BATCH_SIZE - count), (0, 0), (0, 0), (0, 0)]) for x in share)
-        rows = np.asarray(_ssim_of_rows(*padded), np.float64)
-        similarity[start : start + count] = rows[:count].mean((1, 2))
+        rows = np.asarray(_ssim_of_rows(*(filled_up(x, _BATCH_SIZE) for x in share)), np.float64)
+        similarity[start : start + _BATCH_SIZE] = rows[: len(share[0])].mean((1, 2))
     return similarity
 
 

@@ -16,7 +16,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.evaluation import generate
 
-Frames = Float[Array | np.ndarray, "..."]
+Frames = Float[np.ndarray, "..."]
 
 
 class KnownFrames(NamedTuple):
@@ -61,19 +61,27 @@ class FrameFormat(NamedTuple):
 
 @runtime_checkable
 class Completer(Protocol):
-    """A method that completes clips: `KeypointCompleter`, `PixelCompleter`.
+    """A method that completes clips: `KeypointCompleter`, `PixelCompleter`."""
 
-    Attributes:
-        stochastic: whether another key gives another clip.
-        over_keypoints: whether it moves keypoints, which the First Order Motion Model detects and renders.
-        num_frames: the only length of clips that it generates; None for any.
-        frame_format: the frames that it takes.
-    """
+    @property
+    def stochastic(self) -> bool:
+        """Whether another key gives another clip."""
+        ...
 
-    stochastic: bool
-    over_keypoints: bool
-    num_frames: int | None
-    frame_format: FrameFormat
+    @property
+    def over_keypoints(self) -> bool:
+        """Whether it moves keypoints, which the First Order Motion Model detects and renders."""
+        ...
+
+    @property
+    def num_frames(self) -> int | None:
+        """The only length of clips that it generates; None for any."""
+        ...
+
+    @property
+    def frame_format(self) -> FrameFormat:
+        """The frames that it takes."""
+        ...
 
     def complete(self, known: KnownFrames, num_frames: int, key: Key[Array, ""]) -> Completion:
         """Generate clips of `num_frames` frames.
@@ -146,15 +154,17 @@ class KeypointCompleter:
 
 @runtime_checkable
 class PixelModel(Protocol):
-    """Generates clips from their first and last frames: `InbetweenModel`, `HubModule`.
+    """Generates clips from their first and last frames: `InbetweenModel`, `HubModule`."""
 
-    Attributes:
-        stochastic: whether another key gives another clip.
-        num_frames: the length of the clips.
-    """
+    @property
+    def stochastic(self) -> bool:
+        """Whether another key gives another clip."""
+        ...
 
-    stochastic: bool
-    num_frames: int
+    @property
+    def num_frames(self) -> int:
+        """The length of the clips."""
+        ...
 
     def __call__(self, first: Frames, last: Frames, *, key: Key[Array, ""]) -> Float[np.ndarray, "b t h w c"]:
         """Clips [b, num_frames, h, w, c] between [b, h, w, c] and [b, h, w, c], all in [0, 1]."""
@@ -186,7 +196,7 @@ class PixelCompleter:
         return Completion(self._model(first, last, key=key), None)
 
 
-def known_ends(first: Frames, last: Frames, num_frames: int) -> KnownFrames:
+def known_ends(first: Frames | Array, last: Frames | Array, num_frames: int) -> KnownFrames:
     """The first and the last frames [b, h, w, c] of clips as known ones; `InputError` if they are not alike."""
     if first.shape != last.shape or first.ndim != 4:
         raise InputError(

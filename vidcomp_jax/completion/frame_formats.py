@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal, cast
 
 from vidcomp_jax.completion.completers import FrameFormat
 from vidcomp_jax.data import DataConfig
@@ -32,16 +33,14 @@ def frames_for(
             f"frames of {one} channels for {needs_one}, of {other} for {needs_other}; complete with one of them at a "
             "time"
         )
-    num_channels = next(iter(channels), 3 if from_files else data.num_channels)
-    if any(f.size is None for f in formats):
+    # `DataConfig` itself refuses numbers of channels that it cannot read.
+    num_channels = cast(Literal[1, 3], next(iter(channels), 3 if from_files else data.num_channels))
+    strictest = next((f for f in formats if not f.resizes), formats[0])
+    if strictest.size is None or any(f.size is None for f in formats):
         return dataclasses.replace(data, num_channels=num_channels) if from_files else data
-    trained = next((f for f in formats if not f.resizes), None)
-    if trained is None:
-        size = formats[0].size if data.size == default_size else data.size
-    elif data.size in (trained.size, default_size):
-        size = trained.size
-    else:
-        raise InputError(f"`size` is {data.size}, but {trained.needed_by} was trained at {trained.size}; leave it out")
+    size = strictest.size if data.size == default_size or not strictest.resizes else data.size
+    if not strictest.resizes and data.size not in (size, default_size):
+        raise InputError(f"`size` is {data.size}, but {strictest.needed_by} was trained at {size}; leave it out")
     return dataclasses.replace(data, size=size, num_channels=num_channels)
 
 

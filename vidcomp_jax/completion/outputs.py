@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import msgspec
@@ -69,11 +69,11 @@ def check_rates(clips: Sequence[ClipEnds], format: Literal["mp4", "gif"]) -> Non
 def _write_clip(
     folder: Path, fps: float, results: Mapping[str, tuple[np.ndarray, Keypoints | None]], format: str
 ) -> None:
-    arrays = {}
+    arrays: dict[str, Any] = {"fps": fps}
     for title, (frames, keypoints) in results.items():
         name = title.replace(" ", "-")
         with VideoWriter(folder / f"{name}.{format}", fps=fps) as video:
             video.write(frames)
         if keypoints is not None:
             arrays |= {f"{name}/position": keypoints.position, f"{name}/jacobian": keypoints.jacobian}
-    np.savez_compressed(folder / "keypoints.npz", fps=fps, **arrays)
+    np.savez_compressed(folder / "keypoints.npz", **arrays)

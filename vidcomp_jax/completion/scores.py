@@ -61,14 +61,13 @@ def score_completions(clips: Sequence[ClipEnds], results: Mapping[str, Completio
     Raises:
         InputError: frames too small for SSIM.
     """
-    known = [i for i, clip in enumerate(clips) if clip.truth is not None and len(clip.truth) > 2]
-    if not known:
+    truth = {i: clip.truth[1:-1] for i, clip in enumerate(clips) if clip.truth is not None and len(clip.truth) > 2}
+    if not truth:
         return {}
-    truth = np.stack([clips[i].truth[1:-1] for i in known])
     scores = {}
     for title, completion in results.items():
-        found = score(completion.frames[known, 1:-1], truth)
-        of_clips = {clips[i].name: _of_clip(FrameScores(*(x[n] for x in found))) for n, i in enumerate(known)}
+        found = score(completion.frames[list(truth), 1:-1], np.stack(list(truth.values())))
+        of_clips = {clips[i].name: _of_clip(FrameScores(*(x[n] for x in found))) for n, i in enumerate(truth)}
         scores[title] = MethodScores(_mean(found), of_clips)
     return scores
 

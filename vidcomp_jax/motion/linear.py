@@ -10,8 +10,8 @@ from vidcomp_jax.fomm.keypoints import Keypoints
 class LinearMotion:
     """The baseline in the form of a motion model (`vidcomp_jax.motion.MotionModel`)."""
 
-    stochastic = False
-    num_keypoints = None
+    stochastic: bool = False
+    num_keypoints: int | None = None
 
     def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Array) -> Keypoints:
         """See `interpolate`; `keys` are not used."""
