@@ -19,6 +19,7 @@ from tests.support.toy_training import Toy, batch_of, batches, config, lines_of,
 from vidcomp_jax.devices import AXIS, initialize_distributed, mean_over_devices, replicate, shard
 from vidcomp_jax.errors import InputError, TrainingError
 from vidcomp_jax.storage import checkpoint
+from vidcomp_jax.storage.config import load_config
 from vidcomp_jax.training import interrupt
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.step import init_state, map_over_devices
@@ -227,7 +228,7 @@ def test_other_settings_in_the_same_folder(tmp_path):
     assert "num_steps" not in str(caught.value) and "log_every" not in str(caught.value)
     longer = config(num_steps=2)
     assert run(tmp_path, config=longer, run_config=RunConfig(train=longer)).step == 2
-    assert checkpoint.load_config(tmp_path / "config.json", RunConfig).train.num_steps == 2
+    assert load_config(tmp_path / "config.json", RunConfig).train.num_steps == 2
     with pytest.raises(InputError, match=r"`num_steps` is 1; .* holds a run of 2 steps"):
         run(tmp_path, config=config(num_steps=1), run_config=RunConfig(train=config(num_steps=1)))
 
