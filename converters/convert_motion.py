@@ -86,7 +86,7 @@ def main(config: ConvertMotionConfig) -> None:
     if network == "wgan":
         motion = _gan(state, config, limits)
         if config.critic is None:
-            notes.append("no critic given: random weights stand in its place, which completing clips does not use")
+            notes.append("no critic given: its weights are random, which does not matter for completing clips")
     else:
         motion = _next_frame(state, config, limits)
     if num_keypoints not in (None, motion.num_keypoints):

@@ -191,7 +191,7 @@ def test_reconstruction_losses_are_zero_for_the_truth_only(vgg_file):
     for loss in (lambda a, b: perceptual_loss(vgg, a, b, scales=(1.0, 0.5)), lambda a, b: pyramid_loss(a, b)):
         assert loss(jnp.asarray(x), jnp.asarray(x)) == 0
         assert loss(jnp.asarray(x), jnp.asarray(y)) > 0.01
-    with pytest.raises(InputError, match=r"VGG19 needs 16; leave that scale out with --loss\.scales"):
+    with pytest.raises(InputError, match=r"VGG19 needs 16; leave that scale out of `loss\.scales`"):
         perceptual_loss(vgg, jnp.asarray(x), jnp.asarray(y), scales=(1.0, 0.25))
 
 

@@ -196,7 +196,7 @@ def refused(says, command, *arguments):
         ("fingerprint", "--fomm={wrong}/other-fomm --method=wgan --motion-model={work}/gan"),
         ("no such file", "--method=wgan --motion-model={wrong}/none"),
         (
-            "not known; convert it again with --motion or --fomm",
+            "not known; convert it again together with the motion file",
             "--method=wgan --motion-model={wrong}/unknown-keypoints",
         ),
         ("--num-frames is 1; it must be at least 2", "--num-frames=1"),

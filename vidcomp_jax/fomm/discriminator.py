@@ -159,8 +159,8 @@ class Discriminator(nnx.Module):
             if min(x.shape[1:3]) < 4:
                 raise InputError(
                     f"the discriminator sees frames of {size[1]}x{size[0]} pixels, too few for its "
-                    f"{len(self.down_blocks)} blocks of 4x4 convolutions; give larger frames, fewer "
-                    "--fomm.discriminator.num-blocks, or leave small ones out of --fomm.discriminator.scales"
+                    f"{len(self.down_blocks)} blocks of 4x4 convolutions; give larger frames or a smaller "
+                    "`fomm.discriminator.num_blocks`, or leave small scales out of `fomm.discriminator.scales`"
                 )
             x = block(x)
             features.append(x)

@@ -33,7 +33,7 @@ class FOMMLossConfig:
     perceptual: tuple[float, ...] = (10.0, 10.0, 10.0, 10.0, 10.0)
     """Weights of the five VGG19 layers; used when weights of that network are given."""
     pyramid: float = 100.0
-    """Weight of the multi-scale L1 and gradient difference that stand in for the perceptual loss without VGG19."""
+    """Weight of the multi-scale L1 and gradient difference; used when no VGG19 weights are given."""
     generator_gan: float = 1.0
     """Weight of the generator's LSGAN term; 0 leaves the discriminator out altogether."""
     discriminator_gan: float = 1.0

@@ -33,7 +33,7 @@ class VGG19(nnx.Module):
     """The convolutions of VGG19 (Simonyan and Zisserman, 2015), in torchvision's numbering.
 
     Args:
-        rngs: key of the initial weights, which are worthless: load trained ones.
+        rngs: key of the initial weights; the losses need trained ones, see `load_vgg19`.
     """
 
     def __init__(self, *, rngs: nnx.Rngs):
@@ -81,7 +81,7 @@ def perceptual_loss(
     if smallest < 16:
         raise InputError(
             f"the perceptual loss at scale {min(scales):g} sees frames of {smallest:g} pixels, VGG19 needs 16; "
-            "leave that scale out with --loss.scales"
+            "leave that scale out of `loss.scales`"
         )
     total = jnp.zeros(())
     for x, y in zip(image_pyramid(prediction, scales), image_pyramid(target, scales), strict=True):

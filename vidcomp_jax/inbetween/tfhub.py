@@ -135,7 +135,7 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
     if not archive.startswith(("http://", "https://")):
         raise InputError(f"{handle}: only http and https addresses can be fetched; {by_hand}")
     try:
-        # Something without a model may stand there, or the finished folder of another process, which does no harm.
+        # There may be a folder without a model, or the finished one of another process, which does no harm.
         with new_folder(folder, replace=True) as unpacked:
             with urllib.request.urlopen(archive, timeout=60) as reply, tarfile.open(fileobj=reply, mode="r|gz") as tar:
                 tar.extractall(unpacked, filter="data")

@@ -1,4 +1,4 @@
-"""What happens between two sets of keypoints: one interface, and the models that have it."""
+"""Motion models, which fill in the keypoints between two frames, and the interface that they share."""
 
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ class MotionModel(Protocol):
 
     Attributes:
         stochastic: whether another key gives another motion.
-        num_keypoints: the number it was made for, None for any.
+        num_keypoints: the number that it works with, None for any.
     """
 
     stochastic: bool

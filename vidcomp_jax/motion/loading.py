@@ -39,11 +39,13 @@ class TrainedOn:
 def check_fingerprint(found: str, expected: str, what: str) -> None:
     """Raise an `InputError` if keypoints come from another keypoint model than they are used with."""
     if not found:
-        raise InputError(f"{what}: its keypoint model is not known; convert it again with --motion or --fomm")
+        raise InputError(
+            f"{what}: its keypoint model is not known; convert it again together with the motion file or keypoint model"
+        )
     if found != expected:
         raise InputError(
             f"{what}: its keypoints come from the model with fingerprint {found}, not from {expected}; "
-            "extract the motion with the same --fomm and train on that"
+            "extract motion with the model that is used here, and train on that"
         )
 
 

@@ -77,7 +77,7 @@ class MotionClips:
         counts = np.maximum(self.lengths - num_frames + 1, 0)
         if num_frames < 2 or not counts.sum():
             raise InputError(
-                f"num_frames is {num_frames}; windows need at least 2 frames, and the longest of "
+                f"`num_frames` is {num_frames}; windows need at least 2 frames, and the longest of "
                 f"{len(self.lengths)} clips has {self.lengths.max(initial=0)}"
             )
         return np.concatenate([start + np.arange(count) for start, count in zip(self.starts, counts, strict=True)])

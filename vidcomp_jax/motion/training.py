@@ -97,7 +97,7 @@ class MotionData:
     def batches(
         self, order: Order, *, batch_size: int, seed: int, per_example: int = 1
     ) -> Callable[[BatchShare], Iterator[np.ndarray]]:
-        """Batches of windows of motion vectors as `train.fit` takes them; see `motion_windows`."""
+        """Batches of windows of motion vectors as `fit` takes them; see `motion_windows`."""
         vectors = np.asarray(to_vectors(self.clips.keypoints, self.limits, order))
 
         def start(share: BatchShare) -> Iterator[Array | np.ndarray]:
@@ -114,7 +114,7 @@ class MotionData:
         return start
 
     def reports(self, workdir: Path) -> dict[str, Any]:
-        """`panels`, `evaluate` and `best` of `train.fit`."""
+        """`panels`, `evaluate` and `best` arguments of `fit`."""
         reports: dict[str, Any] = {"panels": functools.partial(self._panels, Path(workdir))}
         if self.validation is not None:
             num_frames = self.files.num_frames

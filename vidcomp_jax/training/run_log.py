@@ -28,7 +28,7 @@ PANELS = "panels"
 class RunLog:
     """Writes what a run reports, to `workdir` and to the terminal. A context manager.
 
-    On a terminal a progress bar stands at the bottom; elsewhere each report is one line. A resumed run takes
+    On a terminal there is a progress bar at the bottom; elsewhere each report is one line. A resumed run takes
     back what was logged after the step it resumes from, so that no step appears twice.
 
     Args:
