@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Real
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.between import MAX_PIXELS, Render, render_between
@@ -16,14 +16,15 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.evaluation import generate
 
-Frames = Float[np.ndarray, "..."]
+Frames = Real[np.ndarray, "..."]
 
 
 class KnownFrames(NamedTuple):
     """The frames of clips that are given.
 
     Attributes:
-        frames: [b, n, h, w, c] in [0, 1].
+        frames: [b, n, h, w, c], floats in [0, 1]. Methods over keypoints also take integers, which are scaled by the
+            range of their type.
         times: the number of each of the n frames in its clip, counted from 0 and in order.
     """
 
