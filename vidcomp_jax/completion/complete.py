@@ -10,6 +10,7 @@ from vidcomp_jax.fomm.between import MAX_PIXELS, Frames, Render
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.linear import LinearMotion
+from vidcomp_jax.nn.frames import unit_frames
 
 
 def complete(
@@ -39,7 +40,7 @@ def complete(
         InputError: frames of different shapes, floats that are not in [0, 1], too few frames, or a motion model for
             other keypoints.
     """
-    known = known_ends(first, last, num_frames)
+    known = known_ends(unit_frames(first), unit_frames(last), num_frames)
     completer = KeypointCompleter(model, motion or LinearMotion(), render=render, max_pixels=max_pixels)
     return completer.complete(known, num_frames, jax.random.key(0) if key is None else key)
 
