@@ -1,8 +1,9 @@
 # `make demo` and `make test` need Python 3.11 or newer and make; they set up a virtual environment in .venv first.
 #
-#   PYTHON=python3.12   the Python to set up with          VENV=DIR   where to set up; locked versions
-#   JAX=cuda12          or cuda13: JAX for NVIDIA GPUs     DEMO=DIR   where the demo writes
-#                                                      DOCS=DIR   where the API reference goes
+#   PYTHON=python3.12    the Python to set up with
+#   JAX=cuda12           or cuda13: JAX for NVIDIA GPUs as well
+#   VENV=DIR             where to set up
+#   DEMO=DIR, DOCS=DIR   where the demo and the API reference are written
 PYTHON ?= python3
 JAX ?= cpu
 VENV ?= .venv

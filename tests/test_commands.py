@@ -1,5 +1,6 @@
 """Messages name fields in the library and options at the command line; the library needs no command-line parser."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -102,3 +103,18 @@ def test_importing_the_library_loads_no_parser_and_no_tensorflow():
     code += "; print(sorted({name.partition('.')[0] for name in sys.modules} & {'tyro', 'tensorflow'}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_a_home_that_cannot_be_written_to_means_no_compilation_cache(tmp_path):
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    for home, expected in ((no_folder, "None"), (tmp_path, str(tmp_path / ".cache" / "vidcomp_jax" / "jax"))):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_"))}
+        code = (
+            "from experiments import commands; import jax; commands._keep_compiled_programs(); "
+            "print(jax.config.jax_compilation_cache_dir)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=kept | {"HOME": str(home)}, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == expected, done.stderr
