@@ -1,1 +1,1 @@
-"""Commands: each module is one job, `python -m experiments.NAME --help` explains it."""
+"""The commands, one module each; `python -m experiments.NAME --help` lists the options of one."""

@@ -1,7 +1,7 @@
 """Animate a picture: `python -m experiments.animate --fomm=DIR --source=IMAGE --driving=VIDEO --output=out.mp4`.
 
-The picture moves as the video does. The result has the frame rate of the video and, as an MP4, its sound. Frames
-are read, rendered and written a few at a time.
+The picture moves like the video. The result has the frame rate of the video and, if it is an MP4, its sound. Frames
+are read, rendered and written in chunks, so that long videos fit into memory.
 """
 
 import contextlib
@@ -38,32 +38,33 @@ class AnimateConfig:
     source: Path
     """Picture to animate."""
     driving: Path
-    """Video whose motion it takes."""
+    """Video whose motion is transferred to the picture."""
     output: Path = Path("animation.mp4")
-    """The file to write: .mp4 or .gif."""
+    """File to write: .mp4 or .gif."""
     which: Which = "latest"
-    """Which checkpoint of a training run."""
+    """Which checkpoint of a training run to load."""
     relative: bool = True
-    """Move the picture's keypoints as the video's move away from those of its best frame."""
+    """Move the picture's keypoints by as much as the video's keypoints have moved since its best frame."""
     absolute: bool = False
-    """Place keypoints where the video's are, as with --no-relative: the picture then takes on the video's shapes."""
+    """Use the video's keypoints as they are, like --no-relative: the picture then also takes on the shape of the
+    figure in the video."""
     adapt_scale: bool = False
-    """Make movements larger or smaller by the ratio of the figures' sizes; not with --absolute."""
+    """Scale movements by the ratio of the figures' sizes; not with --absolute."""
     best_frame: int | Literal["auto"] = 0
-    """Number of the driving frame (from 0) in the picture's pose; auto looks for it, which reads the video twice. Not
-    with --absolute."""
+    """Index (from 0) of the driving frame whose pose matches the picture's; auto searches for it, which reads the
+    video twice. Not with --absolute."""
     size: int = 0
-    """Height and width of the frames; 0 takes the size that the model was trained at."""
+    """Height and width of the rendered frames, in pixels; 0 means the size that the model was trained at."""
     batch_size: int = 8
     """Frames rendered at a time."""
     side_by_side: bool = False
-    """Write source, driving frame and result beside each other."""
+    """Write the source, the driving frame and the result side by side."""
     png_frames: Path | None = None
-    """Also write every frame as PNG into this new folder."""
+    """Also write every frame as a PNG image into this folder, which must not exist yet."""
     lossless: bool = False
-    """MP4 only: keep every pixel as it is (few browsers play such files)."""
+    """MP4 only: encode without loss (few browsers play such files)."""
     overwrite: bool = False
-    """Replace outputs that exist."""
+    """Replace existing outputs."""
 
     def __post_init__(self):
         require_at_least(self, batch_size=1)
@@ -75,12 +76,12 @@ class AnimateConfig:
 
     @property
     def moves_relatively(self) -> bool:
-        """Whether changes of keypoints are transferred, rather than keypoints."""
+        """Whether the movement of the keypoints is transferred, rather than their positions."""
         return self.relative and not self.absolute
 
 
 def main(config: AnimateConfig) -> None:
-    """Animate, and say what was written."""
+    """Animate the picture, and print what was written."""
     check_output_file(config.output, overwrite=config.overwrite)
     if config.png_frames is not None:
         check_output_folder(config.png_frames, overwrite=config.overwrite, holds="*.png", field="png_frames")
@@ -105,7 +106,7 @@ def main(config: AnimateConfig) -> None:
         bar = outputs.enter_context(tqdm(total=info.num_frames, unit="frame", disable=None))
         for driving, result in _rendered(config, model, source, size, initial):
             result = to_uint8(result)
-            shown = _beside(source, driving, result) if config.side_by_side else result
+            shown = _side_by_side(source, driving, result) if config.side_by_side else result
             video.write(shown)
             if folder is not None:
                 for i, frame in enumerate(shown, count):
@@ -116,28 +117,28 @@ def main(config: AnimateConfig) -> None:
             bar.update(len(result))
     seconds = time.perf_counter() - start
     print(
-        f"{config.output}: {count} frames of {shown.shape[2]} x {shown.shape[1]} at {info.fps:.5g} frames a second"
-        f"{', with sound' if sound else ''}; {seconds:.1f} s, {first:.1f} s of them up to the first frames"
+        f"{config.output}: {count} frames of {shown.shape[2]} x {shown.shape[1]} at {info.fps:.5g} frames per second"
+        f"{', with sound' if sound else ''}; {seconds:.1f} s, the first frames after {first:.1f} s"
     )
 
 
 def initial_keypoints(config: AnimateConfig, model: FirstOrderMotionModel, source: np.ndarray) -> Keypoints:
-    """Keypoints of the driving frame that the motion is taken relative to."""
+    """Keypoints of the driving frame that motion is measured from."""
     size, channels = source.shape[0], source.shape[-1]
     if config.best_frame != "auto":
         frames = read_frames(config.driving, num_channels=channels, indices=[config.best_frame])
         return detect(model, resize(frames, size)[0])
     best = best_frame(model, source, _driving(config, channels, size), chunk=config.batch_size)
-    print(f"frame {best.index} of {config.driving} is nearest to the pose of {config.source}", flush=True)
+    print(f"frame {best.index} of {config.driving} is closest to the pose of {config.source}", flush=True)
     return best.keypoints
 
 
 def trained_size(directory: Path) -> int:
-    """Size of the frames that the model in a folder was trained on; `InputError` if the folder does not say."""
+    """Size in pixels of the frames that a model was trained on; raises `InputError` if its folder does not say."""
     try:
         return msgspec.json.decode((directory / CONFIG_FILE).read_bytes(), type=_Trained).data.size
     except msgspec.ValidationError:
-        raise InputError(f"{directory}: does not say at which size the model was trained; give --size") from None
+        raise InputError(f"{directory}: does not say at which size the model was trained; set --size") from None
 
 
 class _Data(msgspec.Struct):
@@ -149,16 +150,16 @@ class _Trained(msgspec.Struct):
 
 
 def _rendered(config: AnimateConfig, model, source, size: int, initial) -> Iterator[tuple[Chunk, Result]]:
-    """Driving frames and results, a chunk at a time."""
+    """Driving frames and the frames rendered from them, one chunk at a time."""
     read = []
 
-    def remembered() -> Iterator[Chunk]:
+    def recorded() -> Iterator[Chunk]:
         for frames in _driving(config, source.shape[-1], size):
             read.append(frames)
             yield frames
 
     options = {"chunk": config.batch_size, "adapt_scale": config.adapt_scale}
-    for result in animate(model, source, remembered(), initial, **options):
+    for result in animate(model, source, recorded(), initial, **options):
         yield read.pop(0), result
 
 
@@ -167,13 +168,13 @@ def _driving(config: AnimateConfig, channels: int, size: int) -> Iterator[Chunk]
         yield resize(frames, size)
 
 
-def _beside(source: np.ndarray, driving: Chunk, result: Chunk) -> Chunk:
+def _side_by_side(source: np.ndarray, driving: Chunk, result: Chunk) -> Chunk:
     return np.concatenate([np.broadcast_to(source, driving.shape), driving, result], axis=2)
 
 
 def _check_channels(config: AnimateConfig, channels: int) -> None:
-    """Raise an `InputError` if one input is gray and the other is not; a model of gray frames takes both as gray."""
-    if channels == 1 or config.driving.suffix.lower() == ".gif":  # GIFs do not say
+    """Raise an `InputError` if one input is gray and the other is in color; a model of gray frames converts both."""
+    if channels == 1 or config.driving.suffix.lower() == ".gif":  # GIF files do not record whether they are gray
         return
     read_image(config.source)
     with Image.open(config.source) as image:
@@ -182,7 +183,7 @@ def _check_channels(config: AnimateConfig, channels: int) -> None:
     if source != driving:
         raise InputError(
             f"{config.source} has {source} channel{'s' * (source > 1)}, {config.driving} has {driving}, and the model "
-            f"takes {channels}: convert one of them, or the model would see a gray and a colored scene"
+            f"takes {channels}: convert one of them, or the model gets a gray and a color image of the same scene"
         )
 
 

@@ -1,7 +1,7 @@
-"""Look at a data set before training: `python -m experiments.check_data --dataset=kth --data-dir=DIR`.
+"""Check a data set before training: `python -m experiments.check_data --dataset=kth --data-dir=DIR`.
 
-Reads all of it, says what it holds and what cannot be used, and draws random clips. The exit code is 0 if training
-can start, and 1 if it cannot.
+Reads the whole data set, reports what it contains and what cannot be used, and draws random clips. The exit code is 0
+if training can start, and 1 if it cannot.
 """
 
 import collections
@@ -28,25 +28,25 @@ _SHOWN = 10
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckDataConfig:
-    """Check a data set."""
+    """Check a data set before training."""
 
     dataset: str = "kth"
-    """Which data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
     contact_sheet: Path = Path("contact_sheet.png")
-    """Image of random clips to write; one that exists is replaced."""
+    """Image of random clips to write; an existing file is replaced."""
     rows: int = 6
-    """Clips of each split on it."""
+    """Number of clips of each split on the contact sheet."""
     seed: int = 0
-    """Which clips they are."""
+    """Seed of the random choice of clips."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
-    """Where the clips come from."""
+    """Where the clips come from, and what their frames look like."""
 
     def __post_init__(self):
         require_at_least(self, rows=1, seed=0)
 
 
 def main(config: CheckDataConfig) -> int:
-    """Print the report, and return the exit code."""
+    """Print the report, write the contact sheet, and return the exit code."""
     check_output_file(config.contact_sheet, overwrite=True, field="contact_sheet")
     reports = {split: inspect_split(config.data, split) for split in ("train", "test")}
     print(f"{config.data.kind}: {config.data.clips or config.data.data_dir or 'drawn'}")
@@ -55,9 +55,11 @@ def main(config: CheckDataConfig) -> int:
     train, test = reports.values()
     both = sorted(set(train.subjects) & set(test.subjects))
     print(f"subjects in both splits: {_some(both) or 'none'}")
-    _print_list("clips of test whose frames are in train too", [" = ".join(p) for p in duplicates(train, test)])
+    _print_list("test clips whose frames are also in train", [" = ".join(p) for p in duplicates(train, test)])
     for split, report in reports.items():
-        _print_list(f"clips that repeat another of {split}", [" = ".join(p) for p in duplicates(report, report)])
+        _print_list(
+            f"clips that duplicate another clip of {split}", [" = ".join(p) for p in duplicates(report, report)]
+        )
     _draw([report.clips for report in reports.values() if report.clips is not None], config)
     problems = [f"{split}: {report.problem}" for split, report in reports.items() if report.problem]
     print(f"training cannot start; {'; '.join(problems)}" if problems else "training can start")
@@ -111,5 +113,5 @@ def _some(items: list[str]) -> str:
 PRESETS = {name: CheckDataConfig(dataset=name, data=config.data) for name, config in CONFIGS.items()}
 
 if __name__ == "__main__":
-    logging.getLogger("vidcomp_jax").setLevel(logging.ERROR)  # what is left out stands in the report
+    logging.getLogger("vidcomp_jax").setLevel(logging.ERROR)  # the report already lists what is left out
     run(main, CheckDataConfig, PRESETS)

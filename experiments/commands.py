@@ -1,4 +1,4 @@
-"""How every command starts and ends: arguments in, one line and an exit code out when something is wrong with them."""
+"""Runs a command: parses its arguments, and turns wrong input into a one-line message and an exit code."""
 
 import contextlib
 import io
@@ -24,15 +24,15 @@ def run(
 ) -> None:
     """Parse the command line into `config_type`, call `main` with it, and exit.
 
-    An `InputError`, with options in place of the names of fields, and an `OSError` (a full disk, a folder without
-    permission) become one line on standard error and exit code 2; what `main` returns is the exit code otherwise.
-    Any other exception is a bug and shows its traceback.
+    An `InputError` (with field names replaced by options) or an `OSError` (a full disk, a folder without permission)
+    prints one line to standard error and ends with exit code 2. Otherwise the exit code is what `main` returns. Any
+    other exception is a bug, and its traceback is shown.
 
     Args:
-        main: does the job.
-        config_type: frozen dataclass; every field, nested ones too, becomes an option.
-        presets: default values by name.
-        preset_option: the option that names one of them.
+        main: the command itself.
+        config_type: a frozen dataclass; every field, including nested ones, becomes an option.
+        presets: default configurations by name.
+        preset_option: the option that chooses one of them.
     """
     _keep_compiled_programs()
     arguments = sys.argv[1:]
@@ -53,7 +53,7 @@ def parse(
     presets: Mapping[str, Config] | None = None,
     preset_option: str = "--dataset",
 ) -> Config:
-    """The config that `arguments` describe; raises `InputError` in place of tyro's own messages."""
+    """The config that `arguments` describe; wrong arguments raise an `InputError`, not tyro's `SystemExit`."""
     default: Any = None
     if presets is not None:
         name = _value_of(arguments, preset_option)
@@ -64,7 +64,7 @@ def parse(
     try:
         with contextlib.redirect_stderr(message):
             return tyro.cli(config_type, args=arguments, default=default)
-    except InputError as error:  # of a config whose options have no prefix
+    except InputError as error:  # from a config whose options have no prefix
         raise InputError(name_options(str(error), config_type, arguments)) from None
     except SystemExit as end:
         if not end.code:
@@ -73,7 +73,7 @@ def parse(
 
 
 def _value_of(arguments: list[str], option: str) -> str | None:
-    """The value given last, as `--option=value` or `--option value`."""
+    """The last value given to an option, as `--option=value` or `--option value`; None if there is none."""
     value = None
     for i, argument in enumerate(arguments):
         if argument.startswith(f"{option}="):
@@ -84,7 +84,7 @@ def _value_of(arguments: list[str], option: str) -> str | None:
 
 
 def _one_line(box: str) -> str:
-    """Tyro's framed message as one line: what is wrong, and the option that was perhaps meant."""
+    """Tyro's boxed message as one line, with the option that was probably meant."""
     lines = [line.strip("│╭╰╮╯ ") for line in box.splitlines()]
     end = next((i for i, line in enumerate(lines[1:], 1) if line.startswith("──")), len(lines))
     message = " ".join(lines[1:end]) or "wrong arguments"
@@ -93,14 +93,14 @@ def _one_line(box: str) -> str:
 
 
 def _with_options(message: str, config_type: type, arguments: list[str]) -> str:
-    """The message of a config that refused its values, with options in place of the names of its fields.
+    """The message of a config that rejected its values, with field names replaced by options.
 
-    Tyro says which of the nested configs it was, as long as its options have a prefix.
+    Tyro says which of the nested configs it was, provided that its options have a prefix.
     """
     found = re.fullmatch(r"Error parsing ([\w.]+): (.*)", message)
-    where, said = found.groups() if found else ("", message)
-    named = name_options(said, config_type, arguments, "" if where == config_type.__name__ else where)
-    return message if named == said else named
+    where, reason = found.groups() if found else ("", message)
+    named = name_options(reason, config_type, arguments, "" if where == config_type.__name__ else where)
+    return message if named == reason else named
 
 
 def _fail(message: str) -> None:
@@ -109,7 +109,7 @@ def _fail(message: str) -> None:
 
 
 def _keep_compiled_programs() -> None:
-    """Let a second run of the same shapes start without compiling, unless the user chose a place or none at all."""
+    """Cache compiled programs on disk, so that later runs start faster, unless the user has configured JAX's cache."""
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
@@ -119,6 +119,6 @@ def _keep_compiled_programs() -> None:
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError:
-        return  # a user without a home compiles anew every time
+        return  # without a writable home directory, every run compiles again
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,9 +1,9 @@
 """Complete clips: `python -m experiments.complete --fomm=DIR --method=linear --input=CLIPS --output=OUT`.
 
-Takes the first and the last frame of videos, pairs of images, or a data set's test clips, and writes the frames
-between: a video and keypoints for each clip, method and sample, `scores.json`, and `index.html`, which plays them all.
-Methods over keypoints (linear, wgan, autoregressive) need --fomm, `inbetween` a run of `experiments.train_inbetween`,
-`tfhub` a published TensorFlow Hub module.
+Takes the first and the last frame of videos, of pairs of images, or of a data set's test clips, and generates the
+frames between them. Writes a video and the keypoints for each clip, method and sample, `scores.json`, and
+`index.html`, which plays all of them. Methods over keypoints (linear, wgan, autoregressive) need --fomm; `inbetween`
+needs a run of `experiments.train_inbetween`, and `tfhub` a published TensorFlow Hub module.
 """
 
 import dataclasses
@@ -31,41 +31,42 @@ from vidcomp_jax.storage.atomic import check_output_folder
 if TYPE_CHECKING:
     Method = str
 else:
-    Method = Literal[tuple(METHODS)]  # the command line offers them by name
+    Method = Literal[tuple(METHODS)]  # the choices that the command line offers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompleteConfig(MethodSettings):
-    """Generate the frames between a first and a last one."""
+    """Generate the frames between a first and a last frame."""
 
     method: tuple[Method, ...] = ("linear",)
-    """How frames are generated; several methods are shown side by side."""
+    """Methods that generate the frames; the results of several are shown side by side."""
     input: tuple[Path, ...] = ()
-    """Videos or folders of them, folders of images, or two images; without any, the test split of --dataset."""
+    """Videos, folders of videos or of images, or two images; by default, the test split of --dataset."""
     dataset: str = "synthetic"
-    """Data settings of the test split: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
     max_clips: int = 16
-    """With --dataset: clips to complete, spread over the data set."""
+    """Without --input: number of clips to complete, evenly spaced over the test split."""
     any_data: bool = False
-    """With --dataset: take other data settings than the keypoint model was trained with."""
+    """Without --input: allow data settings that differ from those the keypoint model was trained with."""
     output: Path = Path("completed")
     """Folder to write."""
     overwrite: bool = False
-    """Replace the folder if it exists."""
+    """Replace the output folder if it exists."""
     num_frames: int = 16
-    """Frames of each clip, both ends included."""
+    """Number of frames of each clip, including both ends."""
     samples: int = 3
-    """Samples of each clip, for stochastic methods."""
+    """Number of samples per clip, for stochastic methods."""
     format: Literal["mp4", "gif"] = "mp4"
-    """Of the videos."""
+    """Format of the videos."""
     fps: float = 0.0
-    """Frames a second; 0 takes those of the input, 25 for images."""
+    """Frame rate of the videos; 0 means that of the input, or 25 for images."""
     seed: int = 0
-    """Another seed gives other samples."""
+    """Seed of the random samples."""
     resize: int = 0
-    """With --input: cut the middle square and resize it to this many pixels; 0 leaves frames as they are."""
+    """With --input: crop frames to the centered square and resize it to this many pixels; 0 leaves frames as they
+    are."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
-    """Where clips come from without --input; with inbetween and tfhub alone, their frames have the size of these."""
+    """Without --input: where clips come from. With inbetween or tfhub alone, --size also sets the size of frames."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -74,7 +75,7 @@ class CompleteConfig(MethodSettings):
 
 
 def main(config: CompleteConfig) -> None:
-    """Complete, write, and say how close to the truth."""
+    """Complete the clips, write the results, and print their scores against the true frames."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=PAGE)
     completers = open_completers(config.method, config, config.num_frames)
     over_keypoints = any(completer.over_keypoints for completer in completers.values())
@@ -87,18 +88,18 @@ def main(config: CompleteConfig) -> None:
     write_completions(config.output, clips, results, scores, format=config.format)
     for title in results:
         if title not in scores:
-            print(f"{title}: no truth to compare with")
+            print(f"{title}: no true frames to compare with")
             continue
         mean = scores[title].mean
         print(f"{title}: L1 to the truth {mean.l1:.4f}, PSNR {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f}, inner frames")
-    print(f"{len(clips)} clips of {config.num_frames} frames: look at {config.output / PAGE}")
+    print(f"{len(clips)} clips of {config.num_frames} frames; to view them, open {config.output / PAGE}")
 
 
 def open_inputs(config: CompleteConfig, formats: Sequence[FrameFormat]) -> list[ClipEnds]:
-    """What is to be completed, with frames as the methods take them.
+    """The clips to complete, with frames in the format that the methods accept.
 
     Raises:
-        InputError: it cannot be read, does not suit a method, or plays faster than the format of the videos can.
+        InputError: a clip cannot be read, does not suit a method, or has a frame rate that `--format` does not allow.
     """
     default_size = PRESETS.get(config.dataset, config).data.size
     data = frames_for(formats, config.data, default_size=default_size, from_files=bool(config.input))
@@ -108,7 +109,7 @@ def open_inputs(config: CompleteConfig, formats: Sequence[FrameFormat]) -> list[
         )
     else:
         clips = ends_of_clips(open_clips(data, "test"), config.num_frames, config.max_clips)
-    # A size given by --resize is taken by methods over pixels alone, whatever they were trained at.
+    # If all methods work on pixels, --resize overrides the size that they were trained at.
     if not config.resize or any(f.size is None for f in formats):
         height, width, _ = clips[0].first.shape
         check_frame_size(formats, height, width, setting="resize" if config.input else "size")

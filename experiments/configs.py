@@ -1,7 +1,8 @@
-"""Data set name -> configuration of training: the released ones, and one that two CPU cores can train in minutes.
+"""Training configurations of the First Order Motion Model: the released ones, and a small one for CPUs.
 
-Steps of the released configurations are epochs x repeats x training videos / batch size, with the data sets as
-published: KTH 383 videos, BAIR 43,264, VoxCeleb 1,200 people, TaiChi 252 videos, Fashion 500, MGif 900, Nemo 744.
+The number of steps of a released configuration is epochs x repeats x training videos / batch size, with the sizes of
+the published data sets: KTH 383 videos, BAIR 43,264, VoxCeleb 1,200 people, TaiChi 252 videos, Fashion 500, MGif 900,
+Nemo 744.
 """
 
 import dataclasses
@@ -28,11 +29,12 @@ class AdamConfig:
     """Adam for one network."""
 
     learning_rate: float = 2e-4
-    """Before the first milestone."""
+    """Learning rate before the first milestone."""
     milestones: tuple[int, ...] = ()
     """Steps after which the learning rate is divided by ten."""
     cosine_steps: int = 0
-    """If not 0, the learning rate falls to a hundredth over this many steps, along a cosine."""
+    """If not 0, number of steps over which the learning rate decays to a hundredth along a cosine; excludes
+    milestones."""
 
     def __post_init__(self):
         require_positive(self, "learning_rate")
@@ -51,7 +53,7 @@ class AdamConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Adam for each network; dense motion belongs to the generator."""
+    """The optimizer of each network; dense motion shares that of the generator."""
 
     generator: AdamConfig = AdamConfig()
     """Generator and dense motion."""
@@ -77,34 +79,35 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainFOMMConfig:
-    """Train the First Order Motion Model; the same command again goes on where the last one stopped."""
+    """Train the First Order Motion Model; run the same command again to resume an interrupted run."""
 
     dataset: str = "kth"
-    """Which configuration to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    """Configuration to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
     workdir: Path = dataclasses.field(default=Path("runs/fomm"), metadata=MAY_CHANGE)
     """Folder of the run: config, checkpoints, logs and panels."""
     init_from: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Model folder or run whose weights to start from; read when the run begins, not when it goes on."""
+    """Model folder or training run whose weights a new run starts from; ignored when a run is resumed."""
     perceptual_weights: Path | None = None
-    """Converted VGG19 weights; without them a multi-scale L1 and gradient difference loss is used."""
+    """Converted VGG19 weights; without them, a multi-scale L1 and gradient difference loss replaces the perceptual
+    loss."""
     coordinator: str = dataclasses.field(default="", metadata=MAY_CHANGE)
-    """With several hosts: address and port of the first, host:port; found from the cluster's environment if empty."""
+    """With several hosts: host:port of the first process; by default, detected from the cluster's environment."""
     num_processes: int = dataclasses.field(default=0, metadata=MAY_CHANGE)
-    """With --coordinator: how many processes there are."""
+    """With --coordinator: total number of processes."""
     process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
-    """With --coordinator: which of them this is, from 0."""
+    """With --coordinator: index of this process, from 0."""
     train: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions()
     """How long to train, and what to report."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
-    """What to train on."""
+    """Clips to train on, and what their frames look like."""
     augmentation: AugmentationConfig = AugmentationConfig()
-    """Random changes to the training pairs."""
+    """Random augmentation of the training pairs."""
     fomm: FOMMConfig = FOMMConfig()
     """Sizes of the networks."""
     loss: FOMMLossConfig = FOMMLossConfig()
-    """Weights of the objectives."""
+    """Weights of the losses."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    """Learning rates."""
+    """Learning rates of the networks."""
 
     def __post_init__(self):
         channels = self.data.num_channels
@@ -178,21 +181,21 @@ def _released() -> dict[str, TrainFOMMConfig]:
 
 
 def small_fomm(num_channels: int = 1, width: int = 16, num_keypoints: int = 8) -> FOMMConfig:
-    """Networks for 64-pixel clips: motion and keypoints at 32 pixels, a sixteenth of the released width."""
+    """Small networks for 64-pixel clips, which estimate keypoints and motion at 32 pixels."""
     hourglass = {"width": width, "max_width": 8 * width, "num_blocks": 4, "scale": 0.5}
     return FOMMConfig(
         num_channels=num_channels,
         num_keypoints=num_keypoints,
         detector=KeypointDetectorConfig(**hourglass),
         dense_motion=DenseMotionConfig(**hourglass),
-        # One block down: after two, the arms of a figure of 64 pixels are gone.
+        # Only one downsampling block: after two, the arms of a 64-pixel figure are no longer resolved.
         generator=GeneratorConfig(width=width, max_width=8 * width, num_down_blocks=1, num_bottleneck_blocks=2),
         discriminator=DiscriminatorConfig(width=width, max_width=8 * width, num_blocks=3),
     )
 
 
 def synthetic(num_steps: int = 1200) -> TrainFOMMConfig:
-    """Synthetic gray clips of 64 pixels, which two CPU cores train on in minutes."""
+    """A small model of synthetic gray 64-pixel clips, which trains in minutes on two CPU cores."""
     return TrainFOMMConfig(
         dataset="synthetic",
         data=DataOptions(name="synthetic", synthetic=SyntheticConfig()),
@@ -207,7 +210,7 @@ def synthetic(num_steps: int = 1200) -> TrainFOMMConfig:
 
 
 def tiny(**changes) -> TrainFOMMConfig:
-    """A run of seconds for tests: 32-pixel frames, a few channels."""
+    """A run that takes seconds, for tests: 32-pixel frames and a few channels."""
     config = dataclasses.replace(
         synthetic(20),
         data=DataOptions(name="synthetic", size=32, synthetic=SyntheticConfig(num_train=8, num_test=4, length=4)),
@@ -225,4 +228,4 @@ def tiny(**changes) -> TrainFOMMConfig:
 
 
 CONFIGS: dict[str, TrainFOMMConfig] = _released() | {"synthetic": synthetic()}
-"""What `--dataset` of `experiments.train_fomm` starts from."""
+"""Configurations by the name that `--dataset` of `experiments.train_fomm` takes."""

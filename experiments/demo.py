@@ -1,8 +1,7 @@
-"""The whole job on data made on the spot: `make demo`.
+"""The demo, which trains a small model on synthetic clips and shows its results: `make demo`.
 
-Trains a small First Order Motion Model on synthetic clips, reconstructs held-out clips from their first frame, writes
-them as MP4, GIF and an image panel, and says where they are and how good they are. A second run finds the model
-trained and only reconstructs.
+Trains a small First Order Motion Model, reconstructs held-out clips from their first frame, writes them as MP4, GIF
+and an image panel, and prints their errors. A second run finds the trained model and only reconstructs.
 """
 
 import dataclasses
@@ -28,12 +27,12 @@ from vidcomp_jax.metrics import JointError, joint_error, score
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """Train a small model on synthetic clips and show what it can do."""
+    """Train a small model on synthetic clips and show its results."""
 
     output: Path = Path("demo")
     """Folder of the results."""
     num_steps: int = 1200
-    """Steps to train for; the defaults need a few minutes on two CPU cores."""
+    """Number of training steps; the default takes a few minutes on two CPU cores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Score:
         model: L1 of the reconstructed frames, in [0, 1].
         source: L1 of repeating the first frame.
         mean: L1 of the constant mean image of the training clips.
-        joints: distances of joints, in pixels; of two arms and legs, the left one is told from the right one.
+        joints: mean distances of the figure's joints, in pixels, with left and right limbs ordered by position.
     """
 
     model: float
@@ -54,7 +53,7 @@ class Score:
 
 
 def main(config: DemoConfig) -> int:
-    """Train, reconstruct, report."""
+    """Train, reconstruct, print the errors, and return the exit code."""
     training = dataclasses.replace(synthetic(config.num_steps), workdir=config.output / "run")
     devices = jax.device_count()
     batch_size = -(-training.train.batch_size // devices) * devices
@@ -80,7 +79,7 @@ def main(config: DemoConfig) -> int:
 
 
 def measure(model: FirstOrderMotionModel, train: SyntheticClips, test: SyntheticClips, num_fit: int = 100) -> Score:
-    """Reconstruct all of `test`; fit the joints on the first `num_fit` clips of `train`."""
+    """Reconstruct all clips of `test`; fit the joints to the keypoints of the first `num_fit` clips of `train`."""
     mean = np.mean([train.frames(i, range(train.lengths[i])).mean(0) for i in range(num_fit)], axis=0) / 255
     errors, keypoints, joints = [], [], []
     for clip, found in enumerate(reconstructions(model, test)):
@@ -99,12 +98,12 @@ def measure(model: FirstOrderMotionModel, train: SyntheticClips, test: Synthetic
 
 
 def write_results(folder: Path, model: FirstOrderMotionModel, clips: SyntheticClips, num_clips: int = 6) -> list[Path]:
-    """Write a video, a GIF and a panel of clips spread over all; return their paths."""
+    """Write a video, a GIF and a panel of evenly spaced clips; return their paths."""
     columns = []
     for clip in spread(len(clips.names), num_clips):
         found = reconstruct(model, clips.frames(clip, range(clips.lengths[clip])).astype(np.float32) / 255)
         columns.append((found.truth, found.rendered.deformed_source, found.rendered.prediction))
-    # One picture a moment: truth, warped source and prediction below each other, one column a clip.
+    # One picture per time step: truth, warped source and prediction in rows, and one column per clip.
     pictures = [panel([[clip[row][t] for clip in columns] for row in range(3)]) for t in range(len(columns[0][0]))]
     pictures = [np.kron(picture, np.ones((2, 2, 1), np.uint8)) for picture in pictures]
     files = [folder / "reconstruction.mp4", folder / "reconstruction.gif", folder / "panel.png"]

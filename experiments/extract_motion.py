@@ -1,7 +1,8 @@
-"""Keypoints of whole clips: `python -m experiments.extract_motion --fomm=DIR --dataset=kth --output=motion.npz`.
+"""Extract keypoints of clips: `python -m experiments.extract_motion --fomm=DIR --dataset=kth --output=motion.npz`.
 
-Writes positions and Jacobians of every frame of one split, with the clips' names, the frame rate and the fingerprint
-of the keypoint model: what `experiments.train_motion_gan` and `experiments.train_autoregressive` train on.
+Writes the positions and Jacobians of every frame of a split, with the names of the clips, the frame rate and the
+fingerprint of the keypoint model. `experiments.train_motion_gan` and `experiments.train_autoregressive` train on this
+file.
 """
 
 import dataclasses
@@ -27,28 +28,28 @@ class ExtractMotionConfig:
     fomm: Path = Path("runs/fomm")
     """Model folder or training run of the First Order Motion Model."""
     which: Literal["latest", "best"] = "latest"
-    """Which checkpoint of a training run."""
+    """Which checkpoint of a training run to load."""
     dataset: str = "kth"
-    """Which data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
     split: Literal["train", "test"] = "train"
-    """Motion models are trained on train; test serves as their --validation."""
+    """Split to read: train to train motion models, test for their --validation."""
     output: Path = Path("motion.npz")
-    """The file to write."""
+    """File to write."""
     chunk: int = 64
-    """Frames on the device at a time."""
+    """Number of frames on the device at a time."""
     overwrite: bool = False
     """Replace the output if it exists."""
     any_data: bool = False
-    """Take other data settings than the model was trained with: another split, size or camera."""
+    """Allow data settings that differ from those the model was trained with, such as split, size or camera."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
-    """Where the clips come from."""
+    """Where the clips come from, and what their frames look like."""
 
     def __post_init__(self):
         require_at_least(self, chunk=1)
 
 
 def main(config: ExtractMotionConfig) -> None:
-    """Extract and write."""
+    """Extract the keypoints, and write the file."""
     check_output_file(config.output, overwrite=config.overwrite)
     model = load_fomm(config.fomm, config.which)
     check_trained_data(config.fomm, config.data, any_data=config.any_data)

@@ -1,4 +1,4 @@
-"""Options of commands: which of them a field of the config has, and those that do not simply bear its name."""
+"""Maps between the fields of a config and the options of a command, and defines options that differ from the fields."""
 
 import dataclasses
 import re
@@ -21,22 +21,22 @@ class DataOptions(DataConfig):
     """Which clips to read, and what their frames look like."""
 
     bair: Annotated[BairConfig, tyro.conf.arg(name="")] = BairConfig()
-    """Used by name=bair."""
+    """Settings of BAIR, used with --name=bair."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions(TrainConfig):
-    """How long to train and what to report. Steps, never epochs.
+    """How long to train, and what to report; durations are in steps, not epochs.
 
-    0 stands for None, on the command line and in the configurations of earlier runs.
+    0 means None, on the command line and in the configurations of earlier runs.
     """
 
     panel_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two image panels; 0 makes one at the end only."""
+    """Steps between image panels; 0 means only at the end."""
     evaluate_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two evaluations, each followed by a checkpoint; 0 evaluates at the end only."""
+    """Steps between evaluations, each followed by a checkpoint; 0 means only at the end."""
     checkpoint_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two checkpoints; 0 writes one at the end, or when stopped, only."""
+    """Steps between checkpoints; 0 means only at the end, or when the run is interrupted."""
 
     def __post_init__(self):
         for field in ("panel_every", "evaluate_every", "checkpoint_every"):
@@ -46,21 +46,21 @@ class TrainOptions(TrainConfig):
 
 
 def join_hosts(coordinator: str, num_processes: int, process_id: int) -> None:
-    """Join the processes of a run as the three options say, of which "", 0 and -1 are not given."""
+    """Join the other processes of a run; "", 0 and -1 mean that an option is not given."""
     initialize_distributed(coordinator or None, num_processes or None, None if process_id == -1 else process_id)
 
 
 def options_of(config_type: type) -> dict[str, str]:
-    """Option by dotted name of the field, such as `--kth.num-frames` by `data.kth.num_frames`."""
+    """Options by the dotted names of their fields, such as `data.kth.num_frames`: `--kth.num-frames`."""
     return {field: f"--{option}".replace("_", "-") for field, option in _walk(config_type, "", "")}
 
 
 def name_options(message: str, config_type: type, arguments: Sequence[str] = (), within: str = "") -> str:
-    """`message` with options in place of the field names that stand in it in backticks.
+    """`message` with the field names that it has in backticks replaced by options.
 
-    A name may leave out where in the config the field is. Of several fields with this name, the one in the config
-    `within` is meant, else the one whose option has no prefix, else the one that `arguments` set. What no option is
-    found for keeps its name, without the backticks.
+    A name need not be the full dotted path. If several fields match, the one in the config `within` is meant,
+    otherwise the one whose option has no prefix, otherwise the one that `arguments` set. A name without an option
+    is kept, without the backticks.
     """
     options = options_of(config_type)
 
@@ -86,7 +86,7 @@ def _walk(config_type: type, field_prefix: str, option_prefix: str) -> Iterator[
         kind, marks = _unwrapped(hints[field.name])
         if tyro.conf.Suppress in marks or tyro.conf.Positional in marks:
             continue
-        # `tyro.conf.arg(name="")` leaves the name of a nested config out of its options.
+        # `tyro.conf.arg(name="")` omits the name of a nested config from its options.
         hidden = any(getattr(mark, "name", None) == "" for mark in marks)
         option = option_prefix if hidden else f"{option_prefix}{field.name}"
         if dataclasses.is_dataclass(kind):

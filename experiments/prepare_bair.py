@@ -1,7 +1,7 @@
-"""BAIR as a folder of videos: `python -m experiments.prepare_bair --input=DIR --output=DIR --size=64`.
+"""Convert BAIR to a folder of videos: `python -m experiments.prepare_bair --input=DIR --output=DIR --size=64`.
 
-Takes the record files as downloaded and writes one MP4 or GIF a trajectory into train/ and test/. Training does not
-need this (`--dataset=bair` reads the download). `--test-only` needs and writes the test trajectories only.
+Reads the downloaded record files and writes one MP4 or GIF per trajectory into train/ and test/. Training does not
+need this, because `--dataset=bair` reads the download. `--test-only` needs and writes only the test trajectories.
 """
 
 import dataclasses
@@ -20,26 +20,26 @@ from vidcomp_jax.errors import require, require_at_least
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareBairConfig:
-    """Write BAIR as videos."""
+    """Convert BAIR to a folder of videos."""
 
     input: Path
-    """Folder that holds or is softmotion30_44k; with --tfds, the folder of TFDS."""
+    """The folder softmotion30_44k or its parent; with --tfds, the data folder of TensorFlow Datasets."""
     output: Path
-    """Folder to make."""
+    """Folder to create."""
     size: Literal[64, 128, 256] = 64
-    """Height and width in pixels."""
+    """Height and width of the videos, in pixels."""
     format: Literal["mp4", "gif"] = "mp4"
-    """GIFs have at most 256 colours a frame."""
+    """Format of the videos; GIFs have at most 256 colors per frame."""
     lossless: bool = False
-    """MP4 only: keep every pixel; few browsers play such files."""
+    """MP4 only: encode without loss (few browsers play such files)."""
     test_only: bool = False
-    """Leave the training trajectories alone."""
+    """Skip the training trajectories."""
     limit: int = 0
-    """Write only so many trajectories of each split; 0 writes all."""
+    """Maximum number of trajectories of each split; 0 means all."""
     skip_unreadable: bool = False
-    """Count what cannot be read and go on, instead of stopping."""
+    """Skip and count what cannot be read, instead of stopping."""
     bair: Annotated[BairConfig, tyro.conf.arg(name="")] = BairConfig()
-    """What to read."""
+    """Which camera and files to read."""
 
     def __post_init__(self):
         require(not (self.lossless and self.format == "gif"), self, "format", "mp4 where `lossless` is given")

@@ -1,7 +1,8 @@
-"""KTH as a folder of short videos: `python -m experiments.prepare_kth --input=DIR --output=DIR --size=128`.
+"""Convert KTH to a folder of short videos: `python -m experiments.prepare_kth --input=DIR --output=DIR --size=128`.
 
-Takes the six archives or the files in them, and 00sequences.txt, and writes clips of 16 frames into train/ and test/.
-Training does not need this (`--dataset=kth` reads the download); it is for looking at the clips and for other tools.
+Reads the six archives or their extracted files, and 00sequences.txt, and writes clips of 16 frames into train/ and
+test/. Training does not need this, because `--dataset=kth` reads the download; the clips are for viewing and for other
+tools.
 """
 
 import dataclasses
@@ -20,23 +21,23 @@ from vidcomp_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareKthConfig:
-    """Write KTH as short videos."""
+    """Convert KTH to a folder of short videos."""
 
     input: Path
-    """Folder of the six archives, or of what is in them, and 00sequences.txt."""
+    """Folder of the six archives, or of their extracted files, and 00sequences.txt."""
     output: Path
-    """Folder to make."""
+    """Folder to create."""
     size: Literal[64, 128, 256] = 64
-    """Height and width in pixels."""
+    """Height and width of the videos, in pixels."""
     split: Literal["literature", "official", "seed"] = "literature"
-    """Which persons are to train and to test: 1-16 and 17-25; the sixteen to train or validate and the nine to test of
-    the data set's page; 1-23 and 25."""
+    """Persons of the train and test splits. literature: 1-16 and 17-25; official: the training and validation persons
+    and the test persons named on the data set's page; seed: 1-23 and 25."""
     num_frames: int = 16
-    """Frames a clip."""
+    """Number of frames per clip."""
     lossless: bool = False
-    """Keep every pixel; few browsers play such files."""
+    """Encode without loss (few browsers play such files)."""
     skip_unreadable: bool = False
-    """Count what cannot be read and go on, instead of stopping."""
+    """Skip and count what cannot be read, instead of stopping."""
 
 
 def main(config: PrepareKthConfig) -> None:
@@ -63,7 +64,7 @@ def main(config: PrepareKthConfig) -> None:
 
 
 def _renamed(item: Clip | LeftOut, source: Source) -> Clip | LeftOut:
-    """Named `personNN_<action>_dM#FIRST-LAST`, whose subject is the video, and shown to be of its person."""
+    """A clip with the name `personNN_<action>_dM#FIRST-LAST`, so that its subject is the video, and its person."""
     if isinstance(item, LeftOut):
         return item
     first, stop = map(int, re.findall(r"\[(\d+):(\d+)\]", item.name)[0])
@@ -71,7 +72,7 @@ def _renamed(item: Clip | LeftOut, source: Source) -> Clip | LeftOut:
 
 
 def print_summary(output: Path, manifest: dict) -> None:
-    """Say what was written, and name what was not."""
+    """Print what was written, and what was left out and why."""
     for split in dict.fromkeys(clip["split"] for clip in manifest["clips"]):
         clips = [clip for clip in manifest["clips"] if clip["split"] == split]
         frames, subjects = sum(clip["frames"] for clip in clips), {clip["subject"] for clip in clips}

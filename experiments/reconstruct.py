@@ -1,7 +1,7 @@
 """Reconstruct test clips from their first frame: `python -m experiments.reconstruct --fomm=DIR --dataset=kth`.
 
-Every frame is rendered from the clip's first one at its own keypoints, as in the published evaluation. Writes
-`scores.json`, a panel, and videos of some clips: source, truth and result beside each other.
+Every frame is rendered from the first frame of its clip and its own keypoints, as in the published evaluation. Writes
+`scores.json`, a panel, and videos of some clips that show source, truth and result side by side.
 """
 
 import contextlib
@@ -40,27 +40,27 @@ class ReconstructConfig:
     fomm: Path = Path("runs/fomm")
     """Model folder or training run of the First Order Motion Model."""
     which: Which = "latest"
-    """Which checkpoint of a training run."""
+    """Which checkpoint of a training run to load."""
     dataset: str = "kth"
-    """Which data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
     split: Literal["test", "train"] = "test"
-    """Which clips."""
+    """Split whose clips to reconstruct."""
     output: Path = Path("reconstruction")
     """Folder to write."""
     max_clips: int = 0
-    """Only as many clips, spread over the data set; 0 takes all."""
+    """Maximum number of clips, evenly spaced over the split; 0 means all."""
     max_frames: int = 0
-    """Only the first frames of every clip; 0 takes all."""
+    """Maximum number of frames of each clip, from its start; 0 means all."""
     videos: int = 8
-    """Clips to write as videos, spread over those reconstructed and named by their numbers."""
+    """Number of clips to write as videos, evenly spaced over the reconstructed ones and named by their indices."""
     batch_size: int = 8
-    """Frames rendered at a time."""
+    """Number of frames rendered at a time."""
     overwrite: bool = False
     """Replace the output folder if it exists."""
     any_data: bool = False
-    """Take other data settings than the model was trained with: another split, size or camera."""
+    """Allow data settings that differ from those the model was trained with, such as split, size or camera."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
-    """Where the clips come from."""
+    """Where the clips come from, and what their frames look like."""
 
     def __post_init__(self):
         require_at_least(self, batch_size=1, max_clips=0, max_frames=0, videos=0)
@@ -68,12 +68,12 @@ class ReconstructConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How good a clip's frames are on average, or those of many clips.
+    """Mean scores of the frames of one clip, or of many clips.
 
     Attributes:
-        l1: mean absolute error in [0, 1].
-        l1_of_first_frame: that of repeating the first frame.
-        num_frames: how many there were.
+        l1: mean absolute error, of values in [0, 1].
+        l1_of_first_frame: the same when the first frame is repeated.
+        num_frames: number of frames scored.
         psnr: peak signal-to-noise ratio in decibels.
         ssim: structural similarity.
     """
@@ -86,7 +86,7 @@ class Score:
 
     @staticmethod
     def mean(scores: list["Score"]) -> "Score":
-        """Every frame counts the same, whatever clip it is of: the published evaluation's mean."""
+        """The mean over all frames of all clips, as in the published evaluation."""
         weights = [score.num_frames for score in scores]
 
         def mean(field: str) -> float:
@@ -96,7 +96,7 @@ class Score:
 
 
 def main(config: ReconstructConfig) -> None:
-    """Reconstruct, and report."""
+    """Reconstruct the clips, write the results, and print the mean scores."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=_SCORES)
     model = load_fomm(config.fomm, config.which)
     check_trained_data(config.fomm, config.data, any_data=config.any_data)
@@ -120,13 +120,13 @@ def main(config: ReconstructConfig) -> None:
     print(f"L1 of {mean.num_frames} frames of {len(chosen)} clips, in [0, 1]:")
     print(f"  reconstructed from the first frame  {mean.l1:.5f}  (PSNR {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f})")
     print(f"  repeating the first frame           {mean.l1_of_first_frame:.5f}")
-    print(f"look at {config.output}")
+    print(f"written to {config.output}")
 
 
 def reconstruct_clip(
     config: ReconstructConfig, model: FirstOrderMotionModel, clips: Clips, clip: int, video: Path | None = None
 ) -> Score:
-    """Reconstruct one clip a chunk at a time, and write it as a video if one is named."""
+    """Reconstruct and score one clip, one chunk at a time; also write it to `video`, if given."""
     length = min(config.max_frames or int(clips.lengths[clip]), int(clips.lengths[clip]))
     source = clips.frames(clip, [0])[0]
     results = animate(model, source, _chunks(clips, clip, length, config.batch_size), chunk=config.batch_size)

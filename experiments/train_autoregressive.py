@@ -1,7 +1,8 @@
-"""Train next-frame motion: `python -m experiments.train_autoregressive --motion=motion.npz --workdir=RUN`.
+"""Train a next-frame model: `python -m experiments.train_autoregressive --motion=motion.npz --workdir=RUN`.
 
-A GRU learns the next frame's keypoints from those before; `experiments.complete --method=autoregressive` rolls it out
-from both ends. The same command again goes on where the last one stopped.
+A GRU learns to predict the keypoints of the next frame from those of the frames before;
+`experiments.complete --method=autoregressive` rolls it out from both ends. Run the same command again to resume an
+interrupted run.
 """
 
 import dataclasses
@@ -23,10 +24,10 @@ from vidcomp_jax.training.loop import fit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainAutoregressiveConfig:
-    """Train a next-frame model on motion."""
+    """Train a next-frame model of keypoint motion."""
 
     files: Annotated[MotionFiles, tyro.conf.arg(name="")] = MotionFiles()
-    """What to train on."""
+    """Motion files to train and validate on."""
     workdir: Path = dataclasses.field(default=Path("runs/autoregressive"), metadata=MAY_CHANGE)
     """Folder of the run: config, checkpoints, logs, curves and panels."""
     train: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions(
@@ -34,9 +35,9 @@ class TrainAutoregressiveConfig:
     )
     """How long to train, and what to report."""
     autoregressive: AutoregressiveConfig = AutoregressiveConfig()
-    """Sizes of the networks and learning rate."""
+    """Sizes of the networks, and the learning rate."""
     trained_on: tyro.conf.Suppress[TrainedOn] = TrainedOn()
-    """Filled in by the command."""
+    """Description of the training data; filled in by the command."""
 
 
 def main(config: TrainAutoregressiveConfig) -> int:

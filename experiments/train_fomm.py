@@ -1,7 +1,7 @@
 """Train the First Order Motion Model: `python -m experiments.train_fomm --dataset=kth --data-dir=DIR --workdir=RUN`.
 
-Trains on all visible devices, writes checkpoints, logs and panels into the work folder, and goes on from there when
-the same command is given again. `--dataset` chooses a released configuration; every field of it is an option.
+Trains on all visible devices, and writes checkpoints, logs and panels into the run's folder; the same command resumes
+an interrupted run. `--dataset` chooses a released configuration; every field of it is an option.
 """
 
 import functools
@@ -29,7 +29,7 @@ def main(config: TrainFOMMConfig) -> int:
 
 
 def train(config: TrainFOMMConfig) -> int:
-    """Train, and return the exit code: not 0 if a signal stopped the run."""
+    """Train, and return the exit code, which is not 0 if a signal stopped the run."""
     check_batch_size(config.train.batch_size)
     model = FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(config.train.seed))
     if config.init_from is not None and latest_step(config.workdir / CHECKPOINTS) is None:
@@ -39,9 +39,9 @@ def train(config: TrainFOMMConfig) -> int:
         vgg = load_vgg19(config.perceptual_weights)
     else:
         print(
-            "no VGG19 weights given: reconstruction is judged by multi-scale L1 and gradient difference; convert "
-            "torchvision's with `python -m converters.convert_vgg19 vgg19.pth --output=FILE` and give them with "
-            "--perceptual-weights=FILE",
+            "no VGG19 weights given: a multi-scale L1 and gradient difference loss replaces the perceptual loss; to "
+            "use it, convert torchvision's weights with `python -m converters.convert_vgg19 vgg19.pth --output=FILE` "
+            "and pass --perceptual-weights=FILE",
             flush=True,
         )
 

@@ -1,8 +1,8 @@
-"""Train in-betweening by 3D convolutions: `python -m experiments.train_inbetween --dataset=kth --workdir=RUN`.
+"""Train 3D-convolution in-betweening: `python -m experiments.train_inbetween --dataset=kth --workdir=RUN`.
 
-Trains on all visible devices, writes checkpoints, logs and panels into the work folder, and goes on from there when
-the same command is given again. Each evaluation compares the error on held-out clips with two guesses that need no
-training: repeating the first frame, and blending both ends. `--clips=LIST.txt` trains on the videos of a list.
+Trains on all visible devices, and writes checkpoints, logs and panels into the run's folder; the same command resumes
+an interrupted run. Each evaluation compares the error on held-out clips with two baselines that need no training:
+repeating the first frame, and cross-fading between both ends. `--clips=LIST.txt` trains on the videos of a list.
 """
 
 import dataclasses
@@ -28,26 +28,26 @@ from vidcomp_jax.training.loop import fit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainInbetweenConfig:
-    """Train in-betweening by 3D convolutions; the same command again goes on where the last one stopped."""
+    """Train 3D-convolution in-betweening; run the same command again to resume an interrupted run."""
 
     dataset: str = "kth"
-    """Which configuration to start from: kth, bair, folder or synthetic."""
+    """Configuration to start from: kth, bair, folder or synthetic."""
     workdir: Path = dataclasses.field(default=Path("runs/inbetween"), metadata=MAY_CHANGE)
     """Folder of the run: config, checkpoints, logs and panels."""
     coordinator: str = dataclasses.field(default="", metadata=MAY_CHANGE)
-    """With several hosts: address and port of the first, host:port; found from the cluster's environment if empty."""
+    """With several hosts: host:port of the first process; by default, detected from the cluster's environment."""
     num_processes: int = dataclasses.field(default=0, metadata=MAY_CHANGE)
-    """With --coordinator: how many processes there are."""
+    """With --coordinator: total number of processes."""
     process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
-    """With --coordinator: which of them this is, from 0."""
+    """With --coordinator: index of this process, from 0."""
     train: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions()
     """How long to train, and what to report."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
-    """What to train on."""
+    """Clips to train on, and what their frames look like."""
     inbetween: InbetweenConfig = InbetweenConfig()
     """Sizes of the networks."""
     loss: InbetweenLossConfig = InbetweenLossConfig()
-    """Weights of the objective, and the optimizer."""
+    """Weights of the losses, and settings of the optimizer."""
 
     def __post_init__(self):
         size, channels = self.data.size, self.data.num_channels
@@ -57,7 +57,7 @@ class TrainInbetweenConfig:
 
 
 def synthetic(num_steps: int = 3000) -> TrainInbetweenConfig:
-    """Synthetic gray clips, which two CPU cores train on in minutes: narrow networks, no discriminators."""
+    """A small model of synthetic gray clips, without discriminators, which trains in minutes on two CPU cores."""
     return TrainInbetweenConfig(
         dataset="synthetic",
         data=DataOptions(name="synthetic", size=32),
@@ -91,9 +91,9 @@ def main(config: TrainInbetweenConfig) -> int:
 
 
 def train(config: TrainInbetweenConfig) -> int:
-    """Train, and return the exit code: not 0 if a signal stopped the run."""
+    """Train, and return the exit code, which is not 0 if a signal stopped the run."""
     train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
-    # XLA's own generator: the default one is compiled anew for every shape, half a minute for these networks.
+    # XLA's own random generator: the default one is compiled for every shape, which takes half a minute here.
     rngs = nnx.Rngs(jax.random.key(config.train.seed, impl="rbg"))
     result = fit(
         Inbetween(config.inbetween, rngs=rngs),

@@ -1,7 +1,7 @@
 """Train the motion GAN: `python -m experiments.train_motion_gan --motion=motion.npz --workdir=RUN`.
 
 A generator learns to move keypoints from a first to a last frame, given noise; `experiments.complete --method=wgan`
-uses it. The same command again goes on where the last one stopped.
+uses it. Run the same command again to resume an interrupted run.
 """
 
 import dataclasses
@@ -23,20 +23,20 @@ from vidcomp_jax.training.loop import fit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainMotionGANConfig:
-    """Train a Wasserstein GAN on motion."""
+    """Train a Wasserstein GAN of keypoint motion."""
 
     files: Annotated[MotionFiles, tyro.conf.arg(name="")] = MotionFiles()
-    """What to train on."""
+    """Motion files to train and validate on."""
     workdir: Path = dataclasses.field(default=Path("runs/motion_gan"), metadata=MAY_CHANGE)
     """Folder of the run: config, checkpoints, logs, curves and panels."""
     train: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions(
         num_steps=5000, evaluate_every=500, checkpoint_every=500
     )
-    """How long to train, and what to report. One step makes several updates, see --wgan.rounds-per-step."""
+    """How long to train, and what to report; one step makes several updates, see --wgan.rounds-per-step."""
     wgan: WGANConfig = WGANConfig()
-    """Sizes of the networks, and how they are trained."""
+    """Sizes of the networks, and settings of the training."""
     trained_on: tyro.conf.Suppress[TrainedOn] = TrainedOn()
-    """Filled in by the command."""
+    """Description of the training data; filled in by the command."""
 
 
 def main(config: TrainMotionGANConfig) -> int:

@@ -76,7 +76,9 @@ def test_real_video_in_two_chunk_sizes_against_frame_by_frame(folder, model, tmp
     for batch_size in (5, 16):
         output, png = tmp_path / f"{batch_size}.mp4", tmp_path / f"frames{batch_size}"
         command.main(config(folder, output=output, png_frames=png, batch_size=batch_size, lossless=True))
-        assert re.search(r"48 frames of 64 x 64 at 25 frames a second; .* up to the first", capsys.readouterr().out)
+        assert re.search(
+            r"48 frames of 64 x 64 at 25 frames per second; .* the first frames after", capsys.readouterr().out
+        )
         assert probe(output) == (SIZE, SIZE, 48, 25.0, False)
         frames[batch_size] = pictures(png)
         np.testing.assert_array_equal(frames[batch_size], read_frames(output, num_channels=1)[..., 0])
@@ -224,8 +226,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, tmp_path):
         ({"driving": inputs / "none.mp4"}, "none.mp4: no such file"),
         ({"source": inputs / "none.png"}, "none.png: no such file"),
         ({"source": VIDEO}, "not an image"),
-        ({"best_frame": 48}, "frame 48 .* was asked for"),
-        ({"fomm": inputs / "sizeless"}, "does not say at which size .* give --size"),
+        ({"best_frame": 48}, "frame 48 .* was requested"),
+        ({"fomm": inputs / "sizeless"}, "does not say at which size .* set --size"),
         ({"fomm": inputs / "nothing"}, "nothing"),
         ({"output": outputs / "no" / "x.mp4"}, r"the folder .*no does not exist"),
         ({"output": outputs / "there.mp4"}, "exists; .*`overwrite`"),

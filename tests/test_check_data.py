@@ -72,7 +72,7 @@ def test_what_is_wrong_with_kth_is_named(check, tmp_path):
     (videos / "person03_walking_d1_uncomp.avi").write_bytes(b"nonsense")
     code, out, _ = check("kth", data, kth=KthConfig(num_frames=23))
     assert code == 1
-    assert "clips of test whose frames are in train too: 2\n" in out
+    assert "test clips whose frames are also in train: 2\n" in out
     assert "walking/person01_walking_d1_uncomp.avi[0:23] = walking/person17_walking_d1_uncomp.avi[0:23]" in out
     assert "unreadable: 1\n" in out and "unreadable: 2\n" in out
     assert "person03_walking_d1_uncomp.avi: not a video" in out
@@ -120,8 +120,8 @@ def test_folders_are_described(check, tmp_path):
     assert "channels: color (4)" in out
     assert "too short: 1" in out and "id8.mp4: one frame" in out
     assert "subjects in both splits: id1" in out
-    assert "in train too: 1\n    id1#3.mp4 = id1#9.mp4" in out
-    assert "repeat another of test: 1\n    id7#1.mp4 = id7#2.mp4" in out
+    assert "also in train: 1\n    id1#3.mp4 = id1#9.mp4" in out
+    assert "duplicate another clip of test: 1\n    id7#1.mp4 = id7#2.mp4" in out
     code, out, sheet = check("folder", tmp_path / "nothing")
     assert code == 1 and "nothing, which does not exist" in out and not sheet.exists()
 

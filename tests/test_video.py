@@ -188,7 +188,7 @@ def test_a_truncated_mp4_is_noticed(tmp_path):
 def test_what_is_no_file_is_named(tmp_path, read):
     with pytest.raises(InputError, match=r"nothing.mp4: no such file"):
         read(tmp_path / "nothing.mp4")
-    with pytest.raises(InputError, match=f"{tmp_path}: a folder"):
+    with pytest.raises(InputError, match=f"{tmp_path}: is a folder"):
         read(tmp_path)
 
 
@@ -215,8 +215,8 @@ def test_a_video_of_sound_alone_is_no_video(tmp_path):
         ("x.webp", {}, r"x.webp: videos are written as .mp4 or .gif"),
         ("x", {}, "without an ending"),
         ("no/x.mp4", {}, "folder .*no does not exist"),
-        ("x.gif", {"fps": 60.0}, "x.gif: 60.0 frames a second"),
-        ("x.mp4", {"fps": 0.0}, "x.mp4: 0.0 frames a second"),
+        ("x.gif", {"fps": 60.0}, "x.gif: 60.0 frames per second"),
+        ("x.mp4", {"fps": 0.0}, "x.mp4: 0.0 frames per second"),
         ("x.gif", {"lossless": True}, "a GIF has no sound"),
         ("x.mp4", {"audio_from": Path("missing.wav")}, "missing.wav: no such file"),
     ],

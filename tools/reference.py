@@ -39,7 +39,7 @@ def main() -> int:
     if found:
         print(f"error: {len(found)} warnings, listed above", file=sys.stderr)
         return 1
-    print(f"{pages} modules: look at {options.output / 'index.html'}")
+    print(f"{pages} modules; start at {options.output / 'index.html'}")
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Video and image files in and out, panels of results, and the HTML player."""
+"""Reads and writes videos and images, draws panels of results, and writes the HTML player."""

@@ -1,6 +1,7 @@
-"""Runs imageio's ffmpeg: what is in a video file, and its frames as they are decoded.
+"""Runs the ffmpeg that imageio installs, to inspect and decode video files.
 
-Everything ffmpeg prints stays here; what it means for the user becomes one `InputError`.
+Input: paths of video files. Output: their headers and decoded frames. The rest of the package never sees ffmpeg's
+messages: those that matter to the user are raised as one `InputError`.
 """
 
 import contextlib
@@ -20,7 +21,15 @@ from vidcomp_jax.media.images import check_file
 
 
 class Header(NamedTuple):
-    """What ffmpeg prints about a video before it decodes anything."""
+    """What ffmpeg prints about a video before it decodes anything.
+
+    Attributes:
+        text: everything that ffmpeg printed.
+        streams: the part of it that describes the file and its streams.
+        width: of the frames as displayed, after any rotation, in pixels.
+        height: likewise.
+        fps: frames per second; 25 if the file does not say.
+    """
 
     text: str
     streams: str
@@ -30,7 +39,11 @@ class Header(NamedTuple):
 
     @classmethod
     def read(cls, path: Path, *output: str) -> "Header":
-        """Run ffmpeg on `path` with the arguments `output` and keep what it prints."""
+        """Run ffmpeg on `path` with the arguments `output` and parse what it prints.
+
+        Raises:
+            InputError: the file is missing, or is not a video.
+        """
         check_file(path)
         text = run("-i", f"file:{path}", *output).stderr
         streams = re.split(r"^(?:Output #0|Stream mapping)", text, maxsplit=1, flags=re.MULTILINE)[0]
@@ -39,22 +52,22 @@ class Header(NamedTuple):
             raise InputError(f"{path}: not a video that ffmpeg can read ({last_line(streams)})")
         width, height = int(video[1]), int(video[2])
         rate = re.search(r"([\d.]+)(k?) fps", video[0]) or re.search(r"([\d.]+)(k?) tbr", video[0])
-        turned = re.search(r"rotation of (-?[\d.]+)", streams)
-        if turned and round(abs(float(turned[1]))) % 180 == 90:
+        rotation = re.search(r"rotation of (-?[\d.]+)", streams)
+        if rotation and round(abs(float(rotation[1]))) % 180 == 90:
             width, height = height, width
         fps = _exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else 25.0
         return cls(text, streams, width, height, fps)
 
 
 def _exact_rate(shown: float) -> float:
-    """Undo ffmpeg's rounding to two digits of rates such as 30000/1001."""
+    """The exact value of a rate such as 30000/1001, which ffmpeg prints rounded to two decimals."""
     whole = round(shown)
     ntsc = whole * 1000 / 1001
     return ntsc if shown != whole and abs(ntsc - shown) < 0.006 else shown
 
 
 class Decoder:
-    """Iterates over the frames that ffmpeg sends."""
+    """Iterates over the frames that a running ffmpeg process decodes."""
 
     def __init__(self, path: Path, header: Header, num_channels: int, process: subprocess.Popen, log: IO[bytes]):
         self._path, self._header, self._process, self._log = path, header, process, log
@@ -66,12 +79,12 @@ class Decoder:
             yield np.frombuffer(data, np.uint8).reshape(self._shape)
 
     def check_complete(self, decoded: int):
-        """Raise if fewer frames came than the file's header announces."""
+        """Raise an `InputError` if fewer frames were decoded than the file's header announces."""
         self._process.wait()
         self._log.seek(0)
         log = self._log.read().decode(errors="replace")
         if not decoded:
-            raise InputError(f"{self._path}: not one frame can be decoded ({last_line(log)})")
+            raise InputError(f"{self._path}: no frame can be decoded ({last_line(log)})")
         announced = _announced_frames(self._path, self._header, log)
         if decoded < announced:
             raise InputError(
@@ -82,7 +95,7 @@ class Decoder:
 
 @contextlib.contextmanager
 def decoder(path: Path, num_channels: int, *options: str) -> Iterator[Decoder]:
-    """A running ffmpeg that decodes `path`; ended when the block is left."""
+    """Run ffmpeg to decode `path`; the process is stopped at the end of the `with` block."""
     header = Header.read(path)
     pixel_format = "gray" if num_channels == 1 else "rgb24"
     output = ["-map", "0:V:0", *options, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", pixel_format, "-"]
@@ -95,10 +108,11 @@ def decoder(path: Path, num_channels: int, *options: str) -> Iterator[Decoder]:
 
 
 def _announced_frames(path: Path, header: Header, log: str) -> int:
-    """Least number of frames that a whole file with this header decodes to; 0 if nothing can be said.
+    """The least number of frames that an intact file with this header decodes to; 0 if it cannot be told.
 
-    An AVI states its frames and its length. One of full length may decode to a few less, because packed B-frames
-    leave empty ones behind. Other files are held to their duration if ffmpeg complained about missing data.
+    The header of an AVI file states its number of frames and its size in bytes. A file of the full size may decode
+    to a few frames less, because packed B-frames leave empty ones behind. For other files, the number follows from
+    the duration, and is checked only if ffmpeg complained about missing data.
     """
     with path.open("rb") as file:
         start = file.read(52)
@@ -113,21 +127,21 @@ def _announced_frames(path: Path, header: Header, log: str) -> int:
 
 
 def audio_codec(path: Path) -> str:
-    """Name of the sound's codec, or nothing."""
+    """The codec of a video's sound; empty if it has none."""
     found = re.search(r"Stream #.*Audio: (\w+)", run("-i", f"file:{path}").stderr)
     return found[1] if found else ""
 
 
 @functools.cache
 def executable() -> str:
-    """The ffmpeg that imageio brings along."""
+    """Path of the ffmpeg program that imageio installs."""
     import imageio_ffmpeg
 
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    """Run ffmpeg to its end; what it prints is in `stderr`."""
+    """Run ffmpeg and wait for it to finish; its messages are in `stderr`."""
     return subprocess.run(
         [executable(), "-hide_banner", "-nostdin", *arguments],
         capture_output=True,
@@ -138,6 +152,6 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def last_line(log: str) -> str:
-    """The last thing ffmpeg said, without the address of who said it."""
+    """The last message in ffmpeg's log, without the prefix that names the component."""
     lines = [line for line in log.splitlines() if line.strip() and "At least one output file" not in line]
     return re.sub(r"^(\[[^]]*\]\s*)+", "", lines[-1]).strip() if lines else "no message"

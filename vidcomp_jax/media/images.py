@@ -1,4 +1,4 @@
-"""Still images and sizes with Pillow: files to and from uint8, and the one resize of this package's data."""
+"""Reads, writes, crops and resizes still images, with Pillow."""
 
 from pathlib import Path
 
@@ -10,16 +10,17 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.atomic import new_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-"""Endings of the still images that folders are searched for."""
+"""Suffixes of the files in a folder that are taken for still images."""
 
 Frames = UInt8[np.ndarray, "t h w c"]
 Picture = UInt8[np.ndarray, "h w c"] | Float[np.ndarray, "h w c"]
 
 
 def resize(frames: Frames, size: int) -> UInt8[np.ndarray, "t size size c"]:
-    """Frames of any shape to `size` x `size` pixels, the same way in all of this package's data.
+    """Frames of any shape, resized to `size` x `size` pixels.
 
-    Bilinear; when shrinking, the triangle filter is as wide as the step, which avoids aliasing.
+    Every data set is resized by this function. The filter is bilinear; when shrinking, it widens with the scale
+    factor, which avoids aliasing.
     """
     if frames.shape[1:3] == (size, size):
         return frames
@@ -31,7 +32,7 @@ def resize(frames: Frames, size: int) -> UInt8[np.ndarray, "t size size c"]:
 
 
 def center_square(frames: Frames) -> UInt8[np.ndarray, "t side side c"]:
-    """The largest square in the middle of the frames."""
+    """The largest centered square of the frames."""
     height, width = frames.shape[1:3]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -39,7 +40,7 @@ def center_square(frames: Frames) -> UInt8[np.ndarray, "t side side c"]:
 
 
 def to_channels(frames: Frames, num_channels: int) -> UInt8[np.ndarray, "t h w num_channels"]:
-    """RGB frames as gray (ITU-R 601 luma), or gray frames as RGB, if they are not as asked for."""
+    """Frames with `num_channels` channels: RGB is converted to gray (ITU-R 601 luma) and gray to RGB as needed."""
     if frames.shape[-1] == num_channels:
         return frames
     if num_channels == 3:
@@ -48,10 +49,10 @@ def to_channels(frames: Frames, num_channels: int) -> UInt8[np.ndarray, "t h w n
 
 
 def read_image(path: Path, *, num_channels: int = 3) -> UInt8[np.ndarray, "h w c"]:
-    """A still image the right way up; transparent parts on white, 16 bits scaled to 8.
+    """Read a still image, rotated as its EXIF data says, composited on white, and scaled from 16 bits to 8.
 
     Raises:
-        InputError: the file is missing, a folder, or no image that can be decoded.
+        InputError: the file is missing, is a folder, or cannot be decoded as an image.
     """
     check_file(path)
     try:
@@ -69,7 +70,7 @@ def read_image(path: Path, *, num_channels: int = 3) -> UInt8[np.ndarray, "h w c
 
 
 def write_image(path: Path, image: Picture):
-    """Write uint8, or float in [0, 1], as PNG; the file appears under its name only when it is complete."""
+    """Write an image, uint8 or float in [0, 1], as PNG; the file appears under its name only when it is complete."""
     pixels = to_uint8(image)
     with new_file(path) as temporary:
         Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")
@@ -78,15 +79,15 @@ def write_image(path: Path, image: Picture):
 def check_file(path: Path):
     """Raise an `InputError` unless `path` is a file."""
     if path.is_dir():
-        raise InputError(f"{path}: a folder, where a file is expected")
+        raise InputError(f"{path}: is a folder; a file is expected")
     if not path.exists():
         raise InputError(f"{path}: no such file")
 
 
 def to_uint8(frames: Shaped[np.ndarray, "*t h w c"]) -> UInt8[np.ndarray, "*t h w c"]:
-    """Frames or an image as uint8: floats in [0, 1] are scaled to 0..255 and rounded, uint8 stays as it is.
+    """Frames or an image as uint8: floats in [0, 1] are scaled to 0..255 and rounded; uint8 is returned unchanged.
 
-    Floats outside of [0, 1] are clipped; what is not finite becomes black.
+    Floats outside [0, 1] are clipped; values that are not finite become black.
 
     Raises:
         ValueError: the last axis is neither 1 (gray) nor 3 (RGB).

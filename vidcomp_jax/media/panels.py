@@ -1,4 +1,7 @@
-"""Pictures of results: frames and keypoints in, labelled panels as uint8 images out."""
+"""Draws labeled panels of frames and keypoints.
+
+Input: images in [0, 1] and keypoint positions. Output: RGB images.
+"""
 
 import io
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ _TITLE_SIZE = 11
 
 
 def keypoint_colors(count: int) -> Float[np.ndarray, "k 3"]:
-    """`count` saturated colours spread over the hues, RGB in [0, 1]; keypoint k keeps its colour everywhere."""
+    """`count` saturated colors with evenly spaced hues, RGB in [0, 1]; keypoint k has one color everywhere."""
     hue = np.arange(count)[:, None] / max(count, 1) * 6 + np.array([0.0, 4.0, 2.0])
     return np.clip(np.abs(hue % 6 - 3) - 1, 0, 1)
 
@@ -25,13 +28,13 @@ def draw_keypoints(
     *,
     radius: float = 0.0,
 ) -> Float[np.ndarray, "h w 3"]:
-    """Draw one coloured disc a keypoint, with anti-aliased edge.
+    """Draw a colored disc with an anti-aliased edge for each keypoint.
 
     Args:
         image: gray or RGB, in [0, 1].
-        positions: (x, y) in [-1, 1], with -1 and 1 on the centres of the corner pixels. A keypoint outside of
-            the frame, or not finite, is not drawn.
-        radius: of the discs in pixels; 0 takes a 32nd of the longer side, at least 1.5.
+        positions: (x, y) in [-1, 1], with -1 and 1 at the centers of the corner pixels. Keypoints that are outside
+            the frame or not finite are not drawn.
+        radius: of the discs in pixels; 0 means 1/32 of the longer side, but at least 1.5.
 
     Returns:
         RGB in [0, 1].
@@ -44,7 +47,7 @@ def draw_keypoints(
         if not np.isfinite((x, y)).all():
             continue
         distance = np.hypot(columns - (x + 1) / 2 * (width - 1), rows - (y + 1) / 2 * (height - 1))
-        # The share of a pixel that the disc covers, to first order in the distance to the disc's edge.
+        # The fraction of the pixel that the disc covers, to first order in the distance from the disc's edge.
         cover = np.clip(radius + 0.5 - distance, 0, 1)[..., None].astype(np.float32)
         picture += cover * (color.astype(np.float32) - picture)
     return picture
@@ -54,12 +57,12 @@ def panel(
     rows: Sequence[Sequence[Float[np.ndarray, "_h _w _c"]]],
     titles: Sequence[str] = (),
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Set images out as a table, one example a row, under column titles.
+    """Arrange images in a grid, with one example per row and a title above each column.
 
     Args:
-        rows: images in [0, 1], gray or RGB, as many in each row as there are titles. Smaller ones are enlarged
-            to the largest without smoothing.
-        titles: of the columns; none by default.
+        rows: images in [0, 1], gray or RGB; every row has one image per title. Smaller images are enlarged to the
+            size of the largest, without smoothing.
+        titles: of the columns; no titles by default.
 
     Returns:
         One RGB image.
@@ -87,14 +90,14 @@ def panel(
 
 
 def to_rgb(image: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w 3"]:
-    """Repeat the channel of a gray image three times; return an RGB image as it is."""
+    """Repeat the channel of a gray image three times; return an RGB image unchanged."""
     if image.shape[-1] not in (1, 3):
         raise ValueError(f"an image of {image.shape[-1]} channels; 1 or 3 were expected")
     return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
 def encode_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """A gray or RGB image as the bytes of a PNG file."""
+    """A gray or RGB image, encoded as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG")
     return buffer.getvalue()

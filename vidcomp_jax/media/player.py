@@ -1,7 +1,7 @@
-"""A web page that plays clips side by side: frames and keypoints in, one HTML file without any other file out.
+"""Writes a web page that plays clips side by side.
 
-All players of the page run in step, with play, pause, single steps, a slider and a choice of speeds. Each clip's
-frames travel in one picture, from which the page cuts them.
+Input: clips with their keypoints. Output: one self-contained HTML file. All players on the page run in sync, with
+play, pause, single steps, a slider and a choice of speeds. The frames of each clip are stored as tiles of one image.
 """
 
 import base64
@@ -29,9 +29,9 @@ class Player(NamedTuple):
     """One clip, or one still image.
 
     Attributes:
-        title: stands above it.
+        title: shown above the clip.
         frames: in [0, 1]; a still image is a clip of one frame.
-        positions: of keypoints, (x, y) in [-1, 1], drawn on the frames on request; None for none.
+        positions: of the keypoints, (x, y) in [-1, 1], which the viewer can show or hide; None if there are none.
     """
 
     title: str
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     """Players side by side.
 
     Attributes:
-        name: stands above the row.
+        name: shown above the row.
         players: from left to right.
     """
 
@@ -52,13 +52,13 @@ class Row(NamedTuple):
 
 
 def write_page(path: Path, rows: Sequence[Row], *, title: str, fps: float) -> None:
-    """Write the page; it appears under its name when it is complete.
+    """Write the page; the file appears under its name only when it is complete.
 
     Args:
         path: of the HTML file.
         rows: what to play.
         title: of the page.
-        fps: frames a second at normal speed.
+        fps: frames per second at normal speed.
     """
     body, clips = [], []
     for row in rows:
@@ -82,7 +82,7 @@ def write_page(path: Path, rows: Sequence[Row], *, title: str, fps: float) -> No
 
 
 def _clip(player: Player) -> dict:
-    """What the page needs to know of a clip."""
+    """The data of one clip for the script of the page."""
     count, height, width, _ = player.frames.shape
     columns = math.ceil(math.sqrt(count))
     sheet = np.zeros((-(-count // columns) * height, columns * width, 3), np.uint8)
@@ -98,7 +98,7 @@ def _clip(player: Player) -> dict:
 
 
 def _data_url(image: np.ndarray) -> str:
-    """Small pictures exactly, large ones as JPEG of high quality."""
+    """The image as a data URL: small ones as PNG, large ones as high-quality JPEG."""
     buffer = io.BytesIO()
     lossless = image.shape[0] * image.shape[1] <= _LOSSLESS_PIXELS
     options = {"format": "PNG"} if lossless else {"format": "JPEG", "quality": 92, "subsampling": 0}

@@ -1,8 +1,8 @@
-"""Video files to and from uint8 frames, through imageio's ffmpeg (`ffmpeg.py`).
+"""Reads and writes video files, through imageio's ffmpeg (`ffmpeg.py`).
 
-Frames are [t, h, w, c] with one channel (gray) or three (RGB). Every stored frame comes out once, at its own size and
-rate, whatever its time stamps say; what is written has exactly the size, number and rate of frames that went in.
-Whatever ffmpeg or Pillow has to say about a bad file becomes one `InputError`.
+Frames are uint8 [t, h, w, c] with one channel (gray) or three (RGB). Reading returns every stored frame once, at its
+original size, regardless of timestamps; writing preserves the size, number and rate of the frames. A bad file raises
+one `InputError` that contains ffmpeg's or Pillow's message.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from vidcomp_jax.media.images import check_file, to_uint8
 from vidcomp_jax.storage.atomic import check_new_file, new_file
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".gif", ".mkv", ".webm")
-"""Endings of the video files that folders are searched for."""
+"""Suffixes of the files in a folder that are taken for videos."""
 
 Video = UInt8[np.ndarray, "t h w c"]
 
@@ -31,13 +31,13 @@ _MP4_AUDIO = ("aac", "mp3", "ac3", "alac", "opus")
 
 
 class VideoInfo(NamedTuple):
-    """What a video file holds.
+    """What a video file contains.
 
     Attributes:
-        width, height: of the frames as they are shown, in pixels.
+        width, height: of the frames as displayed, in pixels.
         num_frames: number of stored frames.
-        fps: frames a second.
-        has_audio: whether there is sound.
+        fps: frames per second.
+        has_audio: whether the video has sound.
     """
 
     width: int
@@ -51,7 +51,7 @@ def probe(path: Path) -> VideoInfo:
     """Size, rate, sound and number of frames of a video, without decoding it.
 
     Raises:
-        InputError: the file is missing, is no video, or has no frames.
+        InputError: the file is missing, is not a video, or has no frames.
     """
     header = Header.read(path, "-map", "0:V:0", "-c", "copy", "-f", "null", "-")
     counts = re.findall(r"frame=\s*(\d+)", header.text)
@@ -61,10 +61,10 @@ def probe(path: Path) -> VideoInfo:
 
 
 def read_frames(path: Path, *, num_channels: int = 3, indices: Iterable[int] | None = None) -> Video:
-    """All frames of a video, or those with the 0-based numbers `indices`, in the order asked for.
+    """All frames of a video, or those at the 0-based `indices`, in the order of `indices`.
 
     Raises:
-        InputError: as `iterate_frames`, or the video has fewer frames than `indices` ask for.
+        InputError: as for `iterate_frames`, or an index is beyond the last frame.
     """
     if indices is None:
         return np.concatenate(list(iterate_frames(path, num_channels=num_channels)))
@@ -74,16 +74,16 @@ def read_frames(path: Path, *, num_channels: int = 3, indices: Iterable[int] | N
     with decoder(path, num_channels, "-vf", f"select={select}", "-frames:v", str(len(wanted))) as stream:
         frames = list(stream)
     if len(frames) < len(wanted):
-        raise InputError(f"{path}: frame {wanted[-1]} (counted from 0) was asked for; the video is shorter or damaged")
+        raise InputError(f"{path}: frame {wanted[-1]} (counted from 0) was requested; the video is shorter or damaged")
     return np.stack(frames)[places]
 
 
 def iterate_frames(path: Path, *, num_channels: int = 3, chunk: int = 32) -> Iterator[Video]:
-    """The frames of a video in order, up to `chunk` at a time; memory does not grow with the video's length.
+    """The frames of a video in order, up to `chunk` at a time; memory use does not grow with the video's length.
 
     Raises:
-        InputError: the file is missing, a folder, no video, cannot be decoded, has no frames, or ends before all the
-            frames that its header announces (then at the end, after the frames that are there).
+        InputError: the file is missing, is a folder or not a video, cannot be decoded, has no frames, or has fewer
+            frames than its header announces (raised after the frames that can be decoded).
     """
     total, part = 0, []
     with decoder(path, num_channels) as stream:
@@ -99,19 +99,20 @@ def iterate_frames(path: Path, *, num_channels: int = 3, chunk: int = 32) -> Ite
 
 
 class VideoWriter:
-    """Writes frames to an MP4 (H.264) or GIF file as they come; a context manager.
+    """A context manager that writes frames to an MP4 (H.264) or GIF file as they arrive.
 
-    The file appears under its name when the block ends without an error, and not at all otherwise. Frames are never
-    resized: odd sizes are stored without colour subsampling. GIFs of gray frames are exact.
+    The file appears under its name only if the `with` block ends without an error. Frames are never resized: odd
+    sizes are stored without chroma subsampling. GIFs of gray frames are lossless.
 
     Args:
         path: ends in .mp4 or .gif; its folder must exist.
-        fps: frames a second; at most 50 for a GIF, which players do not show faster.
-        lossless: MP4 only: keep every pixel as it is (few browsers play such files).
-        audio_from: MP4 only: a file whose sound, if it has any, is put under the video.
+        fps: frames per second; at most 50 for a GIF, because players show no GIF faster.
+        lossless: MP4 only: encode without loss (few browsers play such files).
+        audio_from: MP4 only: a file whose sound, if it has any, is added to the video.
 
     Raises:
-        InputError: another ending, a missing folder, a rate or option the format cannot have, or no frames written.
+        InputError: the suffix is another one, the folder is missing, the format does not support the rate or an
+            option, or no frames were written.
         OSError: ffmpeg could not write, for instance because the disk is full.
     """
 
@@ -123,7 +124,9 @@ class VideoWriter:
         if self._gif and (lossless or audio_from is not None):
             raise InputError(f"{path}: a GIF has no sound and no lossless option; write an .mp4")
         if not 0 < fps <= (_MAX_GIF_RATE if self._gif else 1000):
-            raise InputError(f"{path}: {fps} frames a second; a GIF takes up to {_MAX_GIF_RATE:g}, an MP4 up to 1000")
+            raise InputError(
+                f"{path}: {fps} frames per second; a GIF allows up to {_MAX_GIF_RATE:g}, an MP4 up to 1000"
+            )
         check_new_file(path)
         if audio_from is not None:
             check_file(audio_from)
@@ -133,7 +136,12 @@ class VideoWriter:
         self._count = 0
 
     def write(self, frames: Video | Float[np.ndarray, "t h w c"]):
-        """Append frames: uint8, or float in [0, 1]; all of one shape."""
+        """Append frames, uint8 or float in [0, 1]; all must have the same shape.
+
+        Raises:
+            ValueError: their shape differs from that of earlier frames.
+            OSError: ffmpeg stopped, for instance because the disk is full.
+        """
         pixels = to_uint8(frames)
         if self._process is None:
             self._start(pixels.shape[1:])
@@ -149,7 +157,7 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind, error, trace):
-        with self._open:  # leaving it ends ffmpeg, and puts the file in its place unless there was an error
+        with self._open:  # on exit, stops ffmpeg and, unless there was an error, moves the file into place
             if error is not None:
                 raise error
             self._finish()
@@ -171,7 +179,7 @@ class VideoWriter:
     def _encoder(self, height: int, width: int, channels: int) -> list[str]:
         if self._gif and channels == 1:
             return ["-pix_fmt", "gray", "-f", "gif"]
-        if self._gif:  # a palette of its own for every frame, which also keeps memory constant
+        if self._gif:  # one palette per frame, which also keeps memory use constant
             palette = "split[a][b];[a]palettegen=stats_mode=single:reserve_transparent=0[p];[b][p]paletteuse=new=1"
             return ["-filter_complex", palette, "-f", "gif"]
         if self._lossless:
@@ -195,7 +203,7 @@ class VideoWriter:
                 self._add_sound(codec, with_sound)
 
     def _add_sound(self, codec: str, path: Path):
-        """Put the sound under the video up to the end of the last frame; the video stays as it is."""
+        """Add the sound, cut at the end of the last frame; the video stream is copied."""
         inputs = ["-i", f"file:{self._temporary}", "-i", f"file:{self._audio_from}", "-map", "0:v", "-map", "1:a:0"]
         coding = ["-c:v", "copy", "-c:a", "copy" if codec in _MP4_AUDIO else "aac", "-movflags", "+faststart"]
         output = ["-t", f"{self._count / self._fps:.6f}", "-f", "mp4", f"file:{path}"]
