@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import tyro
@@ -191,7 +191,7 @@ def main() -> None:
             data_dir = Path(folder)
             write_download(data_dir, train=[options.trajectories] * options.files, test=[2], draw=False)
         bair = DataConfig(name="bair", data_dir=data_dir, size=64, num_channels=3)
-        clips = open_clips(bair, "train")
+        clips = cast(BairClips, open_clips(bair, "train"))
         print(f"BAIR: {len(clips.names)} trajectories, {sum(r.length for r in clips.records) / 2**20:.0f} MiB\n")
         if "records" in options.work:
             print_records(clips, options)

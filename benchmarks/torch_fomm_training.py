@@ -19,10 +19,7 @@ from benchmarks.recipes import model_params
 from benchmarks.torch_fomm import FOMM, Keypoints, load_recipe
 from benchmarks.torch_layers import AntiAliasDownsample, coordinate_grid, gaussians, total
 
-VGG19_WIDTHS: tuple[int | str, ...] = (
-    *(64, 64, "pool", 128, 128, "pool"),
-    *(*[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4, "pool"),
-)
+VGG19_WIDTHS: tuple[int | str, ...] = (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M")
 VGG19_TAPS = (1, 6, 11, 20, 29)  # the outputs of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
 
 

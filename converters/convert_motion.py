@@ -84,7 +84,7 @@ def main(config: ConvertMotionConfig) -> None:
         raise InputError(f"--critic: {config.checkpoint} is a next-frame network, which has none")
     limits, source, num_keypoints = _keypoints(config)
     if network == "wgan":
-        motion = _gan(state, config, limits)
+        motion: MotionGAN | AutoregressiveMotion = _gan(state, config, limits)
         if config.critic is None:
             notes.append("no critic given: its weights are random, which does not matter for completing clips")
     else:

@@ -9,11 +9,12 @@ NeurIPS 2019): sizes of the networks under `model_params`, of the frames under `
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from vidcomp_jax.data import DataConfig
+from vidcomp_jax.data.clips import Channels
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
@@ -137,7 +138,8 @@ def fomm_config(model_params: Mapping[str, Any]) -> FOMMConfig:
 
 def converted(fomm: FOMMConfig, size: int) -> ConvertedFOMM:
     """The entries of `config.json` for a model of square frames."""
-    return ConvertedFOMM(fomm=fomm, data=DataConfig(name="folder", size=size, num_channels=fomm.num_channels))
+    num_channels = cast(Channels, fomm.num_channels)
+    return ConvertedFOMM(fomm=fomm, data=DataConfig(name="folder", size=size, num_channels=num_channels))
 
 
 def _released() -> dict[str, ConvertedFOMM]:

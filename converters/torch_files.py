@@ -121,11 +121,11 @@ def _is_zip(path: Path) -> bool:
 
 def _called_by_pickle(path: Path) -> str:
     """The first function that a Python pickle names, found without running it; nothing if it is no pickle."""
-    words = []
+    words: list[str] = []
     with path.open("rb") as file, contextlib.suppress(ValueError, UnicodeDecodeError):
         for code, argument, _ in itertools.islice(pickletools.genops(file), 10_000):
             if code.name in ("GLOBAL", "INST"):
-                return argument.replace(" ", ".")
+                return str(argument).replace(" ", ".")
             if code.name == "STACK_GLOBAL":
                 return ".".join(words[-2:])
             if isinstance(argument, str):

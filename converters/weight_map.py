@@ -168,7 +168,7 @@ def _left_out_vector(key: str, state: State) -> np.ndarray:
     stem = key.removesuffix("weight_v")
     weight = np.asarray(state[stem + "weight_orig"], np.float64)
     v = weight.reshape(len(weight), -1).T @ np.asarray(state[stem + "weight_u"], np.float64)
-    return v / max(np.linalg.norm(v), 1e-12)
+    return v / max(float(np.linalg.norm(v)), 1e-12)
 
 
 def dump_state(model: nnx.Module) -> dict[str, np.ndarray]:

@@ -158,8 +158,8 @@ def _rendered(config: AnimateConfig, model, source, size: int, initial) -> Itera
             read.append(frames)
             yield frames
 
-    options = {"chunk": config.batch_size, "adapt_scale": config.adapt_scale}
-    for result in animate(model, source, recorded(), initial, **options):
+    results = animate(model, source, recorded(), initial, chunk=config.batch_size, adapt_scale=config.adapt_scale)
+    for result in results:
         yield read.pop(0), result
 
 

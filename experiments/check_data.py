@@ -77,7 +77,7 @@ def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
         f"read as {data.size}x{data.size}, {'gray' if data.num_channels == 1 else 'RGB'}, {report.clips.fps:g} fps"
     )
     for place, what in enumerate(("sizes", "rates", "channels")):
-        counts = collections.Counter()
+        counts: collections.Counter[str] = collections.Counter()
         for kind, count in report.stored.items():
             counts[kind[place]] += count
         if counts:

@@ -7,7 +7,7 @@ Nemo 744.
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import optax
 import tyro
@@ -126,7 +126,7 @@ def _schedule(epochs_times_videos: int, batch_size: int, milestones: tuple[float
     }
 
 
-_PLAIN = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+_PLAIN: dict[str, Any] = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 _RGB_256 = DataOptions(name="folder", size=256, num_channels=3)
 _SPECTRAL = FOMMConfig(discriminator=DiscriminatorConfig(spectral_norm=True))
 _PEOPLE = dataclasses.replace(_RGB_256, folder=FolderConfig(id_sampling=True))
@@ -182,7 +182,7 @@ def _released() -> dict[str, TrainFOMMConfig]:
 
 def small_fomm(num_channels: int = 1, width: int = 16, num_keypoints: int = 8) -> FOMMConfig:
     """Small networks for 64-pixel clips, which estimate keypoints and motion at 32 pixels."""
-    hourglass = {"width": width, "max_width": 8 * width, "num_blocks": 4, "scale": 0.5}
+    hourglass: dict[str, Any] = {"width": width, "max_width": 8 * width, "num_blocks": 4, "scale": 0.5}
     return FOMMConfig(
         num_channels=num_channels,
         num_keypoints=num_keypoints,

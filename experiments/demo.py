@@ -6,6 +6,7 @@ and an image panel, and prints their errors. A second run finds the trained mode
 
 import dataclasses
 from pathlib import Path
+from typing import cast
 
 import jax
 import numpy as np
@@ -62,7 +63,7 @@ def main(config: DemoConfig) -> int:
     if stopped:
         return stopped
     model = load_fomm(training.workdir)
-    train, test = (open_clips(training.data, split) for split in ("train", "test"))
+    train, test = (cast(SyntheticClips, open_clips(training.data, split)) for split in ("train", "test"))
     files = write_results(config.output, model, test)
     measured = measure(model, train, test)
     print(f"\nHeld-out clips, reconstructed from their first frame (L1, {len(test.names)} clips):")
@@ -92,9 +93,10 @@ def measure(model: FirstOrderMotionModel, train: SyntheticClips, test: Synthetic
         frames = train.frames(clip, range(train.lengths[clip])).astype(np.float32) / 255
         fit_keypoints.append(model.detect(frames).position)
         fit_joints.append(left_first(train.joints(clip)))
-    distances = joint_error(*map(np.concatenate, (fit_keypoints, fit_joints, keypoints, joints)))
+    distances = joint_error(*[np.concatenate(parts) for parts in (fit_keypoints, fit_joints, keypoints, joints)])
     pixels = (test.frame_shape[1] - 1) / 2
-    return Score(*map(float, np.mean(errors, axis=0)), JointError(*(d * pixels for d in distances)))
+    of_model, of_source, of_mean = map(float, np.mean(errors, axis=0))
+    return Score(of_model, of_source, of_mean, JointError(*(d * pixels for d in distances)))
 
 
 def write_results(folder: Path, model: FirstOrderMotionModel, clips: SyntheticClips, num_clips: int = 6) -> list[Path]:
@@ -102,7 +104,7 @@ def write_results(folder: Path, model: FirstOrderMotionModel, clips: SyntheticCl
     columns = []
     for clip in spread(len(clips.names), num_clips):
         found = reconstruct(model, clips.frames(clip, range(clips.lengths[clip])).astype(np.float32) / 255)
-        columns.append((found.truth, found.rendered.deformed_source, found.rendered.prediction))
+        columns.append(list(map(np.asarray, (found.truth, found.rendered.deformed_source, found.rendered.prediction))))
     # One picture per time step: truth, warped source and prediction in rows, and one column per clip.
     pictures = [panel([[clip[row][t] for clip in columns] for row in range(3)]) for t in range(len(columns[0][0]))]
     pictures = [np.kron(picture, np.ones((2, 2, 1), np.uint8)) for picture in pictures]

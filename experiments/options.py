@@ -80,7 +80,7 @@ def name_options(message: str, config_type: type, arguments: Sequence[str] = (),
     return _FIELD.sub(option, message)
 
 
-def _walk(config_type: type, field_prefix: str, option_prefix: str) -> Iterator[tuple[str, str]]:
+def _walk(config_type: Any, field_prefix: str, option_prefix: str) -> Iterator[tuple[str, str]]:
     hints = typing.get_type_hints(config_type, include_extras=True)
     for field in dataclasses.fields(config_type):
         kind, marks = _unwrapped(hints[field.name])

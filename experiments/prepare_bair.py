@@ -6,13 +6,13 @@ need this, because `--dataset=bair` reads the download. `--test-only` needs and 
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import tyro
 
 from experiments.commands import run
 from experiments.prepare_kth import print_summary
-from vidcomp_jax.data import BairConfig, DataConfig, open_clips
+from vidcomp_jax.data import BairClips, BairConfig, DataConfig, Split, open_clips
 from vidcomp_jax.data.export import Part, VideoFormat, export_clips
 from vidcomp_jax.data.sources import Clip, LeftOut, Source
 from vidcomp_jax.errors import require, require_at_least
@@ -56,9 +56,11 @@ def main(config: PrepareBairConfig) -> None:
         skip_unreadable=config.skip_unreadable,
         bair=config.bair,
     )
-    parts, left_out = {}, {}
-    for split in ("test",) if config.test_only else ("train", "test"):
-        clips = open_clips(data, split)
+    parts: dict[str, Part] = {}
+    left_out: dict[str, str] = {}
+    splits: tuple[Split, ...] = ("test",) if config.test_only else ("train", "test")
+    for split in splits:
+        clips = cast(BairClips, open_clips(data, split))
         numbers = {name: number for number, name in enumerate(clips.names[: config.limit or None])}
         left_out |= clips.left_out
 
@@ -72,7 +74,7 @@ def main(config: PrepareBairConfig) -> None:
     manifest = export_clips(
         config.output,
         parts,
-        VideoFormat(f".{config.format}", config.lossless),
+        VideoFormat(".gif" if config.format == "gif" else ".mp4", config.lossless),
         settings=dataclasses.asdict(config),
         skip_unreadable=config.skip_unreadable,
         left_out=left_out,

@@ -17,6 +17,8 @@ from flax import nnx
 from experiments.commands import run
 from experiments.options import DataOptions, TrainOptions, join_hosts
 from vidcomp_jax.data import Clips, open_clips, windows
+from vidcomp_jax.data.clips import Channels
+from vidcomp_jax.data.datasets import DataSet
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import require
 from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors, inbetween_panel
@@ -71,7 +73,7 @@ def synthetic(num_steps: int = 3000) -> TrainInbetweenConfig:
     )
 
 
-def _published(dataset: str, num_channels: int) -> TrainInbetweenConfig:
+def _published(dataset: DataSet, num_channels: Channels) -> TrainInbetweenConfig:
     return TrainInbetweenConfig(
         dataset=dataset,
         data=DataOptions(name=dataset, size=64, num_channels=num_channels),

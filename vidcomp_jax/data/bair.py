@@ -23,7 +23,7 @@ from vidcomp_jax.errors import InputError, require_one_of
 from vidcomp_jax.media.images import resize, to_channels
 
 LENGTH = 30
-_STORED = (64, 64, 3)
+_STORED: tuple[int, int, Literal[3]] = (64, 64, 3)
 _BYTES = 64 * 64 * 3
 _FLOATS = {"action": 4, "endeffector_pos": 3}
 
@@ -53,7 +53,7 @@ class BairClips:
     def __init__(self, records: Sequence[Record], reader: "RecordReader", left_out: Mapping[str, str] | None = None):
         self.records, self.left_out = list(records), dict(left_out or {})
         self.unreadable = list(self.left_out)
-        self.names = [name_of(record) for record in records]
+        self.names: Sequence[str] = [name_of(record) for record in records]
         self.lengths = np.full(len(records), LENGTH)
         self.subjects = np.arange(len(records))
         self.frame_shape = reader.frame_shape

@@ -98,6 +98,8 @@ def find_damaged(
 
     found: dict[str, str] = {}
     for _, reasons in in_parallel(damaged, sources, f"checking {label}"):
+        if isinstance(reasons, InputError):
+            raise reasons
         found |= reasons
     cache_dir.mkdir(parents=True, exist_ok=True)
     with new_file(known) as temporary:

@@ -12,8 +12,8 @@ import functools
 import itertools
 import os
 import weakref
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int, Shaped, UInt8
@@ -27,7 +27,7 @@ from vidcomp_jax.errors import InputError
 _ORDER, _EXAMPLE = 0, 1
 """Domains of the random streams: nothing is drawn twice from the same numbers."""
 _WHOLE = BatchShare()
-_streams: weakref.WeakSet[Iterator[np.ndarray]] = weakref.WeakSet()
+_streams: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 
 
 class Pair(NamedTuple):

@@ -139,7 +139,7 @@ def read_clip_list(path: Path) -> list[Entry]:
 
 def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
     texts = ((number, re.sub(r"(^|\s)#.*", "", line).strip()) for number, line in enumerate(lines, 1))
-    parsed = [(f"{path} line {number}", _LINE.fullmatch(text)) for number, text in texts if text]
+    parsed = [(f"{path} line {number}", found) for number, text in texts if (found := _LINE.fullmatch(text))]
     videos = list(dict.fromkeys(path.parent / found["path"] for _, found in parsed))
     infos = dict(in_parallel(_probe_once, videos, f"reading {path.name}"))
     for where, found in parsed:

@@ -13,6 +13,9 @@ from jaxtyping import Int, UInt8
 Split = Literal["train", "test"]
 """The two parts of every data set."""
 
+Channels = Literal[1, 3]
+"""Gray or RGB."""
+
 Index = int | np.integer
 Indices = Sequence[int] | np.ndarray
 
@@ -70,10 +73,12 @@ class ArrayClips:
         self.lengths = np.asarray(lengths, np.int64)
         if self.lengths.sum() != len(array):
             raise ValueError(f"lengths add up to {self.lengths.sum()} frames, the array holds {len(array)}")
+        self.names: Sequence[str]
         self.names = list(names) if names is not None else [f"clip{i:05d}" for i in range(len(self.lengths))]
         self.subjects = np.arange(len(self.lengths)) if subjects is None else np.asarray(subjects, np.int64)
         self.fps = float(fps)
-        self.frame_shape = tuple(int(n) for n in array.shape[1:])
+        height, width, channels = array.shape[1:]
+        self.frame_shape = (int(height), int(width), int(channels))
         self.left_out, self.unreadable = dict(left_out or {}), list(unreadable)
         self._array = array
         self._starts = np.cumsum(self.lengths) - self.lengths

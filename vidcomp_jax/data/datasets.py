@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from vidcomp_jax.data.bair import BAIR, BairConfig
 from vidcomp_jax.data.clip_list import CLIP_LIST, ClipListConfig
-from vidcomp_jax.data.clips import Clips, Split
+from vidcomp_jax.data.clips import Channels, Clips, Split
 from vidcomp_jax.data.folder import FOLDER, FolderConfig
 from vidcomp_jax.data.kth import KTH, KthConfig
 from vidcomp_jax.data.sources import Reader, Source
@@ -33,7 +33,7 @@ class DataConfig:
     """Used by clips."""
     size: int = 64
     """Height and width of the frames in pixels; a multiple of 4."""
-    num_channels: Literal[1, 3] = 1
+    num_channels: Channels = 1
     """1 for gray, 3 for RGB."""
     cache_dir: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Where decoded clips are kept; by default $XDG_CACHE_HOME/vidcomp_jax or ~/.cache/vidcomp_jax."""
@@ -125,8 +125,9 @@ def differences(config: DataConfig, stored: Mapping[str, Any]) -> list[tuple[str
     reader = READERS[config.kind]
     values = {name: (getattr(config, name), stored.get(name)) for name in ("size", "num_channels")}
     inner = stored.get(reader.field)
-    for name in reader.identity if isinstance(inner, Mapping) else ():
-        values[f"{reader.field}.{name}"] = getattr(settings_of(config), name), inner.get(name)
+    if isinstance(inner, Mapping):
+        for name in reader.identity:
+            values[f"{reader.field}.{name}"] = getattr(settings_of(config), name), inner.get(name)
     return [(name, here, there) for name, (here, there) in values.items() if there is not None and there != here]
 
 

@@ -7,7 +7,7 @@ what stands before the first `#` of a name (`id10283#xyz#0001.mp4`), or the whol
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vidcomp_jax.data.cache import cached_clips, key_of
-from vidcomp_jax.data.clips import Clips, Index, Indices, Split, checked
+from vidcomp_jax.data.clips import ArrayClips, Clips, Index, Indices, Split, checked
 from vidcomp_jax.data.sources import (
     Clip,
     Outcomes,
@@ -80,6 +80,7 @@ def open_folder(
     reader = _Decoder(size, num_channels, config)
     label = f"folder-{re.sub(r'[^A-Za-z0-9_-]', '_', data_dir.resolve().name)}-{size}-{split}"
     settings = {"size": size, "num_channels": num_channels, "fit": config.fit, "image_fps": config.image_fps}
+    clips: ArrayClips | StreamedClips
     if config.cache:
         clips = cached_clips(
             sources,
@@ -151,7 +152,7 @@ class _Decoder:
     def decode(self, source: Source) -> list[Clip]:
         """The source as one clip."""
         if source.path.is_dir():
-            chunks = (self._images(files) for files in _batched(source.files))
+            chunks: Iterator[np.ndarray] = (self._images(files) for files in _batched(source.files))
         elif source.path.suffix.lower() in IMAGE_SUFFIXES:
             chunks = iter([self._strip(source.path)])
         else:
@@ -220,7 +221,7 @@ class StreamedClips:
         outcomes.check(self.left_out, self.unreadable)
         self._sources = [source for source in sources if source.name not in self.left_out]
         self._reader = reader
-        self.names = [source.name for source in self._sources]
+        self.names: Sequence[str] = [source.name for source in self._sources]
         self.lengths = np.array(index["lengths"])
         self.subjects = np.array(numbered([subject_of(source.name) for source in self._sources]))
         self.fps = float(index["fps"])

@@ -78,16 +78,16 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
         problem = str(error)
     if reader.strict and unreadable and not config.skip_unreadable:
         problem = unreadable[0]
-    stored = collections.Counter()
+    stored: collections.Counter[Stored] = collections.Counter()
     for _, result in in_parallel(lambda source: _stored(source, reader), sources, f"measuring {split}"):
         if isinstance(result, Stored):
             stored[result] += 1
     digests = []
-    for clip, result in in_parallel(lambda clip: _digest(clips, clip), range(len(clips.names)), f"comparing {split}"):
-        if isinstance(result, InputError):  # damaged since it was looked at first
-            unreadable.append(str(result))
-            problem = problem or str(result)
-        digests.append(f"{split} {clip}" if isinstance(result, InputError) else result)
+    for clip, digest in in_parallel(lambda clip: _digest(clips, clip), range(len(clips.names)), f"comparing {split}"):
+        if isinstance(digest, InputError):  # damaged since it was looked at first
+            unreadable.append(str(digest))
+            problem = problem or str(digest)
+        digests.append(f"{split} {clip}" if isinstance(digest, InputError) else digest)
     return SplitReport(
         clips,
         len(sources),
@@ -102,6 +102,8 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
 
 def duplicates(first: SplitReport, second: SplitReport) -> list[tuple[str, str]]:
     """Names of clips of both reports that have the same frames; of different clips, if both are one report."""
+    if first.clips is None or second.clips is None:
+        return []
     known: dict[str, int] = {}
     if first is not second:
         known = {digest: number for number, digest in enumerate(first.digests)}
@@ -158,4 +160,4 @@ def _channels(frame: UInt8[np.ndarray, "h w c"]) -> str:
 
 def _digest(clips: Clips, clip: int) -> str:
     frames = clips.frames(clip, range(clips.lengths[clip]))
-    return hashlib.blake2b(np.ascontiguousarray(frames), digest_size=16).hexdigest()
+    return hashlib.blake2b(frames.tobytes(), digest_size=16).hexdigest()

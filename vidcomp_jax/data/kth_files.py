@@ -96,9 +96,10 @@ def read_sequences(data_dir: Path) -> dict[str, Sequences]:
         where = f"{path} line {number}"
         word, _, listed = match["rest"].strip().partition("frames")
         ranges = [_RANGE.fullmatch(part) for part in listed.split(",")]
-        if word or None in ranges or any(not 0 < int(part[1]) <= int(part[2]) for part in ranges):
+        parts = [part for part in ranges if part is not None]
+        if word or len(parts) < len(ranges) or any(not 0 < int(part[1]) <= int(part[2]) for part in parts):
             raise InputError(f"{where}: not frames FIRST-LAST, ... but {match['rest'].strip()!r}")
-        found[match["stem"]] = Sequences(where, [(int(part[1]) - 1, int(part[2])) for part in ranges])
+        found[match["stem"]] = Sequences(where, [(int(part[1]) - 1, int(part[2])) for part in parts])
     return found
 
 

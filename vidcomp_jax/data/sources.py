@@ -7,14 +7,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from vidcomp_jax.data.clips import Clips, Split
+from vidcomp_jax.data.clips import Channels, Clips, Split
 from vidcomp_jax.errors import InputError
 
 _UNREADABLE_SHARE = 0.1
@@ -88,13 +88,13 @@ class Reader(NamedTuple):
 
     field: str
     open: Callable[..., Clips]
-    sources: Callable[[Path, Split, Any], Sequence[Source]]
+    sources: Callable[[Any, Split, Any], Sequence[Source]]
     identity: tuple[str, ...]
     subject_of: Callable[[str], str] = subject_of
     file_of: Callable[[Source], contextlib.AbstractContextManager[Path]] = as_file
     has_files: bool = True
     files: str = "videos"
-    stored: tuple[int, int, int] | None = None
+    stored: tuple[int, int, Channels] | None = None
     strict: bool = False
 
 
@@ -148,7 +148,7 @@ def in_parallel(work: Callable[[S], T], items: Sequence[S], label: str) -> Itera
     """`work(item)` of every item in order, or the InputError it raised, done a few ahead under a progress bar."""
     workers = min(os.cpu_count() or 1, 8)
     executor = ThreadPoolExecutor(workers)
-    waiting = collections.deque()
+    waiting: collections.deque[tuple[S, Future[T]]] = collections.deque()
     interval = 0.1 if sys.stderr.isatty() else 30.0
     try:
         with tqdm(total=len(items), desc=label, unit="video", mininterval=interval) as bar:

@@ -148,6 +148,7 @@ class Features:
 
     def _value(self, name: str, kind: int) -> tuple[int, int]:
         """Where the list of the feature begins and ends."""
+        place: _Place | None
         guess = self._guesses.get(name)
         if guess is not None and self._data.startswith(guess.header, guess.start):
             place = self._places[name] = guess

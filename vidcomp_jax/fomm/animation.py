@@ -34,7 +34,7 @@ class BestFrame(NamedTuple):
         keypoints: its keypoints, [k, ...].
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides `tuple.index`, which has no use here
     keypoints: Keypoints
 
 
@@ -93,7 +93,7 @@ def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Ch
     Raises:
         InputError: the source's keypoints, or those of all driving frames, span no area.
     """
-    wanted = _normalized(detect(model, source).position)
+    wanted = _normalized(np.asarray(detect(model, source).position))
     if wanted is None:
         raise InputError("the source's keypoints span no area, so no best frame can be found; give its number")
     best, smallest, start = None, np.inf, 0

@@ -94,7 +94,9 @@ class SpectralNormConv(nnx.Conv):
         if use_running_average is not None:
             self.use_running_average = use_running_average
 
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+    def __call__(  # type: ignore[override]  # Flax's own takes a sharding as well
+        self, x: Float[Array, "b h w c"]
+    ) -> Float[Array, "b h2 w2 d"]:
         """Convolve with the normalized kernel."""
         kernel = self.kernel[...]
         matrix = kernel.transpose(3, 2, 0, 1).reshape(kernel.shape[3], -1)
@@ -104,9 +106,14 @@ class SpectralNormConv(nnx.Conv):
             v = _unit(_matmul(constant.T, u))
             u = _unit(_matmul(constant, v))
             self.u[...], self.v[...] = u, v
+        assert self.bias is not None  # for the type checker; see `conv`
         sigma = _matmul(u, _matmul(matrix, v))
         out = jax.lax.conv_general_dilated(
-            x, kernel / sigma, (1, 1), self.padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            kernel / sigma,
+            (1, 1),
+            self.padding,  # type: ignore[arg-type]  # pairs, as `conv` gives it
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         return out + self.bias[...]
 
@@ -145,7 +152,7 @@ class Discriminator(nnx.Module):
         conv_type = SpectralNormConv if config.spectral_norm else nnx.Conv
         widths = [min(config.max_width, config.width * 2**i) for i in range(config.num_blocks + 1)]
         widths[0] = in_features
-        self.down_blocks = nnx.List()
+        self.down_blocks: nnx.List[DiscriminatorBlock] = nnx.List()
         for i in range(config.num_blocks):
             norm, pool = i > 0, i < config.num_blocks - 1
             block = DiscriminatorBlock(widths[i], widths[i + 1], norm=norm, pool=pool, conv_type=conv_type, rngs=rngs)
@@ -191,7 +198,8 @@ class MultiScaleDiscriminator(nnx.Module):
         outputs = []
         for name, x in zip(self.names, image_pyramid(frames, self.config.scales), strict=True):
             if self.config.use_keypoints:
-                heatmaps = gaussian_heatmaps(driving.position, *x.shape[1:3], self.config.heatmap_variance)
+                _, height, width, _ = x.shape
+                heatmaps = gaussian_heatmaps(driving.position, height, width, self.config.heatmap_variance)
                 x = jnp.concatenate([x, heatmaps], axis=-1)
             outputs.append(self.discs[name](x))
         return tuple(outputs)

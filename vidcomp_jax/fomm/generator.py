@@ -88,8 +88,8 @@ class OcclusionAwareGenerator(nnx.Module):
         out = out * resize_bilinear(motion.occlusion_map, height, width)
         for block in self.bottleneck:
             out = block(out)
-        for block in self.up_blocks:
-            out = block(out)
+        for up_block in self.up_blocks:
+            out = up_block(out)
         return jax.nn.sigmoid(self.final(out))
 
     def deform(self, source: Float[Array, "n h w c"], motion: Motion) -> Float[Array, "b h w c"]:

@@ -7,6 +7,7 @@ Perceptual pyramid, LSGAN, feature matching, and equivariance of positions and J
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ def _adversarial(
     generated = discriminator(jax.lax.stop_gradient(prediction), keypoints)
     real = discriminator(frame, keypoints)
 
-    terms = {
+    terms: dict[str, Any] = {
         "generator_gan": weights.generator_gan * sum(jnp.mean(jnp.square(1 - s.score)) for s in for_generator),
         "discriminator_gan": weights.discriminator_gan
         * sum(jnp.mean(jnp.square(1 - r.score) + jnp.square(g.score)) for r, g in zip(real, generated, strict=True)),

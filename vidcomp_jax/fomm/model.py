@@ -7,7 +7,7 @@ Motion Model for Image Animation, NeurIPS 2019.
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +101,7 @@ class FirstOrderMotionModel(nnx.Module):
     def __init__(self, config: FOMMConfig, *, rngs: nnx.Rngs):
         self.config = config
         channels, keypoints = config.num_channels, config.num_keypoints
-        sizes = {"num_channels": channels, "num_keypoints": keypoints, "rngs": rngs}
+        sizes: dict[str, Any] = {"num_channels": channels, "num_keypoints": keypoints, "rngs": rngs}
         self.detector = KeypointDetector(config.detector, estimate_jacobian=config.estimate_jacobian, **sizes)
         self.dense_motion = DenseMotion(
             config.dense_motion,

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Channels of the convolutions in torchvision's `features`; "M" is a 2x2 maximum.
-_VGG19 = [64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512, "M"]
+_VGG19: list[int | str] = [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"]
 _TAPS = (0, 5, 10, 19, 28)
 
 
@@ -37,10 +38,10 @@ class VGG19(nnx.Module):
     """
 
     def __init__(self, *, rngs: nnx.Rngs):
-        self.features = nnx.Dict()
+        self.features: nnx.Dict[nnx.Conv] = nnx.Dict()
         position, channels = 0, 3
         for item in _VGG19:
-            if item == "M":
+            if isinstance(item, str):
                 position += 1
                 continue
             self.features[str(position)] = conv(channels, item, 3, padding=1, rngs=rngs)
@@ -52,7 +53,7 @@ class VGG19(nnx.Module):
         x = (x - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
         position, outputs = 0, []
         for item in _VGG19:
-            if item == "M":
+            if isinstance(item, str):
                 x = nnx.max_pool(x, (2, 2), (2, 2))
                 position += 1
                 continue
@@ -109,7 +110,8 @@ def save_vgg19(path: Path | str, vgg: VGG19) -> None:
     """Write the weights to one file, NumPy's `.npz` whatever its name."""
     path = Path(path)
     with new_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{key: np.asarray(leaf[...]) for key, leaf in _vgg19_leaves(vgg)})
+        arrays: dict[str, Any] = {key: np.asarray(leaf[...]) for key, leaf in _vgg19_leaves(vgg)}
+        np.savez(file, **arrays)
 
 
 def load_vgg19(path: Path | str) -> VGG19:
@@ -144,5 +146,6 @@ def load_vgg19(path: Path | str) -> VGG19:
 def _vgg19_leaves(vgg: VGG19) -> Iterator[tuple[str, nnx.Variable]]:
     for position in vgg.features:
         layer = vgg.features[position]
+        assert layer.bias is not None  # for the type checker; see `conv`
         yield f"features.{position}.kernel", layer.kernel
         yield f"features.{position}.bias", layer.bias

@@ -158,7 +158,7 @@ def _load(folder: pathlib.Path):
         saved.ParseFromString((folder / _MODEL_FILE).read_bytes())
         variants = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
         # A module in the TF1 format holds one graph without tags, and often a second one for training.
-        tags = [] if [] in variants else None
+        tags: list[str] | None = [] if [] in variants else None
         return tf.saved_model.load(str(folder), tags=tags)
     except (DecodeError, ValueError, KeyError, RuntimeError, OSError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -74,8 +74,9 @@ class Decoder:
         self._shape = (header.height, header.width, num_channels)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
-        size = int(np.prod(self._shape))
-        while len(data := self._process.stdout.read(size)) == size:
+        size, stdout = int(np.prod(self._shape)), self._process.stdout
+        assert stdout is not None  # for the type checker; `decoder` opens it
+        while len(data := stdout.read(size)) == size:
             yield np.frombuffer(data, np.uint8).reshape(self._shape)
 
     def check_complete(self, decoded: int):

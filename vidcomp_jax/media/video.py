@@ -9,9 +9,9 @@ import contextlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -78,7 +78,7 @@ def read_frames(path: Path, *, num_channels: int = 3, indices: Iterable[int] | N
     return np.stack(frames)[places]
 
 
-def iterate_frames(path: Path, *, num_channels: int = 3, chunk: int = 32) -> Iterator[Video]:
+def iterate_frames(path: Path, *, num_channels: int = 3, chunk: int = 32) -> Generator[Video, None, None]:
     """The frames of a video in order, up to `chunk` at a time; memory use does not grow with the video's length.
 
     Raises:
@@ -143,15 +143,14 @@ class VideoWriter:
             OSError: ffmpeg stopped, for instance because the disk is full.
         """
         pixels = to_uint8(frames)
-        if self._process is None:
-            self._start(pixels.shape[1:])
+        process = self._process or self._start(pixels.shape[1:])
         if pixels.shape[1:] != self._shape:
             raise ValueError(f"frames of shape {pixels.shape[1:]} written after frames of shape {self._shape}")
         self._count += len(pixels)
         try:
-            self._process.stdin.write(np.ascontiguousarray(pixels).data)
+            _input(process).write(np.ascontiguousarray(pixels).data)
         except BrokenPipeError:
-            raise self._failure() from None
+            raise self._failure(process) from None
 
     def __enter__(self):
         return self
@@ -162,19 +161,18 @@ class VideoWriter:
                 raise error
             self._finish()
 
-    def _start(self, shape: tuple[int, ...]):
+    def _start(self, shape: tuple[int, ...]) -> subprocess.Popen:
         height, width, channels = self._shape = shape
         pixel_format = "gray" if channels == 1 else "rgb24"
         source = ["-f", "rawvideo", "-pix_fmt", pixel_format, "-s", f"{width}x{height}", "-r", f"{self._fps:.10g}"]
         self._log = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed in __exit__)
         self._temporary = self._open.enter_context(new_file(self._path))
         command = [executable(), "-v", "error", "-y", *source, "-i", "pipe:0", *self._encoder(height, width, channels)]
-        self._process = subprocess.Popen([*command, f"file:{self._temporary}"], stdin=subprocess.PIPE, stderr=self._log)
-        self._open.callback(self._stop)
-
-    def _stop(self):
-        self._process.kill()
-        self._process.wait()
+        process = subprocess.Popen([*command, f"file:{self._temporary}"], stdin=subprocess.PIPE, stderr=self._log)
+        self._open.callback(process.wait)
+        self._open.callback(process.kill)
+        self._process = process
+        return process
 
     def _encoder(self, height: int, width: int, channels: int) -> list[str]:
         if self._gif and channels == 1:
@@ -190,14 +188,15 @@ class VideoWriter:
         return [*coding, "-movflags", "+faststart", "-f", "mp4"]
 
     def _finish(self):
-        if self._process is None:
+        process = self._process
+        if process is None:
             raise InputError(f"{self._path}: no frames to write")
         try:
-            self._process.stdin.close()
+            _input(process).close()
         except BrokenPipeError:
-            raise self._failure() from None
-        if self._process.wait():
-            raise self._failure()
+            raise self._failure(process) from None
+        if process.wait():
+            raise self._failure(process)
         if self._audio_from is not None and (codec := audio_codec(self._audio_from)):
             with new_file(self._temporary) as with_sound:
                 self._add_sound(codec, with_sound)
@@ -211,7 +210,12 @@ class VideoWriter:
         if done.returncode:
             raise OSError(f"{self._path}: adding the sound of {self._audio_from} failed: {last_line(done.stderr)}")
 
-    def _failure(self) -> OSError:
-        self._process.wait()
+    def _failure(self, process: subprocess.Popen) -> OSError:
+        process.wait()
         self._log.seek(0)
         return OSError(f"{self._path}: writing failed: {last_line(self._log.read().decode(errors='replace'))}")
+
+
+def _input(process: subprocess.Popen) -> IO[bytes]:
+    assert process.stdin is not None  # for the type checker; it was opened as a pipe
+    return process.stdin

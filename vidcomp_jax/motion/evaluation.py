@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.linear import interpolate
+from vidcomp_jax.nn.geometry import AnyArray
 
 
 def generate(
@@ -48,9 +49,9 @@ def motion_errors(motion: MotionModel, truth: Keypoints, *, num_samples: int = 3
     count, num_frames = truth.position.shape[:2]
     truth = Keypoints(*map(jnp.asarray, truth))
     first, last = (Keypoints(*(x[:, i] for x in truth)) for i in (0, -1))
-    repeated = (Keypoints(*(jnp.repeat(x, num_samples, 0) for x in end)) for end in (first, last))
+    starts, ends = (Keypoints(*(jnp.repeat(x, num_samples, 0) for x in end)) for end in (first, last))
     keys = jax.random.split(jax.random.key(seed), count * num_samples)
-    samples = generate(motion, *repeated, num_frames, keys).position
+    samples = generate(motion, starts, ends, num_frames, keys).position
     samples = samples.reshape(count, num_samples, *samples.shape[1:])
     linear = interpolate(first, last, num_frames).position
     errors = _distance(samples, truth.position[:, None])
@@ -64,11 +65,11 @@ def motion_errors(motion: MotionModel, truth: Keypoints, *, num_samples: int = 3
     }
 
 
-def _distance(a: Float[Array, "*#b t k 2"], b: Float[Array, "*#b t k 2"]) -> Float[Array, "*b"]:
+def _distance(a: Float[AnyArray, "*#b t k 2"], b: Float[AnyArray, "*#b t k 2"]) -> Float[Array, "*b"]:
     return jnp.linalg.norm((a - b)[..., 1:-1, :, :], axis=-1).mean((-1, -2))
 
 
-def _velocity_distance(a: Float[Array, "*a t k 2"], b: Float[Array, "*b t k 2"]) -> float:
+def _velocity_distance(a: Float[AnyArray, "*a t k 2"], b: Float[AnyArray, "*b t k 2"]) -> float:
     """Wasserstein-1 distance of two sets of speeds: the mean difference of their quantiles."""
     levels = np.linspace(0, 1, 201)
     speeds = (np.linalg.norm(np.diff(np.asarray(x), axis=-3), axis=-1).ravel() for x in (a, b))

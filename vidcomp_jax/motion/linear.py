@@ -40,9 +40,9 @@ def _between(
 
 
 def keep_ends(
-    sequence: Float[Array, "b t *k"],
+    sequence: Float[Array | np.ndarray, "b t *k"],
     first: Float[Array | np.ndarray, "b *k"],
     last: Float[Array | np.ndarray, "b *k"],
 ) -> Float[Array, "b t *k"]:
     """`sequence` with its first and last entries replaced."""
-    return sequence.at[:, 0].set(first).at[:, -1].set(last)
+    return jnp.asarray(sequence).at[:, 0].set(first).at[:, -1].set(last)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from flax import nnx
 
@@ -67,7 +67,7 @@ def load_motion_model(
         "wgan": (MotionGAN, WGANConfig),
         "autoregressive": (AutoregressiveMotion, AutoregressiveConfig),
     }[trained_on.method]
-    config = load_config(path, config_type, part=trained_on.method)
+    config: Any = load_config(path, config_type, part=trained_on.method)
     motion = nnx.eval_shape(lambda: kind(config, trained_on.num_keypoints, rngs=nnx.Rngs(0)))
     load_weights(motion, Path(directory), which=which)
     return motion, trained_on

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -102,7 +103,7 @@ class MotionClips:
         if path.is_dir():
             raise InputError(f"{path}: a folder; the name of a .npz file is needed")
         path.parent.mkdir(parents=True, exist_ok=True)
-        preview = {f"preview{i}": frames for i, frames in enumerate(self.preview)}
+        preview: dict[str, Any] = {f"preview{i}": frames for i, frames in enumerate(self.preview)}
         with new_file(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,

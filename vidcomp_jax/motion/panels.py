@@ -47,11 +47,16 @@ def sample_panel(
         keys = jax.random.split(jax.random.key(sample), len(truth.position))
         moved = generate(motion, first, last, num_frames, keys)
         sequences.append(jax.tree.map(np.asarray, moved))
-        rendered = None if preview is None else render_between(model, preview[:, 0], preview[:, -1], moved)
-        pictures.append(rendered)
+        if model is None or preview is None:
+            pictures.append(None)
+        else:
+            pictures.append(render_between(model, preview[:, 0], preview[:, -1], moved))
     black = np.zeros((64, 64, 1), np.float32)
     rows = [
-        [draw_keypoints(black if frames is None else frames[clip, t], keypoints.position[clip, t]) for t in times]
+        [
+            draw_keypoints(black if frames is None else frames[clip, t], np.asarray(keypoints.position[clip, t]))
+            for t in times
+        ]
         for clip in range(len(truth.position))
         for keypoints, frames in zip(sequences, pictures, strict=True)
     ]

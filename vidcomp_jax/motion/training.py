@@ -96,7 +96,7 @@ class MotionData:
 
     def batches(
         self, order: Order, *, batch_size: int, seed: int, per_example: int = 1
-    ) -> Callable[[BatchShare], Iterator[np.ndarray]]:
+    ) -> Callable[[BatchShare], Iterator[Array | np.ndarray]]:
         """Batches of windows of motion vectors as `fit` takes them; see `motion_windows`."""
         vectors = np.asarray(to_vectors(self.clips.keypoints, self.limits, order))
 

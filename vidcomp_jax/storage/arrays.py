@@ -37,8 +37,8 @@ def fit_arrays(arrays: dict[str, np.ndarray], tree: Tree, source: pathlib.Path) 
     Raises:
         InputError: if a name is missing or left over, or a shape or type differs; it lists all differences.
     """
-    wanted, structure = jax.tree_util.tree_flatten_with_path(tree)
-    wanted = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in wanted}
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    wanted = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
     differences = [f"{name} is missing" for name in wanted if name not in arrays]
     differences += [f"{name} is not part of the model" for name in arrays if name not in wanted]
     for name, leaf in wanted.items():

@@ -130,7 +130,7 @@ def _decode(kind: type, value: Any) -> Any:
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict) and value:
             flat |= _flat(value, f"{prefix}{name}.")

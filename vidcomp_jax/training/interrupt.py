@@ -34,4 +34,5 @@ class StopSignal:
             raise KeyboardInterrupt
         self.received = int(number)
         # Written without Python's buffers: a handler may interrupt a print and must not enter it again.
-        os.write(sys.__stderr__.fileno(), b"\nstopping after this step; Ctrl-C again aborts without saving\n")
+        if sys.__stderr__ is not None:
+            os.write(sys.__stderr__.fileno(), b"\nstopping after this step; Ctrl-C again aborts without saving\n")

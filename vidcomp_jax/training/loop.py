@@ -112,13 +112,15 @@ def fit(
         InputError: batch size and devices do not fit, `workdir` holds another run, or a checkpoint is damaged.
         TrainingError: a metric is not finite; the last good checkpoint stays.
     """
-    if (objective is None) == (step is None):
+    if step is None and objective is not None:
+        step = gradient_step(tx, objective)
+    elif step is None or objective is not None:
         raise ValueError("fit needs either an objective or a step")
     devices = all_devices() if devices is None else list(devices)
     check_batch_size(config.batch_size, len(devices))
     process, processes = jax.process_index(), jax.process_count()
     graphdef, constants, state = init_state(model, tx, devices)
-    train_step = map_over_devices(graphdef, step or gradient_step(tx, objective), devices)
+    train_step = map_over_devices(graphdef, step, devices)
     key = replicate(jax.random.key(config.seed), devices)
 
     def evaluation_model() -> nnx.Module:
@@ -136,7 +138,8 @@ def fit(
         share = config.batch_size // processes
         data = Prefetch(batches(BatchShare(start, process, processes)), lambda batch: shard(batch, share, devices))
         stack.enter_context(data)
-        pace, pending, values, stopped = Pace(), collections.deque(), {}, None
+        pace, values, stopped = Pace(), {}, None
+        pending: collections.deque[tuple[int, Any]] = collections.deque()
         for number in range(start + 1, config.num_steps + 1):
             state, metrics = train_step(state, constants, pace.wait_for(data, number), key)
             pending.append((number, metrics))

@@ -109,7 +109,7 @@ class RunFolder:
         If a signal has stopped the run (`stopped` is its number), log and save only.
         """
         if "log" in due:
-            self._log.progress(step, metrics, *pace.measure(step))
+            self._running_log.progress(step, metrics, *pace.measure(step))
         score = math.inf
         save = stopped is not None or "checkpoint" in due
         if stopped is None and (due & {"evaluate", "panel"}) and (self._evaluate or self._panels):
@@ -118,15 +118,20 @@ class RunFolder:
                 score, save = self._evaluated(step, self._evaluate(model)), True
             if self._panels is not None and "panel" in due:
                 images = self._panels(model)
-                self._log.images(step, images if isinstance(images, Mapping) else {"panel": images})
+                self._running_log.images(step, images if isinstance(images, Mapping) else {"panel": images})
         if save:
             self._save(step, state, score)
         if stopped is not None:
             self._checkpoints.wait()
-            self._log.say(
+            self._running_log.say(
                 f"stopped by {signal.Signals(stopped).name} after step {step} and saved in {self.workdir}; "
                 "run the same command again to go on"
             )
+
+    @property
+    def _running_log(self) -> RunLog:
+        assert self._log is not None, "`begin` comes before the first report"
+        return self._log
 
     def _lock(self) -> None:
         if self.workdir.exists() and not self.workdir.is_dir():
@@ -141,8 +146,9 @@ class RunFolder:
             return
 
     def _evaluated(self, step: int, numbers: Mapping[str, float]) -> float:
-        self._log.scalars(step, {f"evaluation/{name}": value for name, value in numbers.items()})
-        self._log.say(f"step {step} evaluation  " + "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+        log = self._running_log
+        log.scalars(step, {f"evaluation/{name}": value for name, value in numbers.items()})
+        log.say(f"step {step} evaluation  " + "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
         return math.inf if self._best is None else float(numbers[self._best])
 
     def _save(self, step: int, state: TrainState, score: float) -> None:

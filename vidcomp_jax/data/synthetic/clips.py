@@ -5,6 +5,7 @@ A clip is a function of (seed, split, number) alone, so it is drawn when first a
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -48,7 +49,7 @@ class SyntheticClips:
 
     def __init__(self, config: SyntheticConfig, split: Split, *, size: int, num_channels: int):
         count = config.num_train if split == "train" else config.num_test
-        self.names = [f"{config.scene}-{split}-{number:05d}" for number in range(count)]
+        self.names: Sequence[str] = [f"{config.scene}-{split}-{number:05d}" for number in range(count)]
         self.lengths = np.full(count, config.length)
         self.subjects = np.arange(count)
         self.frame_shape = (size, size, num_channels)
