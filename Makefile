@@ -30,13 +30,14 @@ demo: ## train a small model on clips that it draws itself, and show what the mo
 	@$(INSTALL) "$(VENV)"
 	$(IN_VENV) -m experiments.demo --output="$(DEMO)"
 
-test: lint ## linters and all tests
+test: lint ## linters, the type checker and all tests
 	$(IN_VENV) $(PYTEST)
 
-lint: ## linters
+lint: ## linters and the type checker
 	@$(INSTALL) --extra torch --extra test "$(VENV)"
 	$(IN_VENV) -m ruff check --no-cache .
 	$(IN_VENV) -m ruff format --no-cache --check .
+	$(IN_VENV) -m mypy --cache-dir="$(VENV)/mypy_cache"
 
 format: ## rewrite the sources as the linters want them
 	@$(INSTALL) --extra torch --extra test "$(VENV)"

@@ -9,15 +9,17 @@ from vidcomp_jax.fomm.keypoints import Keypoints
 
 @runtime_checkable
 class MotionModel(Protocol):
-    """Fills in keypoints between two frames: `LinearMotion`, `AutoregressiveMotion`, `MotionGAN`.
+    """Fills in keypoints between two frames: `LinearMotion`, `AutoregressiveMotion`, `MotionGAN`."""
 
-    Attributes:
-        stochastic: whether another key gives another motion.
-        num_keypoints: the number that it works with, None for any.
-    """
+    @property
+    def stochastic(self) -> bool:
+        """Whether another key gives another motion."""
+        ...
 
-    stochastic: bool
-    num_keypoints: int | None
+    @property
+    def num_keypoints(self) -> int | None:
+        """The number that it works with, None for any."""
+        ...
 
     def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]) -> Keypoints:
         """Keypoints [b, num_frames, k, ...] between [b, k, ...] and [b, k, ...], both of which are kept exactly."""
