@@ -9,13 +9,14 @@ platform, Python and set of extras. It resolves with uv and installs nothing.
 """
 
 import argparse
-import configparser
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from tools.environment import read_requirements
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -114,14 +115,6 @@ def resolve(platform: str, python: str, extras: tuple[str, ...], locked: set[str
 def pins(lock: str) -> set[str]:
     """Return the `name==version` of every line of a lock."""
     return set(re.findall(r"^([\w.-]+==[^\s;]+)", lock, re.MULTILINE))
-
-
-def read_requirements(extras: tuple[str, ...]) -> list[str]:
-    """Return the requirements in setup.cfg: those at run time and those of `extras`."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read(ROOT / "setup.cfg", encoding="utf-8")
-    texts = [config["options"]["install_requires"], *(config["options.extras_require"][extra] for extra in extras)]
-    return [line.strip() for text in texts for line in text.splitlines() if line.strip()]
 
 
 def run_uv(*arguments: str) -> str:
