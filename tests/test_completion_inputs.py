@@ -19,7 +19,7 @@ def test_rates_are_checked_before_the_work(tmp_path):
     check_rates(clips, "gif")
     faster = [clip._replace(fps=60.0) for clip in clips]
     check_rates(faster, "mp4")
-    with pytest.raises(InputError, match=r"60\.0 frames a second; a GIF takes up to 50.*give `fps`=25"):
+    with pytest.raises(InputError, match=r"60\.0 frames per second; a GIF allows up to 50.*give `fps`=25"):
         check_rates(faster, "gif")
 
 

@@ -142,7 +142,7 @@ def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
     (tmp_path / "out" / "old").mkdir()
     with pytest.raises(InputError, match="exists; give another name, or `overwrite`"):
         run_complete(*arguments, f"--output={tmp_path / 'out'}")
-    with pytest.raises(InputError, match="a GIF takes up to 50"):
+    with pytest.raises(InputError, match="a GIF allows up to 50"):
         run_complete(*arguments, "--fps=60", f"--output={tmp_path / 'out'}", "--overwrite")
     assert (tmp_path / "out" / "old").is_dir()
     run_complete(*arguments, f"--output={tmp_path / 'out'}", "--overwrite")
@@ -197,7 +197,7 @@ def refused(says, command, *arguments):
         ("no such file", "--method=wgan --motion-model={wrong}/none"),
         (
             "not known; convert it again together with the motion file",
-            "--method=wgan --motion-model={wrong}/unknown-keypoints",
+            "--method=wgan --motion-model={wrong}/no-mark",
         ),
         ("--num-frames is 1; it must be at least 2", "--num-frames=1"),
         ("longest of 2 clips has 6", "--num-frames=7"),
