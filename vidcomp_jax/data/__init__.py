@@ -1,7 +1,7 @@
-"""Video data: readers that end in `Clips`, and batches of them.
+"""Reads video data sets, and makes training batches of them.
 
-`open_clips(DataConfig(...), "train")` reads a data set; `pairs` and `windows` feed training. Importing this package
-imports no TensorFlow; making the first batch does.
+`open_clips(DataConfig(...), "train")` opens a data set as `Clips`; `pairs` and `windows` make batches for training.
+Importing this package does not import TensorFlow; making the first batch does.
 """
 
 from vidcomp_jax.data.augment import AugmentationConfig

@@ -1,8 +1,8 @@
-"""Augmentation of training pairs as the First Order Motion Model was released with: flips and colour jitter.
+"""Augments training pairs with flips and color jitter, like the released First Order Motion Model.
 
-Frames of one clip in, the same frames out, all changed by one draw. The jitter follows torchvision's `ColorJitter`:
-factors for brightness, contrast and saturation from [max(0, 1 - x), 1 + x], a turn of the hue from [-x, x] (1 is
-the whole circle), the four in random order, every result clipped to [0, 1].
+Input and output: frames of one clip, which all get the same random change. The jitter follows torchvision's
+`ColorJitter`: factors for brightness, contrast and saturation are drawn from [max(0, 1 - x), 1 + x], and a rotation of
+the hue from [-x, x] (1 is a full turn). The four are applied in random order, each result clipped to [0, 1].
 """
 
 import dataclasses
@@ -13,29 +13,29 @@ from jaxtyping import Float
 from vidcomp_jax.errors import require, require_at_least
 
 _GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
-"""Weights of red, green and blue in gray as torchvision has them, whose jitter this is; ITU-R 601 says 0.299."""
+"""Weights of red, green and blue in gray; rounded as in torchvision, where ITU-R 601 has 0.299 for red."""
 _BLOCK = 16384
-"""Pixels whose hue is turned at a time: they stay in the processor's cache, which is seven times faster."""
+"""Pixels whose hue is rotated at a time: chunks that fit into the processor's cache are seven times faster."""
 
 Frames = Float[np.ndarray, "t h w c"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """Random changes to the frames of a training pair. Gray frames keep their saturation and hue: they have none."""
+    """Random changes to the frames of a training pair; saturation and hue change only RGB frames."""
 
     horizontal_flip: bool = True
-    """Mirror both frames, half the time."""
+    """Mirror both frames with probability 1/2."""
     time_flip: bool = True
-    """Exchange source and driving frame, half the time."""
+    """Swap source and driving frame with probability 1/2."""
     brightness: float = 0.1
-    """Multiply by a factor up to this far from 1."""
+    """Multiply brightness by a random factor that differs from 1 by at most this much."""
     contrast: float = 0.1
-    """Scale the distance from the frame's mean gray by a factor up to this far from 1."""
+    """Scale the difference from the frame's mean gray by a random factor that differs from 1 by at most this much."""
     saturation: float = 0.1
-    """Scale the distance from the pixel's own gray by a factor up to this far from 1."""
+    """Scale the difference from each pixel's gray by a random factor that differs from 1 by at most this much."""
     hue: float = 0.1
-    """Turn the hue by at most this share of the colour circle; at most 0.5."""
+    """Rotate the hue by at most this fraction of the color circle; at most 0.5."""
 
     def __post_init__(self):
         require_at_least(self, brightness=0, contrast=0, saturation=0)
@@ -43,7 +43,7 @@ class AugmentationConfig:
 
 
 def augment(frames: Frames, config: AugmentationConfig, rng: np.random.Generator) -> Frames:
-    """Change all `frames` [0, 1] of one clip alike; what is drawn depends on the state of `rng` alone."""
+    """Apply one random change to all `frames` of a clip, in [0, 1]; it depends only on the state of `rng`."""
     mirror, reverse = rng.random(2) < 0.5
     if config.horizontal_flip and mirror:
         frames = frames[:, :, ::-1]
@@ -59,24 +59,24 @@ def augment(frames: Frames, config: AugmentationConfig, rng: np.random.Generator
 
 
 def adjust_brightness(frames: Frames, factor: float | np.floating) -> Frames:
-    """Multiply by `factor`."""
+    """Multiply all values by `factor`."""
     return np.clip(frames * factor, 0, 1)
 
 
 def adjust_contrast(frames: Frames, factor: float | np.floating) -> Frames:
-    """Scale by `factor` the distance of every pixel to the mean gray of its frame."""
+    """Scale the difference of every pixel from the mean gray of its frame by `factor`."""
     mean = _gray(frames).mean((1, 2, 3), keepdims=True)
     return np.clip(mean + factor * (frames - mean), 0, 1)
 
 
 def adjust_saturation(frames: Frames, factor: float | np.floating) -> Frames:
-    """Scale by `factor` the distance of every pixel of RGB frames to its own gray."""
+    """Scale the difference of every pixel of RGB frames from its own gray by `factor`."""
     gray = _gray(frames)
     return np.clip(gray + factor * (frames - gray), 0, 1)
 
 
 def adjust_hue(frames: Frames, turn: float | np.floating) -> Frames:
-    """Turn the hue of RGB frames in HSV space by `turn` of the circle; value and saturation stay."""
+    """Rotate the hue of RGB frames in HSV space by `turn` full turns; value and saturation are unchanged."""
     turned = np.empty(frames.shape, np.float32)
     pixels, out = frames.reshape(-1, 3), turned.reshape(-1, 3)
     for start in range(0, len(pixels), _BLOCK):
@@ -86,7 +86,7 @@ def adjust_hue(frames: Frames, turn: float | np.floating) -> Frames:
 
 
 def _turn_hue(pixels: Float[np.ndarray, "n 3"], sixths: np.floating) -> Float[np.ndarray, "n 3"]:
-    """Turn by sixths of the circle; the hue runs from 0 at red over 2 at green and 4 at blue to 6."""
+    """Rotate the hue by sixths of the circle: red is at 0 and 6, green at 2, blue at 4."""
     red, green, blue = np.ascontiguousarray(pixels.T)
     value = np.maximum(np.maximum(red, green), blue)
     chroma = value - np.minimum(np.minimum(red, green), blue)

@@ -1,8 +1,8 @@
-"""BAIR robot pushing (Ebert et al., 2017) as downloaded: its TFRecord files in, clips of 30 frames of one camera out.
+"""Reads BAIR robot pushing (Ebert et al., 2017) from the downloaded TFRecord files.
 
-Nothing is unpacked beforehand. A clip is a record (a trajectory): reading frames of it reads the record, verifies its
-checksum, and takes only these frames out of it. They are stored with 64x64 pixels and resized like those of every
-other data set. With `tfds`, the records that TensorFlow Datasets prepared of the same files are read instead.
+Output: clips of 30 frames of one camera. The files need no preparation: each record is a trajectory, and reading
+frames of a clip reads its record, verifies the checksum, and decodes only these frames. They are stored at 64x64
+pixels. With `tfds`, the records that TensorFlow Datasets prepared from the same files are read instead.
 """
 
 import dataclasses
@@ -30,22 +30,23 @@ _FLOATS = {"action": 4, "endeffector_pos": 3}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BairConfig:
-    """What is read of the BAIR trajectories."""
+    """Which BAIR frames and files are read."""
 
     camera: Literal["aux1", "main"] = "aux1"
-    """BAIR: which of the two cameras."""
+    """BAIR: which of the two cameras to read."""
     tfds: bool = False
-    """BAIR: read bair_robot_pushing_small as TensorFlow Datasets prepared it; --data-dir is then the folder of TFDS."""
+    """BAIR: read bair_robot_pushing_small as prepared by TensorFlow Datasets, whose data folder --data-dir then is."""
 
     def __post_init__(self):
         require_one_of(self, camera=("aux1", "main"))
 
 
 class BairClips:
-    """Trajectories, read whenever frames are asked for; attributes are those of `Clips`.
+    """Trajectories that are read from their records on demand; the attributes are those of `Clips`, and three more.
 
-    `names` are `<file>_<number of the record>`. The records do not say their rate; 10 frames a second is nominal.
-    `left_out` says what is not used, name -> reason (`unreadable`: the names); `records` where the clips lie.
+    `names` are `<file>_<number of the record>`. The records do not state a frame rate; 10 frames per second is nominal.
+    `left_out` maps the names of unused records to reasons, `unreadable` has the names of those that cannot be read,
+    and `records` has the record of every clip.
     """
 
     fps = 10.0
@@ -64,11 +65,11 @@ class BairClips:
         return self._reader.frames(self._record(clip), checked(indices, LENGTH))
 
     def actions(self, clip: Index) -> Float32[np.ndarray, "30 4"]:
-        """What the robot was told to do at every frame, as recorded."""
+        """The recorded action of the robot at every frame."""
         return self._reader.floats(self._record(clip), "action")
 
     def positions(self, clip: Index) -> Float32[np.ndarray, "30 3"]:
-        """Where the end effector was at every frame, as recorded."""
+        """The recorded position of the end effector at every frame."""
         return self._reader.floats(self._record(clip), "endeffector_pos")
 
     def _record(self, clip: Index) -> Record:
@@ -87,14 +88,14 @@ def open_bair(
     config: BairConfig,
     skip_unreadable: bool = False,
 ) -> BairClips:
-    """The trajectories of one split. Opening finds the records; only the first one is read.
+    """Open the trajectories of one split; this locates all records, but reads only the first one.
 
     Args:
-        skip_unreadable: read all records once (the outcome is kept in `cache_dir`) and leave out the damaged ones.
+        skip_unreadable: read all records once (the result is kept in `cache_dir`), and leave out the damaged ones.
 
     Raises:
-        InputError: there are no such files, or one is damaged. Without `skip_unreadable` a damaged record is found
-            when it is read, and `frames` raises.
+        InputError: files are missing or damaged. Without `skip_unreadable`, a damaged record is detected only when
+            it is read, and `frames` raises.
     """
     files = _files(data_dir, split, config)
     reader = RecordReader(size, num_channels, config)
@@ -112,7 +113,7 @@ def open_bair(
 
 
 class RecordReader:
-    """Takes what is asked for out of a record, of either form; safe to use from several threads."""
+    """Reads frames and other features of a record, in either format; safe to use from several threads."""
 
     def __init__(self, size: int, num_channels: int, config: BairConfig):
         self.frame_shape = (size, size, num_channels)
@@ -123,13 +124,13 @@ class RecordReader:
         """Some frames of a record.
 
         Raises:
-            InputError: the record is damaged, or is not one of BAIR.
+            InputError: the record is damaged, or does not belong to BAIR.
         """
         stored = self._stored(record, indices)
         return to_channels(resize(stored, self.frame_shape[0]), self.frame_shape[2])
 
     def floats(self, record: Record, name: str) -> Float32[np.ndarray, "30 n"]:
-        """`action` or `endeffector_pos` of every frame; errors are those of `frames`."""
+        """The feature `action` or `endeffector_pos` of every frame; raises the errors of `frames`."""
         features, width = self._features(record), _FLOATS[name]
         if self._prepared:
             values = features.floats(name)

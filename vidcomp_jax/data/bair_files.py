@@ -1,6 +1,6 @@
-"""Files of BAIR robot pushing: a folder in, the places of all its records out, damaged ones named.
+"""Finds the record files of BAIR robot pushing, their records, and those that are damaged.
 
-The download unpacks to `softmotion30_44k/{train,test}/*.tfrecords`. What TensorFlow Datasets prepares of it is
+The download unpacks to `softmotion30_44k/{train,test}/*.tfrecords`. TensorFlow Datasets converts it to
 `bair_robot_pushing_small/VERSION/bair_robot_pushing_small-{train,test}.tfrecord-NNNNN-of-NNNNN`.
 """
 
@@ -23,12 +23,12 @@ _PREPARED = "bair_robot_pushing_small"
 
 
 def name_of(record: Record) -> str:
-    """Names a trajectory as TensorFlow Datasets does."""
+    """The name of a trajectory, as TensorFlow Datasets forms it."""
     return f"{record.path.name}_{record.number}"
 
 
 def find_files(data_dir: Path, split: Split) -> list[Path]:
-    """The record files of one split, in order of their names; `data_dir` holds or is `softmotion30_44k`."""
+    """The record files of one split, ordered by name; `data_dir` is `softmotion30_44k` or its parent."""
     folder = next((path for path in (data_dir / _DOWNLOAD / split, data_dir / split) if path.is_dir()), None)
     if folder is None:
         raise InputError(f"{data_dir}: no {_DOWNLOAD}/{split} here; BAIR unpacks to {_DOWNLOAD}/{{train,test}}")
@@ -39,7 +39,7 @@ def find_files(data_dir: Path, split: Split) -> list[Path]:
 
 
 def find_prepared(data_dir: Path, split: Split) -> list[Path]:
-    """The record files that TensorFlow Datasets prepared of one split; `data_dir` is the one it was given."""
+    """The record files that TensorFlow Datasets prepared for one split; `data_dir` is its data folder."""
     infos = sorted(data_dir.glob(f"{_PREPARED}/*/dataset_info.json"))
     if not infos:
         raise InputError(f"{data_dir}: no {_PREPARED}/VERSION/dataset_info.json here; prepare {_PREPARED} with TFDS")
@@ -63,7 +63,7 @@ def find_prepared(data_dir: Path, split: Split) -> list[Path]:
 
 
 def list_records(files: Sequence[Path], skip_unreadable: bool) -> tuple[list[Record], dict[str, str]]:
-    """All records in order, and what cannot be found: name -> reason.
+    """All records in order, and the reasons, by name, why others cannot be read.
 
     Raises:
         InputError: a file is damaged, and `skip_unreadable` is not set.
@@ -80,7 +80,7 @@ def list_records(files: Sequence[Path], skip_unreadable: bool) -> tuple[list[Rec
 def find_damaged(
     records: Sequence[Record], check: Callable[[Record], None], cache_dir: Path, label: str
 ) -> dict[str, str]:
-    """Name and reason of every record for which `check` raises an InputError; looked for once, kept in `cache_dir`."""
+    """Name and reason of every record for which `check` raises an InputError; the result is kept in `cache_dir`."""
     by_file = {path: list(group) for path, group in itertools.groupby(records, lambda record: record.path)}
     sources = [Source(path.name, path, (path,)) for path in by_file]
     known = cache_dir / f"{label}-{key_of(sources, {})}.json"
@@ -108,7 +108,7 @@ def find_damaged(
 
 
 def _kept(known: Path) -> dict[str, str] | None:
-    """What an earlier search found; None if there was none, or its file is damaged, so that it is made anew."""
+    """The result of an earlier search; None if there is none, or its file is damaged."""
     try:
         found = json.loads(known.read_text())
     except (FileNotFoundError, ValueError):

@@ -1,9 +1,9 @@
-"""Batches from clips with tf.data: training pairs, and windows of consecutive frames.
+"""Makes training batches from clips with tf.data: pairs of frames, and windows of consecutive frames.
 
-The batch of step i is a function of (seed, i) alone. Example number g of a run (g = step * batch_size + row) belongs
-to epoch g // n, and every epoch has its own permutation of the n subjects, so a run resumed at step i computes its
-place instead of replaying, and reading in parallel changes nothing. Each process of a multi-host run makes its own
-rows of the batch.
+The batch of step i depends only on (seed, i). Example number g of a run (g = step * batch_size + row) belongs to epoch
+g // n, and every epoch has its own permutation of the n subjects. A run resumed at step i therefore continues directly
+there, without replaying earlier steps, and reading in parallel does not change the batches. Each process of a
+multi-host run makes its own rows of the batch.
 """
 
 import atexit
@@ -25,7 +25,7 @@ from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
 
 _ORDER, _EXAMPLE = 0, 1
-"""Domains of the random streams: nothing is drawn twice from the same numbers."""
+"""Constants mixed into the seeds, so that different uses of one seed draw independent random numbers."""
 _WHOLE = BatchShare()
 _streams: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 
@@ -34,8 +34,8 @@ class Pair(NamedTuple):
     """A training pair: two different frames of one clip.
 
     Attributes:
-        source: float32 in [0, 1]; the earlier frame, unless augmentation flipped the time.
-        driving: float32 in [0, 1], same shape.
+        source: float32 in [0, 1]; the earlier frame, unless augmentation swapped the two.
+        driving: float32 in [0, 1], of the same shape.
     """
 
     source: Float32[np.ndarray, "b h w c"]
@@ -56,14 +56,14 @@ def pairs(
     Args:
         clips: where the frames come from.
         batch_size: size of the whole batch, over all processes.
-        seed: of the order, the frames and the augmentation.
-        augmentation: None takes the frames as they are.
-        pairs_per_clip: examples in a row that show the same clip, which is read once for all of them.
-        share: from which step on, and which rows of every batch; by default all from the beginning.
+        seed: of the order of the clips, the choice of frames and the augmentation.
+        augmentation: None leaves the frames unchanged.
+        pairs_per_clip: number of consecutive examples from one clip, which is read once for all of them.
+        share: the first step, and the rows of every batch to make; by default, all rows from the first step on.
 
     Raises:
-        InputError: a clip has a single frame, the batch does not divide over the processes, or a file that frames
-            are read from on demand is unreadable.
+        InputError: a clip has a single frame, the batch size is not a multiple of the number of processes, or a file
+            that is read on demand is unreadable.
     """
     order = _Order(clips, np.arange(len(clips.names)), seed)
     shortest = int(clips.lengths.argmin())
@@ -99,10 +99,10 @@ def windows(
     seed: int,
     share: BatchShare = _WHOLE,
 ) -> Iterator[Float32[np.ndarray, "b t h w c"]]:
-    """Endless batches of `num_frames` consecutive frames in [0, 1], each from a random place of a clip.
+    """Endless batches of `num_frames` consecutive frames in [0, 1], each starting at a random frame of a clip.
 
-    Clips shorter than `num_frames` are passed over. Arguments and errors are those of `pairs`; no clip being long
-    enough is an InputError too.
+    Clips shorter than `num_frames` are skipped. Arguments and errors are those of `pairs`; an InputError is also
+    raised if no clip is long enough.
     """
     long_enough = np.flatnonzero(clips.lengths >= num_frames)
     if num_frames < 1 or not len(long_enough):
@@ -126,7 +126,7 @@ def windows(
 
 
 class _Order:
-    """Which clip an example shows: every epoch visits every subject once, in an order of its own."""
+    """The order of the clips: every epoch visits every subject once, in its own random order."""
 
     def __init__(self, clips: Clips, usable: np.ndarray, seed: int):
         if seed < 0:
@@ -167,9 +167,9 @@ def _stream(
     shape: tuple[int, ...],
     dtype: type[np.uint8] | type[np.float32],
 ) -> Iterator[np.ndarray]:
-    """Batches of the examples step * batch_size + row, made ahead of time on a few threads, handed out in order.
+    """Batches of the examples step * batch_size + row, in order, prefetched on a few threads.
 
-    What `examples` gives as uint8 becomes float32 here, after it was handed around.
+    Frames that `examples` returns as uint8 are converted to float32 last, so that less memory is moved.
     """
     tf = import_tensorflow()
     failures: list[Exception] = []
@@ -209,7 +209,7 @@ def _stream(
 
 @atexit.register
 def _close_streams():
-    """Stop reading ahead before Python shuts down: a batch in the making would wait for it forever, and it for that."""
+    """Stop prefetching before Python shuts down, which would deadlock with a batch that is still being made."""
     for stream in list(_streams):
         with contextlib.suppress(ValueError):  # in use by another thread
             stream.close()

@@ -1,8 +1,9 @@
-"""Decoded clips on disk: files in, `ArrayClips` over one memory-mapped file out, made on first use.
+"""Caches decoded clips on disk.
 
-A cache is a folder named after what it was made from (names, sizes and times of the files, the settings, the format),
-so that changed data or settings make another one. It is written under a temporary name and renamed when complete:
-what carries a cache's name is whole, and of two processes making the same one, the first to finish wins.
+Input: files and a function that decodes them. Output: `ArrayClips` over one memory-mapped file, written on first use.
+The name of a cache's folder contains a hash of the names, sizes and modification times of the files, the settings and
+the format, so that changed data or settings lead to a new cache. It is written under a temporary name and renamed when
+complete; if two processes write the same cache, the first one to finish wins.
 """
 
 import collections
@@ -38,17 +39,18 @@ def cached_clips(
     label: str,
     skip_unreadable: bool = False,
 ) -> ArrayClips:
-    """The clips that `decode` makes of all `sources`, in order, from the cache or decoded now.
+    """The clips that `decode` makes of all `sources`, in order, read from the cache if there is one.
 
     Args:
-        decode: called on several threads; raises InputError for what cannot be read, TooShort for too few frames.
-        settings: what the result depends on besides the files; JSON.
-        label: names the data set in messages, the progress bar and the cache's folder.
-        skip_unreadable: go on however many sources are unreadable.
+        decode: called on several threads; raises InputError if a source cannot be read, TooShort if it has too few
+            frames.
+        settings: what the result depends on besides the files, as JSON.
+        label: name of the data set in messages, the progress bar and the name of the cache's folder.
+        skip_unreadable: continue no matter how many sources are unreadable.
 
     Raises:
         InputError: more than a tenth of the sources is unreadable and not skipped, no clip is left, the disk is too
-            full, or a cache was damaged later. Fewer unreadable sources are logged, and stand in `left_out`.
+            full, or the cache is damaged. Fewer unreadable sources are logged and listed in `left_out`.
     """
     outcomes = Outcomes(label, len(sources), skip_unreadable)
     folder = cache_dir / f"{label}-{key_of(sources, settings)}"
@@ -61,7 +63,7 @@ def cached_clips(
 
 
 def key_of(sources: Sequence[Source], settings: dict) -> str:
-    """Names what is kept of a data set: a hash of the settings and of the files' names, sizes and times of change."""
+    """A hash of the settings and of the files' names, sizes and modification times, to name cached data."""
     digest = hashlib.sha256(json.dumps([_FORMAT, settings], sort_keys=True, default=str).encode())
     for source in sources:
         for file in source.files:
@@ -73,7 +75,7 @@ def key_of(sources: Sequence[Source], settings: dict) -> str:
 def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes):
     _remove_stale(folder)
     try:
-        # Another process may have been faster; what it wrote is the same.
+        # Another process may have finished first; its cache has the same contents.
         with contextlib.suppress(FileExistsError), new_folder(folder) as temporary:
             with (temporary / "frames.bin").open("wb") as file:
                 index = _write_clips(file, sources, decode, frame_shape, outcomes)
@@ -130,7 +132,7 @@ def _num_bytes(source: Source) -> int:
 
 
 def _check_space(folder: Path, needed: float):
-    """Stop early rather than with a full disk; `needed` grows with what is left to decode."""
+    """Raise before the disk is full; `needed` is an estimate for the videos left to decode, in bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
@@ -140,7 +142,7 @@ def _check_space(folder: Path, needed: float):
 
 
 def _remove_stale(folder: Path):
-    """Delete what a killed process left behind of this cache, once it is a day old."""
+    """Delete unfinished copies of this cache, left behind by a killed process, that are more than a day old."""
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
         with contextlib.suppress(OSError):
             newest = max(path.stat().st_mtime for path in [leftover, *leftover.iterdir()])

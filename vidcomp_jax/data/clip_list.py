@@ -1,12 +1,12 @@
-"""A list of your own videos in a text file: its path in, clips of one split out.
+"""Reads clips from videos that are listed in a text file.
 
 Each line names a video, and optionally the first and the last frame to take of it, counted from 0:
 
-    # what stands behind a hash sign is passed over
+    # text after a hash sign is a comment
     videos/walk.mp4
     videos/run.mp4 120 299
 
-Paths are relative to the list's own folder. A video that stands on several lines is in one split only.
+Paths are relative to the folder of the list. All lines that name the same video belong to the same split.
 """
 
 import dataclasses
@@ -31,10 +31,10 @@ _LINE = re.compile(r"(?P<path>.+?)(?:\s+(?P<first>\d+)\s+(?P<last>\d+))?")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipListConfig:
-    """How the videos of a list are divided."""
+    """How the videos of a list are split."""
 
     test_fraction: float = 0.2
-    """Share of the videos that is held out."""
+    """Fraction of the videos that is held out for testing."""
     seed: int = 0
     """Seed of the random split."""
 
@@ -49,7 +49,7 @@ class Entry(NamedTuple):
     Attributes:
         where: list and line number, for messages.
         path: of the video.
-        first, last: frames taken, both included.
+        first, last: range of frames, both included, counted from 0.
         size: width and height of the video in pixels.
     """
 
@@ -61,7 +61,7 @@ class Entry(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Names the clip."""
+        """Name of the clip."""
         return f"{self.path}#{self.first}-{self.last}"
 
 
@@ -75,10 +75,10 @@ def open_clip_list(
     config: ClipListConfig,
     skip_unreadable: bool = False,
 ) -> Clips:
-    """The clips of one split of a list, their middle squares resized to `size`; decoded on first use and cached.
+    """The clips of one split of a list, center-cropped and resized to `size`; decoded on first use and cached.
 
     Raises:
-        InputError: as `read_clip_list`; or all lines name one video, so that none can be held out.
+        InputError: as for `read_clip_list`, or all lines name the same video, so that none can be held out.
     """
     entries = {entry.name: entry for entry in entries_of_split(path, split, config)}
 
@@ -98,7 +98,7 @@ def open_clip_list(
 
 
 def entries_of_split(path: Path, split: Split, config: ClipListConfig) -> list[Entry]:
-    """The lines of a list whose videos belong to a split; raises as `open_clip_list`."""
+    """The lines of a list whose videos belong to a split; raises the errors of `open_clip_list`."""
     entries = read_clip_list(path)
     videos = sorted({entry.path for entry in entries})
     if len(videos) < 2:
@@ -111,8 +111,8 @@ def read_clip_list(path: Path) -> list[Entry]:
     """The lines of a list, each checked against its video.
 
     Raises:
-        InputError: no such list, nothing in it, or a line with a missing or unreadable video, a range that is
-            empty or goes past the end, a repetition, or a video of another size than the first; it names the line.
+        InputError: the list is missing or empty, or a line has a missing or unreadable video, a range that is empty
+            or exceeds the video, a duplicate of another line, or a video of a different size; it names the line.
     """
     try:
         lines = path.read_text().splitlines()
@@ -159,7 +159,7 @@ def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
 
 
 def _probe_once(video: Path) -> VideoInfo:
-    """`probe`, which starts a process and reads the whole file, once for all splits while the file stays as it is."""
+    """The result of `probe`, cached while the file does not change, because `probe` reads the whole file."""
     if not video.is_file():
         return probe(video)  # raises
     stat = video.stat()

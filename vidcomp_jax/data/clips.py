@@ -1,7 +1,7 @@
-"""Clips: video in memory order, any frames of any clip at any time.
+"""The interface of a data set: clips with random access to their frames.
 
-Every reader of this package ends in an object with the attributes of `Clips`; batches, motion extraction and
-evaluation ask nothing else of a data set.
+Every reader of this package returns an object with the attributes of `Clips`; batches, motion extraction and
+evaluation use nothing else of a data set.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 Split = Literal["train", "test"]
-"""The two parts of every data set."""
+"""The two splits of every data set."""
 
 Channels = Literal[1, 3]
 """Gray or RGB."""
@@ -25,11 +25,11 @@ class Clips(Protocol):
     """A set of clips with random access to their frames; safe to read from several threads.
 
     Attributes:
-        names: one name a clip, unique.
+        names: unique names of the clips.
         lengths: number of frames of every clip, int [n].
-        subjects: whom a clip shows, int [n] from 0 without gaps. One epoch visits every subject once, with one of
-            its clips drawn at random; `arange(n)` visits every clip.
-        fps: frames a second.
+        subjects: index of the subject that each clip shows, int [n], from 0 without gaps. One epoch visits every
+            subject once, with one of its clips drawn at random; with `arange(n)` it visits every clip.
+        fps: frames per second.
         frame_shape: height, width and channels (1 or 3) of every frame.
     """
 
@@ -45,18 +45,18 @@ class Clips(Protocol):
 
 
 def spread(count: int, most: int) -> Int[np.ndarray, " n"]:
-    """Up to `most` of the numbers below `count`, first and last among them, evenly spread.
+    """Up to `most` evenly spaced numbers below `count`, including the first and the last.
 
-    Data sets stand in order of action, person or recording, so that the first clips alone show one corner of them.
+    Data sets are ordered by action, person or recording, so the first clips alone are not representative.
     """
     return np.linspace(0, count - 1, min(count, most)).round().astype(int)
 
 
 class ArrayClips:
-    """Clips laid end to end in one array, which may be a memory-mapped file.
+    """Clips stored one after another in one array, which may be a memory-mapped file.
 
-    Attributes are those of `Clips`, and `left_out`: what the reader did not use, name -> reason; the names of those
-    that could not be read are in `unreadable`, the others are too short.
+    The attributes are those of `Clips`, and `left_out`, which maps the names of videos that the reader did not use to
+    the reasons. Those that could not be read are named in `unreadable`; the others are too short.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ArrayClips:
 
 
 def checked(indices: Indices, length: Index) -> Int[np.ndarray, " t"]:
-    """`indices` as an array, all within a clip of `length` frames (`IndexError` otherwise)."""
+    """`indices` as an array; raises `IndexError` unless all are within a clip of `length` frames."""
     indices = np.asarray(indices, np.int64)
     if indices.size and (indices.min() < 0 or indices.max() >= length):
         raise IndexError(f"frames {indices.min()} to {indices.max()} asked of a clip of {length} frames")

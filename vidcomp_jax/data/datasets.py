@@ -1,4 +1,7 @@
-"""Data sets by name, and lists of videos: a `DataConfig` in, `Clips` of one split out."""
+"""Opens data sets by name, and lists of videos.
+
+Input: a `DataConfig`. Output: the `Clips` of one split.
+"""
 
 import dataclasses
 import os
@@ -24,32 +27,32 @@ class DataConfig:
     """Which clips to read, and what their frames look like."""
 
     name: DataSet = "synthetic"
-    """Data set; folder reads your own videos, synthetic needs no files."""
+    """Data set to read; folder reads your own videos, and synthetic draws clips and needs no files."""
     data_dir: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Folder of the data set as downloaded."""
+    """Folder of the downloaded data set, or of your own videos."""
     clips: Path | None = dataclasses.field(default=None, metadata=MAY_MOVE)
-    """Text file with a video a line, optionally with the first and last frame to take; read instead of the data set."""
+    """Text file that lists one video per line, optionally with its first and last frame; replaces the data set."""
     clip_list: ClipListConfig = ClipListConfig()
-    """Used by clips."""
+    """Settings of the list, used with clips."""
     size: int = 64
-    """Height and width of the frames in pixels; a multiple of 4."""
+    """Height and width of the frames, in pixels; a multiple of 4."""
     num_channels: Channels = 1
-    """1 for gray, 3 for RGB."""
+    """Number of channels: 1 for gray, 3 for RGB."""
     cache_dir: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Where decoded clips are kept; by default $XDG_CACHE_HOME/vidcomp_jax or ~/.cache/vidcomp_jax."""
+    """Folder for decoded clips; by default $XDG_CACHE_HOME/vidcomp_jax or ~/.cache/vidcomp_jax."""
     skip_unreadable: bool = dataclasses.field(default=False, metadata=MAY_CHANGE)
-    """Go on without what cannot be read, however much it is. By default one damaged record of BAIR stops, and so do
-    damaged videos once they are more than a tenth."""
+    """Skip everything that cannot be read. By default, a single damaged record of BAIR is an error, and so are damaged
+    videos if they are more than a tenth of all."""
     pairs_per_record: int = 1
-    """Training pairs drawn from a clip whenever it is read: more of them read less and are less varied."""
+    """Number of training pairs drawn each time a clip is read; larger values read less data, but vary it less."""
     bair: BairConfig = BairConfig()
-    """Used by name=bair."""
+    """Settings of BAIR, used with name=bair."""
     kth: KthConfig = KthConfig()
-    """Used by name=kth."""
+    """Settings of KTH, used with name=kth."""
     folder: FolderConfig = FolderConfig()
-    """Used by name=folder."""
+    """Settings of a folder of your own videos, used with name=folder."""
     synthetic: SyntheticConfig = SyntheticConfig()
-    """Used by name=synthetic."""
+    """Settings of synthetic clips, used with name=synthetic."""
 
     def __post_init__(self):
         multiple_of_4 = self.size >= 4 and self.size % 4 == 0
@@ -75,7 +78,7 @@ def open_clips(config: DataConfig, split: Split) -> Clips:
     """The clips of one split of a data set or list; files are decoded on first use and cached.
 
     Raises:
-        InputError: the folder or its files are not what the data set needs.
+        InputError: the folder or its files do not belong to the data set, or cannot be read.
     """
     return READERS[config.kind].open(
         place_of(config),
@@ -89,17 +92,17 @@ def open_clips(config: DataConfig, split: Split) -> Clips:
 
 
 def sources_of(config: DataConfig, split: Split) -> Sequence[Source]:
-    """The files of one split that `open_clips` makes clips from; raises as it does, but not for damaged ones."""
+    """The files of one split that `open_clips` reads; raises the same errors, but not for damaged files."""
     return READERS[config.kind].sources(place_of(config), split, settings_of(config))
 
 
 def settings_of(config: DataConfig) -> Any:
-    """The settings of the data set that is read, such as a `KthConfig`."""
+    """The settings of the data set in use, such as a `KthConfig`."""
     return getattr(config, READERS[config.kind].field)
 
 
 def place_of(config: DataConfig) -> Path | None:
-    """The list, or the folder of a data set that needs one; InputError if that is not there."""
+    """The path of the list or of the data set's folder, None if it needs none; raises InputError if it is missing."""
     if config.clips is not None or not READERS[config.kind].has_files:
         return config.clips
     if config.data_dir is None:
@@ -113,12 +116,12 @@ def place_of(config: DataConfig) -> Path | None:
 
 
 def differences(config: DataConfig, stored: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Settings by which `config` gives other clips or frames than another config: dotted name and both values.
+    """Settings that make the clips or frames of two configs differ: dotted name and both values.
 
     Args:
-        config: what is to be read.
-        stored: the other `DataConfig`, as it is in a `config.json`. Entries that it lacks are passed over, and so is
-            everything if it names another data set.
+        config: the first one.
+        stored: the second one, as read from a `config.json`. Entries that it lacks are ignored; if it names another
+            data set, so are all others.
     """
     if ("list" if stored.get("clips") else stored.get("name")) != config.kind:
         return []
@@ -138,5 +141,5 @@ READERS: dict[str, Reader] = {
     "synthetic": SYNTHETIC,
     "list": CLIP_LIST,
 }
-"""By the `kind` of a `DataConfig`. A new data set gets a module with its `Reader`, a line here, and its name and
-settings in `DataConfig`."""
+"""Readers by the `kind` of a `DataConfig`. A new data set gets a module with its `Reader`, a line here, and its name
+and settings in `DataConfig`."""

@@ -1,7 +1,7 @@
-"""A data set as a folder of video files: decoded clips in, one MP4 or GIF a clip in `train/` and `test/` out.
+"""Writes a data set as a folder of video files.
 
-`manifest.json` says what every file was made of and what was left out. The folder can be looked at with any player,
-and read again as data set `folder`.
+Output: one MP4 or GIF per clip in `train/` and `test/`, and `manifest.json`, which lists the source of every file and
+what was left out. The files play in any video player, and the folder can be read as the data set `folder`.
 """
 
 import json
@@ -18,14 +18,14 @@ MANIFEST = "manifest.json"
 
 
 class Part(NamedTuple):
-    """One split of a data set: its videos, and what makes clips of them, named as the files shall be."""
+    """One split of a data set: its videos, and the function that decodes one into clips, named like their files."""
 
     sources: Sequence[Source]
     decode: Callable[[Source], Sequence[Clip | LeftOut]]
 
 
 class VideoFormat(NamedTuple):
-    """How clips are written."""
+    """The format of the written clips."""
 
     suffix: Literal[".mp4", ".gif"] = ".mp4"
     lossless: bool = False
@@ -43,14 +43,14 @@ def export_clips(
     """Write all clips of `parts` (by the name of the split), and return the manifest.
 
     Args:
-        output: a new or empty folder; it appears when everything is in it, and not at all after an error.
-        settings: kept in the manifest; JSON.
-        skip_unreadable: go on without what cannot be read; it is counted in the manifest's `left_out`, as what is too
-            short for a clip always is.
-        left_out: what is missing in `parts` already, name -> reason.
+        output: a new or empty folder; it appears only when it is complete, and not at all after an error.
+        settings: stored in the manifest, as JSON.
+        skip_unreadable: skip videos that cannot be read, and list them in the manifest's `left_out`, like those that
+            are too short for a clip.
+        left_out: what `parts` already lacks, by name with the reason.
 
     Raises:
-        InputError: `output` is in use, something cannot be read, or nothing can.
+        InputError: `output` is in use, a video cannot be read and is not skipped, or none can be read.
     """
     clips, left_out = [], dict(left_out or {})
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -78,7 +78,7 @@ def export_clips(
 
 
 def _written(item: Clip | LeftOut, folder: Path, split: str, source: Source, video_format: VideoFormat):
-    """Write a clip, and return its line in the manifest."""
+    """Write a clip, and return its entry in the manifest."""
     if isinstance(item, LeftOut):
         return item
     file = f"{split}/{item.name}{video_format.suffix}"

@@ -1,7 +1,7 @@
-"""Your own videos in a folder: video files, folders of frames, or strips of frames in, clips of one split out.
+"""Reads your own videos from a folder: video files, folders of frames, or strips of frames.
 
-`data_dir` holds `train/` and `test/`, or everything together, which is then split at random by subject. A subject is
-what stands before the first `#` of a name (`id10283#xyz#0001.mp4`), or the whole name.
+`data_dir` contains `train/` and `test/`, or all videos, which are then split at random by subject. The subject of a
+video is the part of its name before the first `#` (`id10283#xyz#0001.mp4`), or the whole name.
 """
 
 import dataclasses
@@ -42,17 +42,17 @@ class FolderConfig:
     """How a folder of videos is read."""
 
     id_sampling: bool = False
-    """Visit every subject (the name before the first #) once an epoch, with one of its clips, instead of every clip."""
+    """Visit every subject (the name before the first #) once per epoch, with one of its clips, not every clip."""
     test_fraction: float = 0.2
-    """Share of the subjects that is held out when there are no train/ and test/ folders."""
+    """Fraction of the subjects that is held out for testing if there are no train/ and test/ folders."""
     seed: int = 0
     """Seed of the random split."""
     fit: Literal["crop", "stretch"] = "crop"
-    """How frames become square: crop takes the middle, stretch changes the proportions."""
+    """How frames are made square: crop to the center, or stretch, which changes the aspect ratio."""
     image_fps: float = 25.0
-    """Frames a second of clips made of still images, which do not say."""
+    """Frame rate of clips that are stored as still images."""
     cache: bool = True
-    """Decode everything once and keep it on disk; False decodes the frames of every batch anew (slow, no disk)."""
+    """Decode everything once and keep it on disk; False decodes frames for every batch (slow, needs no disk space)."""
 
     def __post_init__(self):
         require(0 < self.test_fraction < 1, self, "test_fraction", "between 0 and 1")
@@ -71,7 +71,7 @@ def open_folder(
     config: FolderConfig,
     skip_unreadable: bool = False,
 ) -> Clips:
-    """One clip a video, named by its path below the split's folder.
+    """Open one clip per video, named by its path relative to the split's folder.
 
     Raises:
         InputError: there are no videos, too few to split, or more than a tenth is unreadable and not skipped.
@@ -100,7 +100,7 @@ def open_folder(
 
 
 def split_sources(data_dir: Path, split: Split, config: FolderConfig) -> list[Source]:
-    """The videos of one split, in order of their names; no subject of a random split is in both."""
+    """The videos of one split, ordered by name; the splits of a random division share no subject."""
     folders = [data_dir / name for name in ("train", "test")]
     if any(folder.is_dir() for folder in folders):
         if not (data_dir / split).is_dir():
@@ -143,7 +143,7 @@ def _search(folder: Path, root: Path) -> Iterator[Source]:
 
 
 class _Decoder:
-    """Reads a source's frames, whatever its form, at the size asked for."""
+    """Reads the frames of a source in any of the three forms, at the requested size."""
 
     def __init__(self, size: int, num_channels: int, config: FolderConfig):
         self.frame_shape = (size, size, num_channels)
@@ -161,7 +161,7 @@ class _Decoder:
         return [Clip(source.name, subject_of(source.name), _long_enough(source, len(frames), frames), self.fps(source))]
 
     def frames(self, source: Source, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
-        """Some frames of the source, decoded now."""
+        """Decode some frames of the source."""
         if source.path.is_dir():
             chunk = self._images([source.files[i] for i in indices])
         elif source.path.suffix.lower() in IMAGE_SUFFIXES:
@@ -181,7 +181,7 @@ class _Decoder:
         return _long_enough(source, count, count), self.fps(source)
 
     def fps(self, source: Source) -> float:
-        """Rate of a video file, or the one stated for images."""
+        """Frame rate of a video file, or the configured one for images."""
         return probe(source.path).fps if source.path.suffix.lower() in VIDEO_SUFFIXES else self._config.image_fps
 
     def _fitted(self, frames: np.ndarray) -> np.ndarray:
@@ -196,7 +196,7 @@ class _Decoder:
         return np.stack(images)
 
     def _strip(self, path: Path) -> np.ndarray:
-        """Square frames that stand side by side in one image."""
+        """Square frames that are stored side by side in one image."""
         image = read_image(path, num_channels=self._num_channels)
         height, width, channels = image.shape
         if width % height:
@@ -207,9 +207,9 @@ class _Decoder:
 
 
 class StreamedClips:
-    """Clips decoded whenever they are asked for; attributes are those of `ArrayClips`.
+    """Clips that are decoded on demand; the attributes are those of `ArrayClips`.
 
-    Frame counts are looked up once and kept in the small file `index_path`.
+    Frame counts are determined once and kept in the small file `index_path`.
     """
 
     def __init__(self, sources: list[Source], reader: _Decoder, index_path: Path, outcomes: Outcomes):

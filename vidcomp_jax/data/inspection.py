@@ -1,6 +1,7 @@
-"""What a data set holds, and whether training can start on it: a `DataConfig` in, counts and reasons out.
+"""Inspects a data set, to find out what it contains and whether training can start on it.
 
-Everything is read: every video is decoded, every record's checksum verified, and clips are compared by their frames.
+Everything is read: every video is decoded, the checksum of every record is verified, and clips are compared frame by
+frame.
 """
 
 import collections
@@ -26,7 +27,7 @@ _CAPTION = 14
 
 
 class Stored(NamedTuple):
-    """What a video file says of itself, as text for counting."""
+    """Size, rate and channels of a video file, as text for counting."""
 
     size: str
     fps: str
@@ -39,12 +40,12 @@ class SplitReport:
 
     Attributes:
         clips: those that can be used; None if there are none.
-        num_videos: files that clips are made of; 0 for drawn clips.
-        stored: how many of the readable videos are of every kind.
-        subjects: whom the clips show.
-        too_short, unreadable: what is left out, with the reason.
-        problem: why training cannot start, or nothing.
-        digests: of the frames of every clip.
+        num_videos: number of files that clips are read from; 0 for drawn clips.
+        stored: number of readable videos of each kind.
+        subjects: names of the subjects that the clips show.
+        too_short, unreadable: videos that are left out, with the reasons.
+        problem: why training cannot start; empty if it can.
+        digests: hashes of the frames of every clip.
     """
 
     clips: Clips | None
@@ -58,7 +59,7 @@ class SplitReport:
 
 
 def inspect_split(config: DataConfig, split: Split) -> SplitReport:
-    """Read everything of one split; what is wrong with it is in the report and raises nothing."""
+    """Read all of one split; problems are reported, not raised."""
     reader = READERS[config.kind]
     skipping = dataclasses.replace(config, skip_unreadable=True)
     if reader.stored is not None:  # comparing frames as they are stored is ten times faster
@@ -101,7 +102,7 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
 
 
 def duplicates(first: SplitReport, second: SplitReport) -> list[tuple[str, str]]:
-    """Names of clips of both reports that have the same frames; of different clips, if both are one report."""
+    """Pairs of clips, one of each report, with the same frames; of different clips if both reports are the same."""
     if first.clips is None or second.clips is None:
         return []
     known: dict[str, int] = {}
@@ -119,7 +120,7 @@ def duplicates(first: SplitReport, second: SplitReport) -> list[tuple[str, str]]
 def contact_sheet(
     clips: Sequence[Clips], *, rows: int, columns: int, seed: int, size: int = 96
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Random clips of every one of `clips`, one a row, with frames from the first to the last and the name above."""
+    """An image of random clips of each of `clips`: one row per clip, with evenly spaced frames and its name above."""
     rng = np.random.default_rng(seed)
     strips = []
     for part in clips:
@@ -138,7 +139,7 @@ def _thumbnail(frame: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray
 
 
 def _stored(source: Source, reader: Reader) -> Stored:
-    """Raises an InputError for what cannot be read; the report has the reason already."""
+    """Describe a video file; raises an InputError if it cannot be read, which the report already mentions."""
     if reader.stored is not None:
         height, width, channels = reader.stored
         return Stored(f"{width}x{height}", "rate not stated", "gray" if channels == 1 else "color")

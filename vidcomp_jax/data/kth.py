@@ -1,8 +1,8 @@
-"""KTH actions (Schuldt et al., 2004) as downloaded: archives or AVI files in, gray 16-frame clips of one split out.
+"""Reads KTH actions (Schuldt et al., 2004) from the downloaded archives or AVI files.
 
-The videos have 160x120 pixels and 25 frames a second (`kth_files.py` finds them). Columns 20 to 140 are kept, resized,
-and every range of frames that `00sequences.txt` gives (the whole video, where it says nothing) is cut into clips that
-follow each other without overlap; frames that do not fill a clip are dropped.
+Output: gray clips of 16 frames. The videos have 160x120 pixels and 25 frames per second (`kth_files.py` finds them).
+Frames are cropped to columns 20 to 140 and resized. Every range of frames that `00sequences.txt` lists (or the whole
+video, if it is not listed) is cut into consecutive clips without overlap; frames that do not fill a clip are dropped.
 """
 
 import dataclasses
@@ -32,10 +32,10 @@ class KthConfig:
     """How the KTH videos are split and cut."""
 
     split: Literal["literature", "official", "seed"] = "literature"
-    """literature: persons 1 to 16 to train, 17 to 25 to test, as the work on video prediction does. official: the
-    sixteen to train or validate and the nine to test of the data set's page. seed: 1 to 23 to train, 25 to test."""
+    """Persons of the train and test splits. literature: 1-16 and 17-25, as in work on video prediction. official: the
+    16 training and validation persons and the 9 test persons named on the data set's page. seed: 1-23 and 25."""
     num_frames: int = 16
-    """Frames a clip."""
+    """Number of frames per clip."""
 
     def __post_init__(self):
         require_one_of(self, split=tuple(_PERSONS))
@@ -52,7 +52,7 @@ def open_kth(
     config: KthConfig,
     skip_unreadable: bool = False,
 ) -> ArrayClips:
-    """Clips named `<action>/<file>[first:last+1]`; `left_out` names videos that are unreadable or too short.
+    """Open the clips, named `<action>/<file>[first:last+1]`; `left_out` names unreadable and too short videos.
 
     Raises:
         InputError: `data_dir` holds no KTH videos or none of this split, or more than a tenth is unreadable.
@@ -74,12 +74,12 @@ class KthVideos:
     """The videos of one split, and how they are cut.
 
     Attributes:
-        sources: the videos; and videos that `00sequences.txt` names and archives that cannot be read, which `decode`
-            refuses with the reason.
-        ranges: of all videos that `00sequences.txt` is about: first frame and the one after the last, from 0.
+        sources: the videos; also missing videos that `00sequences.txt` names and archives that cannot be read, for
+            which `decode` raises an error with the reason.
+        ranges: of all videos that `00sequences.txt` lists: first frame and the one after the last, from 0.
 
     Raises:
-        InputError: as `find_videos` and `read_sequences`.
+        InputError: as for `find_videos` and `read_sequences`.
     """
 
     def __init__(self, data_dir: Path, split: Split, config: KthConfig, *, skip_unreadable: bool = False):
@@ -93,10 +93,11 @@ class KthVideos:
         self.ranges = {stem: self._sequences[stem].ranges for stem in stems}
 
     def decode(self, source: Source, *, size: int, num_channels: int) -> list[Clip | LeftOut]:
-        """The clips of a video, and what of it is left out.
+        """The clips of a video, and the ranges of it that are left out.
 
         Raises:
-            InputError: the video cannot be read, or is missing. `TooShort`: it has too few frames for a clip.
+            InputError: the video cannot be read, or is missing.
+            TooShort: it has too few frames for a clip.
         """
         if source.name in self._missing:
             raise InputError(self._missing[source.name])

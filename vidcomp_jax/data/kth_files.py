@@ -1,8 +1,8 @@
-"""Files of the KTH actions: a folder of zip archives or AVI files in, the videos of some persons and their ranges out.
+"""Finds the videos of the KTH actions, and the ranges of their frames that show the action.
 
-The download is six archives, `walking.zip` and so on, of `personNN_<action>_dM_uncomp.avi`, and `00sequences.txt`,
-whose lines say which frames show the action: `person01_walking_d1  frames  1-75, 152-225`, counted from 1, both ends
-included. The archives are read as they are; what is unpacked already is read from there.
+The download consists of six archives (`walking.zip` and so on) of files `personNN_<action>_dM_uncomp.avi`, and
+`00sequences.txt`, whose lines list the frames that show the action: `person01_walking_d1  frames  1-75, 152-225`,
+counted from 1, both ends included. Videos are read from the archives, or from files that are already unpacked.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _EXPECTED = "<action>/personNN_<action>_dM_uncomp.avi, such as walking/person01_
 
 
 class Sequences(NamedTuple):
-    """What `00sequences.txt` says about one video.
+    """The ranges that `00sequences.txt` lists for one video.
 
     Attributes:
         where: file and line, for messages.
@@ -43,10 +43,10 @@ def stem_of(source: Source) -> str:
 
 
 def find_videos(data_dir: Path, persons: Collection[int], *, skip_unreadable: bool = False) -> list[Source]:
-    """The videos of some persons anywhere below `data_dir`, in order of their names `<action>/<file>`.
+    """The videos of some persons anywhere below `data_dir`, ordered by their names `<action>/<file>`.
 
-    The path of a video in an archive is the archive's, then the member's. With `skip_unreadable`, an archive that
-    cannot be read is in the list itself, so that it can be counted.
+    The path of a video in an archive is the path of the archive followed by that of the member. With
+    `skip_unreadable`, an archive that cannot be read is itself an entry of the list, so that it is counted.
 
     Raises:
         InputError: there are no videos, none of these persons, or an archive is damaged.
@@ -80,7 +80,7 @@ def find_videos(data_dir: Path, persons: Collection[int], *, skip_unreadable: bo
 
 
 def read_sequences(data_dir: Path) -> dict[str, Sequences]:
-    """What `00sequences.txt` says, by `personNN_<action>_dM`; nothing if there is no such file.
+    """The contents of `00sequences.txt` by `personNN_<action>_dM`; empty if there is no such file.
 
     Raises:
         InputError: a line about a video is neither a list of ranges nor says that the video is missing.
@@ -106,9 +106,9 @@ def read_sequences(data_dir: Path) -> dict[str, Sequences]:
 def missing_videos(
     sequences: Mapping[str, Sequences], videos: Collection[Source], persons: Collection[int]
 ) -> dict[str, str]:
-    """Videos that `sequences` name and that are not there: name -> reason.
+    """Videos that `sequences` lists but that do not exist, by name with the reason.
 
-    Lines about actions of which there is no video at all are passed over: not everybody downloads all six.
+    Actions without any video are ignored, because not everybody downloads all six.
     """
     present = {stem_of(video) for video in videos}
     actions = {stem.split("_")[1] for stem in present if "_" in stem}
@@ -123,7 +123,7 @@ def missing_videos(
 
 @contextlib.contextmanager
 def unpacked(source: Source) -> Iterator[Path]:
-    """The video as a file, unpacked for the while if it is in an archive; messages name the archive and the member.
+    """The video as a file, unpacked to a temporary one if it is in an archive; messages name archive and member.
 
     Raises:
         InputError: the archive or the member is damaged.

@@ -1,7 +1,7 @@
-"""The one place that imports TensorFlow: late, quietly, off the GPUs, and safely beside PyTorch.
+"""Imports TensorFlow on demand: without its messages, without GPUs, and safely together with PyTorch.
 
-TensorFlow takes seconds to import and is needed only where `tf.data` or a saved model is. `import vidcomp_jax` never
-loads it.
+TensorFlow takes seconds to import and is needed only for `tf.data` and saved models. All of the library imports it
+through this module, and `import vidcomp_jax` never does.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from types import ModuleType
 
 
 def import_tensorflow() -> ModuleType:
-    """Return TensorFlow, imported without its greetings and kept off the GPUs, whose memory belongs to JAX.
+    """Import and return TensorFlow, without its startup messages and without access to GPUs, which JAX needs.
 
     PyTorch may be imported before or after it, with or without Triton installed.
     """
@@ -24,7 +24,7 @@ def import_tensorflow() -> ModuleType:
     with contextlib.nullcontext() if "tensorflow" in sys.modules else _discard_native_stderr():
         import tensorflow as tf
 
-        with contextlib.suppress(RuntimeError):  # raised if the program has initialized TensorFlow: its choice stands
+        with contextlib.suppress(RuntimeError):  # the program has already initialized TensorFlow; keep its choice
             tf.config.set_visible_devices([], "GPU")
     return tf
 
@@ -45,7 +45,7 @@ def _load_triton_apart() -> None:
     for folder in (spec and spec.submodule_search_locations) or ():
         library = Path(folder) / "_C" / "libtriton.so"
         if library.is_file():
-            with contextlib.suppress(OSError):  # a damaged Triton is for the program that needs it to report
+            with contextlib.suppress(OSError):  # whichever program needs Triton will report that it is damaged
                 ctypes.CDLL(str(library), mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
 
 

@@ -1,4 +1,4 @@
-"""What clips are made from: readers of data sets, their sources read in parallel, and what of them cannot be used."""
+"""The interface of data set readers, and helpers to read their files in parallel and count unusable ones."""
 
 import collections
 import contextlib
@@ -29,12 +29,12 @@ class TooShort(InputError):
 
 
 class Source(NamedTuple):
-    """A video, in whatever form, that clips are made from.
+    """A video, in any form, that clips are read from.
 
     Attributes:
         name: unique, and stable when the data set moves; usually its path below the data set's folder.
         path: the file or folder.
-        files: every file it is made of.
+        files: all files that it consists of.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Source(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """One decoded clip: its name, subject, frames uint8 [t, h, w, c] and rate."""
+    """One decoded clip: its name, subject, frames (uint8 [t, h, w, c]) and frame rate."""
 
     name: str
     subject: str
@@ -52,38 +52,38 @@ class Clip(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """A part of a source that gives no clip: its name, and why; of type TooShort if it could be read."""
+    """A part of a source that is not used: its name, and the error; a TooShort error if it is readable."""
 
     name: str
     error: InputError
 
 
 def subject_of(name: str) -> str:
-    """Whom a clip or video shows: its name up to the first #."""
+    """The subject of a clip or video: its name up to the first #."""
     return name.partition("#")[0]
 
 
 def as_file(source: Source) -> contextlib.AbstractContextManager[Path]:
-    """The one file of a source, which is a video that can be read where it is."""
+    """The file of a source that consists of a single video file."""
     return contextlib.nullcontext(source.files[0])
 
 
 class Reader(NamedTuple):
-    """All that is particular to a data set; `datasets.READERS` lists them.
+    """Everything that is specific to a data set; `datasets.READERS` lists all of them.
 
     Attributes:
-        field: of `DataConfig`, which holds its settings.
+        field: name of the field of `DataConfig` with the data set's settings.
         open: `(place, split, size=, num_channels=, cache_dir=, config=, skip_unreadable=)` -> the clips of one split.
             `place` is the data set's folder or file, `config` its settings; the others are those of `DataConfig`.
-        sources: `(place, split, config)` -> the files of one split that clips are made from, readable or not.
-        identity: settings that say which clips there are and what they show. A model should be used with clips of the
-            same; settings that only say how they are read are not among them.
-        subject_of: whom the clip of this name shows.
-        file_of: gives a source as a file while the block runs, which archives are unpacked for.
-        has_files: whether there is a place to read from.
-        files: what its files are called.
-        stored: height, width and channels of the frames of all of its files, if they are all alike and do not say so.
-        strict: whether a single clip that cannot be read stops training, unless it is skipped.
+        sources: `(place, split, config)` -> the files of one split that clips are read from, readable or not.
+        identity: settings that determine which clips there are and what they show. A model should be used with the
+            values it was trained with. Settings of how clips are read are not included.
+        subject_of: returns the subject that the clip with this name shows.
+        file_of: a context manager that provides a source as a file, unpacked from its archive if necessary.
+        has_files: whether the data set is read from a folder or file.
+        files: what its files are called in messages.
+        stored: height, width and channels of all stored frames, for formats whose files do not state them.
+        strict: whether a single unreadable clip stops training, unless unreadable clips are skipped.
     """
 
     field: str
@@ -99,12 +99,12 @@ class Reader(NamedTuple):
 
 
 class Outcomes:
-    """Counts what cannot be used of a data set, and stops when it is too much.
+    """Collects the videos of a data set that cannot be used, and raises an error if there are too many.
 
     Attributes:
-        label: names the data set.
-        left_out: name -> reason.
-        unreadable: names of those that cannot be read; too short is not unreadable.
+        label: name of the data set, for messages.
+        left_out: reasons by name.
+        unreadable: names of videos that cannot be read; those that are merely too short are not included.
     """
 
     def __init__(self, label: str, total: int, skip_unreadable: bool):
@@ -114,14 +114,14 @@ class Outcomes:
         self._total, self._skip = total, skip_unreadable
 
     def leave_out(self, name: str, error: InputError):
-        """Note why what is called `name` is not used; raise once too much is unreadable."""
+        """Record why the video `name` is not used; raise an InputError once too many are unreadable."""
         self.left_out[name] = str(error)
         if not isinstance(error, TooShort):
             self.unreadable.append(name)
         self.check(self.left_out, self.unreadable)
 
     def check(self, left_out: Mapping[str, str], unreadable: Sequence[str]):
-        """Raise if more than a tenth is `unreadable`, for the reasons in `left_out`, and this is not skipped."""
+        """Raise an InputError if more than a tenth is `unreadable`, unless unreadable videos are skipped."""
         if not self._skip and len(unreadable) > _UNREADABLE_SHARE * self._total:
             raise InputError(
                 f"{self.label}: more than a tenth of {self._total} videos cannot be read; {len(unreadable)} so far, "
@@ -129,7 +129,7 @@ class Outcomes:
             )
 
     def check_any_left(self, count: int):
-        """Raise if no clip came of all the sources."""
+        """Raise an InputError if the sources gave no clip at all."""
         if not count:
             name, reason = next(iter(self.left_out.items()))
             raise InputError(f"{self.label}: none of {self._total} videos can be used; for instance {name}: {reason}")
@@ -145,7 +145,7 @@ def report_left_out(label: str, left_out: dict[str, str], total: int):
 
 
 def in_parallel(work: Callable[[S], T], items: Sequence[S], label: str) -> Iterator[tuple[S, T | InputError]]:
-    """`work(item)` of every item in order, or the InputError it raised, done a few ahead under a progress bar."""
+    """Run `work` on the items in parallel, with a progress bar; yield each item, in order, with its result or error."""
     workers = min(os.cpu_count() or 1, 8)
     executor = ThreadPoolExecutor(workers)
     waiting: collections.deque[tuple[S, Future[T]]] = collections.deque()
@@ -178,7 +178,7 @@ def natural_order(name: str) -> list[str | int]:
 
 
 def held_out(items: Sequence[T], fraction: float, seed: int) -> set[T]:
-    """A random share of at least two `items` to test on: at least one of them, and not all."""
+    """A random fraction of `items` to test on: at least one, but not all; needs at least two."""
     order = np.random.default_rng([seed]).permutation(len(items))
     count = min(max(round(fraction * len(items)), 1), len(items) - 1)
     return {items[i] for i in order[:count]}

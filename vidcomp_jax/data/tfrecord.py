@@ -1,9 +1,9 @@
-"""TFRecord files by random access: a file in, any of its records out, its checksum verified, and single features of it.
+"""Reads TFRecord files with random access to records, verified checksums, and access to single features.
 
 A record is stored as its length (8 bytes), a checksum of the length, the data, and a checksum of the data (4 bytes
-each, CRC-32C). Walking over the lengths gives the place of every record in little time, after which the records can
-be read in any order, as a shuffle over a whole data set needs. The data are the protocol buffers `tf.train.Example`
-or `SequenceExample`, whose features (or context) are the same bytes: features are found without unpacking the rest.
+each, CRC-32C). Following the lengths locates every record quickly; the records can then be read in any order, as
+needed to shuffle a whole data set. The data are protocol buffers `tf.train.Example` or `SequenceExample`, whose
+features (or context) have the same encoding; a feature is found without decoding the others.
 """
 
 import os
@@ -25,11 +25,11 @@ _FIXED32 = 0x0D
 
 
 class Record(NamedTuple):
-    """Where a record lies.
+    """The location of a record.
 
     Attributes:
         path: its file.
-        number: its place in the file, from 0.
+        number: its index in the file, from 0.
         offset, length: of its data, in bytes.
     """
 
@@ -45,7 +45,7 @@ class Record(NamedTuple):
         """The record's data.
 
         Raises:
-            InputError: the checksum does not fit, or the file was changed and is too short now.
+            InputError: the checksum does not match, or the file has changed and is now too short.
         """
         with self.path.open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), self.length, self.offset)
@@ -58,11 +58,11 @@ class Record(NamedTuple):
 
 
 def find_records(path: Path) -> Iterator[Record]:
-    """The records of a file in order; their lengths are verified, their data not yet.
+    """The records of a file in order; verifies their lengths, but not their data.
 
     Raises:
-        InputError: no TFRecord file, a file without records, or, when reached, a record whose length is damaged or
-            that the file's end cuts off.
+        InputError: the file is not a TFRecord file or has no records, or, when it is reached, a record has a damaged
+            length or is cut off by the end of the file.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -86,7 +86,7 @@ def find_records(path: Path) -> Iterator[Record]:
 
 
 class _Place(NamedTuple):
-    """Where a feature lies: from where its entry starts to where its value ends.
+    """The location of a feature, from the start of its entry to the end of its value.
 
     Attributes:
         header: the bytes of the entry up to its value, which hold its name and its lengths.
@@ -100,16 +100,16 @@ class _Place(NamedTuple):
 
 
 class Features:
-    """The features of a record's data, found by name; nothing is copied before it is asked for.
+    """The features of a record, found by name, without copying the data.
 
     Args:
-        record: for messages.
-        data: what `record.read()` gave.
-        like: features of another record. Records of a data set mostly have their features at the same places, and
-            looking there first is ten times faster than a search.
+        record: the record, for messages.
+        data: the result of `record.read()`.
+        like: features of another record. The records of a data set usually have their features at the same offsets,
+            and trying these first is ten times faster than a search.
 
     Raises:
-        InputError: the data are no `tf.train.Example`.
+        InputError: the data are not a `tf.train.Example`.
     """
 
     def __init__(self, record: Record, data: bytes, like: "Features | None" = None):
@@ -147,7 +147,7 @@ class Features:
         return self._places.keys()
 
     def _value(self, name: str, kind: int) -> tuple[int, int]:
-        """Where the list of the feature begins and ends."""
+        """Start and end of the feature's list of values."""
         place: _Place | None
         guess = self._guesses.get(name)
         if guess is not None and self._data.startswith(guess.header, guess.start):
@@ -170,7 +170,7 @@ class Features:
         return view_start, view_end
 
     def _search(self) -> None:
-        """Find the place of every feature."""
+        """Locate every feature."""
         try:
             for tag, features_start, features_end in self._spans(0, len(self._data)):
                 if tag != _BYTES:
@@ -219,5 +219,5 @@ class Features:
 
 
 def _masked(checksum: int) -> int:
-    """How TFRecord files store a CRC-32C."""
+    """A CRC-32C in the masked form that TFRecord files store."""
     return (((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Clips drawn on the spot, with the true positions of all joints: walking figures and a robot arm."""
+"""Draws synthetic clips of walking figures and a robot arm, with the true positions of all joints."""
 
 from vidcomp_jax.data.synthetic.clips import SYNTHETIC, SyntheticClips, SyntheticConfig
 

@@ -1,6 +1,6 @@
-"""Synthetic clips drawn on the spot: nothing to download, and the true joint positions are known.
+"""Synthetic clips, which need no download and come with the true positions of the joints.
 
-A clip is a function of (seed, split, number) alone, so it is drawn when first asked for and never stored on disk.
+A clip depends only on (seed, split, number), so it is drawn when it is first needed and never stored on disk.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class SyntheticConfig:
     num_test: int = 60
     """Number of held-out clips."""
     length: int = 16
-    """Frames a clip."""
+    """Number of frames per clip."""
     seed: int = 0
     """Seed of the scenes; another seed gives another data set."""
 
@@ -63,7 +63,7 @@ class SyntheticClips:
         return self._clip(int(clip))[0][checked(indices, self.lengths[clip])]
 
     def joints(self, clip: Index) -> Float[np.ndarray, "t k 2"]:
-        """True positions of `joint_names` in every frame of a clip: (x, y), -1 and 1 on corner pixel centres."""
+        """True positions of `joint_names` in every frame of a clip: (x, y), -1 and 1 on corner pixel centers."""
         return self._clip(int(clip))[1]
 
     def _draw(self, clip: int):

@@ -1,7 +1,7 @@
-"""Anti-aliased drawing of moving capsules: the brush of the synthetic scenes.
+"""Draws moving capsules with anti-aliasing, from which the synthetic scenes are composed.
 
-Positions are (x, y) with -1 and 1 on the centres of the corner pixels, y downwards. Coverage comes from the signed
-distance of each pixel centre to the shape's edge, so no supersampling is needed and motion is smooth below a pixel.
+Positions are (x, y) with -1 and 1 on the centers of the corner pixels, y downwards. Coverage comes from the signed
+distance of each pixel center to the shape's edge, so no supersampling is needed and motion is smooth below a pixel.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ def draw_capsule(
     start: Float[np.ndarray, "t 2"],
     end: Float[np.ndarray, "t 2"],
     radius: float,
-    colour: Float[np.ndarray, " c"],
+    color: Float[np.ndarray, " c"],
     *,
     shading: float = 0.35,
 ):
@@ -23,7 +23,7 @@ def draw_capsule(
         canvas: square frames in [0, 1], float32.
         start, end: where the capsule's axis begins and ends; equal points give a disc.
         radius: half the thickness, in the units of positions.
-        colour: in [0, 1]; darkened by `shading` towards the rim, which makes limbs look round.
+        color: in [0, 1]; darkened by `shading` toward the rim, which makes limbs look round.
     """
     size = canvas.shape[1]
     pixel = 2 / (size - 1)
@@ -40,13 +40,13 @@ def draw_capsule(
     distance = np.hypot(x - along * dx, y - along * dy)
     coverage = np.clip((np.float32(radius) - distance) / np.float32(pixel) + 0.5, 0, 1)
     shade = 1 - np.float32(shading) * np.square(np.minimum(distance / np.float32(radius), 1))
-    window += coverage[..., None] * (shade[..., None] * colour.astype(np.float32) - window)
+    window += coverage[..., None] * (shade[..., None] * color.astype(np.float32) - window)
 
 
 def smooth_texture(
     rng: np.random.Generator, size: int, *, waves: int = 4, frequency: float = 3.0
 ) -> Float[np.ndarray, "h w"]:
-    """A plain surface's unevenness: a sum of slow waves in random directions, mean about 0, within [-1, 1]."""
+    """A smooth random texture in [-1, 1] with a mean near 0: a sum of long waves in random directions."""
     grid = np.linspace(-1, 1, size, dtype=np.float32)
     texture = np.zeros((size, size), np.float32)
     for _ in range(waves):

@@ -1,6 +1,6 @@
-"""A robot arm pushing objects about a table, seen from above in colour: motion and drawing.
+"""Draws clips of a robot arm that pushes objects around a table, in color and seen from above.
 
-Positions are (x, y) with -1 and 1 on the centres of the corner pixels, y downwards.
+Positions are (x, y) with -1 and 1 on the centers of the corner pixels, y downwards.
 """
 
 import math
@@ -35,9 +35,9 @@ def draw(rng: np.random.Generator, length: int, size: int) -> tuple[
     shoulder = np.array([rng.uniform(-0.15, 0.15), -1.1])
     joints = np.stack([*_inverse_kinematics(shoulder, tool), tool, objects[:, 0], objects[:, 1]], 1)
     frames = np.repeat(_table(rng, size)[None], length, 0)
-    colours = _PALETTE[rng.permutation(len(_PALETTE))[:2]]
+    colors = _PALETTE[rng.permutation(len(_PALETTE))[:2]]
     for number in range(2):
-        _draw_object(frames, objects[:, number], radii[number], colours[number], rng.uniform(0, np.pi))
+        _draw_object(frames, objects[:, number], radii[number], colors[number], rng.uniform(0, np.pi))
     _draw_arm(rng, frames, joints)
     return frames, joints.astype(np.float32)
 
@@ -69,7 +69,7 @@ def _push(rng: np.random.Generator, length: int, radii):
 
 
 def _behind(rng, place, radius):
-    """A point beside `place` from which pushing moves it towards the middle of the table."""
+    """A point beside `place` from which pushing moves it toward the middle of the table."""
     away = np.arctan2(*(place - [0.0, 0.15])[::-1]) + rng.uniform(-0.7, 0.7)
     point = place + (radius + _TOOL_RADIUS + 0.1) * np.array([np.cos(away), np.sin(away)])
     return np.clip(point, -_REACH, [_REACH, 0.8])
@@ -96,9 +96,9 @@ def _inverse_kinematics(shoulder, tool):
     wrist = tool - [0.0, _WRIST]
     reach = wrist - shoulder
     distance = np.linalg.norm(reach, axis=-1).clip(0.2, 1.98 * _LINK)
-    towards, bend = np.arctan2(reach[:, 1], reach[:, 0]), np.arccos(distance / (2 * _LINK))
+    toward, bend = np.arctan2(reach[:, 1], reach[:, 0]), np.arccos(distance / (2 * _LINK))
     elbows = [
-        shoulder + _LINK * np.stack([np.cos(towards + side * bend), np.sin(towards + side * bend)], -1)
+        shoulder + _LINK * np.stack([np.cos(toward + side * bend), np.sin(toward + side * bend)], -1)
         for side in (-1, 1)
     ]
     elbow = min(elbows, key=lambda points: np.abs(points).max())  # the one that stays in the picture
@@ -114,11 +114,11 @@ def _table(rng: np.random.Generator, size: int) -> Float[np.ndarray, "h w 3"]:
     return np.clip(light[..., None] * wood, 0, 1).astype(np.float32)
 
 
-def _draw_object(frames, place, radius, colour, angle):
+def _draw_object(frames, place, radius, color, angle):
     """A round box with a lighter bar across, which shows that it does not turn."""
     bar = 0.45 * radius * np.array([np.cos(angle), np.sin(angle)])
-    draw_capsule(frames, place, place, radius, colour, shading=0.25)
-    draw_capsule(frames, place - bar, place + bar, 0.28 * radius, 0.5 + 0.5 * colour, shading=0.0)
+    draw_capsule(frames, place, place, radius, color, shading=0.25)
+    draw_capsule(frames, place - bar, place + bar, 0.28 * radius, 0.5 + 0.5 * color, shading=0.0)
 
 
 def _draw_arm(rng, frames, joints):

@@ -1,6 +1,6 @@
-"""A gray articulated figure that acts like the people of KTH: a pose for every frame, and the figure drawn.
+"""Draws gray clips of an articulated figure that performs actions like those of KTH.
 
-Positions are (x, y) with -1 and 1 on the centres of the corner pixels, y downwards. Angles of limbs are measured
+Positions are (x, y) with -1 and 1 on the centers of the corner pixels, y downwards. Angles of limbs are measured
 from hanging straight down; positive turns them the way the figure looks (side view) or outwards (front view).
 """
 
@@ -29,7 +29,7 @@ _GROUND = 0.86
 def draw(rng: np.random.Generator, length: int, size: int) -> tuple[
     Float[np.ndarray, "t h w 1"], Float[np.ndarray, "t k 2"]
 ]:  # fmt: skip
-    """Draw one clip of one person doing one thing before a plain, still background.
+    """Draw one clip of a person who performs one action in front of a plain, static background.
 
     Returns:
         Frames in [0, 1], and the true positions of `JOINTS`.
@@ -48,9 +48,9 @@ def draw(rng: np.random.Generator, length: int, size: int) -> tuple[
 
 
 def left_first(joints: Float[np.ndarray, "*b k 2"]) -> Float[np.ndarray, "*b k 2"]:
-    """`JOINTS` with those of arms and legs exchanged where needed, so that the one on the left comes first.
+    """`JOINTS` with both arms and both legs ordered by position, the one on the left of the picture first.
 
-    Which of two like limbs is nearer cannot be seen in a figure that may look either way; where they are can.
+    The figure may face either way, so the picture does not show which of two limbs is nearer, only where they are.
     """
     near, far = ([i for i, name in enumerate(JOINTS) if name.startswith(side)] for side in ("near", "far"))
     ordered = np.stack([joints[..., near, :], joints[..., far, :]])
