@@ -1,1 +1,1 @@
-"""Side-by-side timings; the test suite runs none of them."""
+"""Benchmarks against PyTorch and other readers; the test suite does not run their timings."""

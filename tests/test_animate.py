@@ -1,4 +1,4 @@
-"""Animation of a real video: what is written, that chunks change nothing, how motion is transferred, bad input."""
+"""Animation of a real video: the files written, independence of the chunk size, motion transfer, and bad input."""
 
 import re
 import subprocess

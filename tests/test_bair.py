@@ -36,7 +36,7 @@ def copy(download, tmp_path):
 
 @pytest.fixture(scope="session")
 def examples(download):
-    """What the example generator of TensorFlow Datasets makes of the training files: name -> frames of the steps."""
+    """The frames that the example generator of TensorFlow Datasets reads from the training files, by name."""
     import_tensorflow()
     from tensorflow_datasets.datasets.bair_robot_pushing_small import bair_robot_pushing_small_dataset_builder as tfds
 

@@ -1,4 +1,4 @@
-"""The cache of decoded clips: used again, made anew when anything changed, whole or not there."""
+"""The cache of decoded clips: it is reused, rewritten when anything changed, and never incomplete."""
 
 import json
 import os

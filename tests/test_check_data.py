@@ -1,4 +1,4 @@
-"""The check before training: counts that are right, everything wrong named, and an exit code to rely on."""
+"""The command that checks a data set: its counts, the problems that it names, and its exit code."""
 
 import os
 import shutil

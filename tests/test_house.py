@@ -9,7 +9,7 @@ ORDER = [
     *("errors", "devices", "metrics"),
     *("storage", "media", "data", "nn", "training", "fomm", "motion", "inbetween", "completion"),
 ]
-"""What stands at the top of `vidcomp_jax`: each imports from those before it, never from those after it."""
+"""The folders and modules directly in `vidcomp_jax`; each may import only from those before it."""
 
 
 def name_of(path: pathlib.Path) -> str:

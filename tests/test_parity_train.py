@@ -1,4 +1,4 @@
-"""Three optimisation steps equal the official PyTorch code, on two devices: losses, gradients, what was learned."""
+"""Three optimization steps equal the official PyTorch code, on two devices: losses, gradients, what was learned."""
 
 import json
 
@@ -59,7 +59,7 @@ def batch_of(arrays, step):
 
 
 def recorder():
-    """An optimiser's first link that keeps the gradients it saw."""
+    """An optimizer's first link that keeps the gradients it saw."""
     return optax.GradientTransformation(
         init=lambda params: jax.tree.map(jnp.zeros_like, params),
         update=lambda grads, state, params=None: (grads, grads),

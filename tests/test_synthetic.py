@@ -91,7 +91,7 @@ def test_dark_head_is_centred_on_its_joint():
 
 
 def test_capsule_covers_its_area_without_steps():
-    """The covered area of a disc is pi r^2 wherever its centre falls between the pixels."""
+    """The covered area of a disc is pi r^2 wherever its center falls between the pixels."""
     for shift in np.linspace(0, 2 / 63, 7):
         canvas = np.zeros((1, 64, 64, 1), np.float32)
         centre = np.array([[0.1 + shift, -0.2 + shift / 2]])

@@ -1,4 +1,4 @@
-"""Video and image files: what goes in comes out, and every bad file is one clear line."""
+"""Video and image files: round trips, and a one-line error for every bad file."""
 
 import contextlib
 import json

@@ -1,1 +1,1 @@
-"""What `make` runs besides the commands and the tests."""
+"""Programs that the Makefile runs, besides the commands and the tests."""

@@ -1,4 +1,4 @@
-"""Record files as BAIR robot pushing is downloaded, filled with drawn clips: a folder in, files in its layout out."""
+"""Writes record files in the layout of the BAIR robot pushing download, filled with synthetic clips."""
 
 from pathlib import Path
 

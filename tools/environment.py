@@ -1,4 +1,4 @@
-"""Virtual environments for `make`: made, brought up to date, and removed.
+"""Creates, updates and removes the virtual environments that the Makefile uses.
 
     python3 tools/environment.py install DIR [--extra NAME ...] [--latest]
     python3 tools/environment.py remove DIR

@@ -1,4 +1,4 @@
-"""Devices and hosts: the axis that training maps over, copies on every device, and what process 0 does for all."""
+"""Helpers for several devices and hosts: the mapped axis, replication, sharding, and work that only process 0 does."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar

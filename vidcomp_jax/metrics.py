@@ -1,4 +1,4 @@
-"""How good frames and keypoints are, in numbers that can be compared across methods and papers."""
+"""Computes scores of frames and keypoints that can be compared across methods and papers."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -141,7 +141,7 @@ class JointError(NamedTuple):
 
     Attributes:
         fitted: mean distance between the true joints and a linear function of the keypoints.
-        fixed: mean distance to each joint's mean position: what one knows without looking.
+        fixed: mean distance to each joint's mean position, a baseline that ignores the keypoints.
     """
 
     fitted: float

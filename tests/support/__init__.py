@@ -1,1 +1,1 @@
-"""What several test modules share: golden values, checkpoints, a small training run, saved models."""
+"""Helpers shared by several test modules: golden values, checkpoints, a small training run, saved models."""

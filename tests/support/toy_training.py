@@ -29,7 +29,7 @@ class Points(NamedTuple):
 
 
 class Toy(nnx.Module):
-    """Two linear layers with batch normalisation between, behind a frozen scale."""
+    """Two linear layers with batch normalization between, behind a frozen scale."""
 
     def __init__(self, seed: int = 0):
         rngs = nnx.Rngs(seed)

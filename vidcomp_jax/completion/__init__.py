@@ -1,1 +1,1 @@
-"""Clips between a first and a last frame: what to complete, the call that completes it, the files it gives."""
+"""Completes clips from their first and last frames: reads the inputs, generates the frames, and writes the results."""

@@ -1,4 +1,4 @@
-"""Frames between a first and a last frame, in one call, and samples of several methods for the same clips."""
+"""Completes clips in one call, by one method or by several."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Frames that suit every method: which data settings give them, and whether given ones do."""
+"""Chooses data settings whose frames suit every method, and checks the size of given frames."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""What to complete: the first and last frames of videos, pairs of images or clips of a data set, with the truth.
+"""Reads the first and last frames of the clips to complete, from videos, pairs of images or a data set.
 
-The truth are the frames between, where they are known.
+Where the frames between are known, they are read as well, to score the results.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Completed clips as files: a folder of videos, keypoints and scores, and a page that plays them side by side."""
+"""Writes completed clips as videos, with keypoints, scores and a page that plays them side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

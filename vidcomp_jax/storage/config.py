@@ -1,4 +1,4 @@
-"""Configs as JSON: a frozen dataclass in, `config.json` out, and back; a work folder keeps to one config."""
+"""Reads and writes configs, which are frozen dataclasses, as `config.json`, and keeps a run's folder to one config."""
 
 import dataclasses
 import pathlib
