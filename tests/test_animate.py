@@ -255,7 +255,7 @@ def test_outputs_are_replaced_on_request(folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "x.mp4"]
 
 
-def test_gray_model_takes_any_picture_and_gray_pairs_suit_a_colour_model(folder, tmp_path):
+def test_gray_model_takes_any_picture_and_gray_pairs_suit_a_color_model(folder, tmp_path):
     write_image(tmp_path / "gray.png", read_image(folder / "picture.png", num_channels=1))
     gray_video = tmp_path / "gray.avi"
     options = ["-c:v", "ffv1", "-pix_fmt", "gray", str(gray_video)]

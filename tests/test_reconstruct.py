@@ -116,9 +116,9 @@ def test_limits_presets_and_bad_input(fomm, tmp_path):
     assert scores["mean"]["num_frames"] == 2 and len(scores["clips"]) == 1
     with pytest.raises(InputError, match="exists"):
         command.main(config)
-    colour = DataConfig(name="synthetic", size=64, num_channels=3, synthetic=DATA.synthetic)
+    color = DataConfig(name="synthetic", size=64, num_channels=3, synthetic=DATA.synthetic)
     with pytest.raises(InputError, match=r"num-channels is 3; the model in .* takes 1"):
-        command.main(ReconstructConfig(fomm=fomm, data=colour, output=tmp_path / "other"))
+        command.main(ReconstructConfig(fomm=fomm, data=color, output=tmp_path / "other"))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(InputError, match="`batch_size` is 0"):
         ReconstructConfig(batch_size=0)

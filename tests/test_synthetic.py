@@ -94,11 +94,11 @@ def test_capsule_covers_its_area_without_steps():
     """The covered area of a disc is pi r^2 wherever its center falls between the pixels."""
     for shift in np.linspace(0, 2 / 63, 7):
         canvas = np.zeros((1, 64, 64, 1), np.float32)
-        centre = np.array([[0.1 + shift, -0.2 + shift / 2]])
-        draw_capsule(canvas, centre, centre, 0.3, np.array([1.0]), shading=0.0)
+        center = np.array([[0.1 + shift, -0.2 + shift / 2]])
+        draw_capsule(canvas, center, center, 0.3, np.array([1.0]), shading=0.0)
         assert canvas.sum() * (2 / 63) ** 2 == pytest.approx(np.pi * 0.09, rel=5e-3)
         x = (canvas[0, ..., 0].sum(0) * np.linspace(-1, 1, 64)).sum() / canvas.sum()
-        assert x == pytest.approx(centre[0, 0], abs=1e-3)
+        assert x == pytest.approx(center[0, 0], abs=1e-3)
 
 
 def test_a_capsule_outside_paints_nothing_and_one_across_the_edge_is_cut():
@@ -110,8 +110,8 @@ def test_a_capsule_outside_paints_nothing_and_one_across_the_edge_is_cut():
 
 
 def test_channels_are_converted():
-    gray, colour = clips("robot", 1).frames(0, [0]), clips("robot", 3).frames(0, [0])
-    np.testing.assert_allclose(gray[..., 0], colour @ np.array([0.299, 0.587, 0.114]), atol=1.01)
+    gray, color = clips("robot", 1).frames(0, [0]), clips("robot", 3).frames(0, [0])
+    np.testing.assert_allclose(gray[..., 0], color @ np.array([0.299, 0.587, 0.114]), atol=1.01)
     walker = clips("walker", 3).frames(0, [0])
     np.testing.assert_array_equal(walker[..., 0], walker[..., 2])
 

@@ -36,7 +36,7 @@ def ends(count, size, channels):
 
 @pytest.mark.parametrize("kind", ["tf1", "tf2"])
 @pytest.mark.parametrize(("count", "channels"), [(1, 1), (16, 3), (17, 1), (17, 3)])
-def test_fills_any_number_of_clips_in_gray_and_colour(modules, kind, count, channels):
+def test_fills_any_number_of_clips_in_gray_and_color(modules, kind, count, channels):
     first, last = ends(count, 64, channels)
     clips = modules[kind](first, last)
     weight = np.linspace(0, 1, 16, dtype=np.float32)[:, None, None, None]

@@ -76,9 +76,9 @@ def test_trained_model_fills_any_number_of_clips(run):
 
 def test_frames_that_do_not_fit_the_model_are_refused(run):
     model = load_inbetween(run)
-    gray, colour, odd = (np.zeros((1, size, size, c), np.float32) for size, c in ((16, 1), (16, 3), (12, 1)))
+    gray, color, odd = (np.zeros((1, size, size, c), np.float32) for size, c in ((16, 1), (16, 3), (12, 1)))
     with pytest.raises(InputError, match="frames have 3 channels, the model was trained with 1"):
-        model(colour, colour)
+        model(color, color)
     with pytest.raises(InputError, match="they must be alike"):
         model(gray, np.zeros((1, 24, 16, 1), np.float32))
     with pytest.raises(InputError, match="that 8 divides"):
@@ -146,14 +146,14 @@ def test_complete_fills_clips_with_it_beside_a_hub_module(run, tmp_path, capsys)
 def test_complete_takes_frames_as_the_model_was_trained(run, tmp_path):
     methods = ["--method=inbetween", f"--inbetween={run}", "--num-frames=8", "--samples=1"]
     frames = np.random.default_rng(0).integers(0, 256, (8, 24, 24, 3), np.uint8)
-    with VideoWriter(tmp_path / "colour.mp4", fps=25.0) as video:
+    with VideoWriter(tmp_path / "color.mp4", fps=25.0) as video:
         video.write(frames)
-    given = ["--input", tmp_path / "colour.mp4"]
+    given = ["--input", tmp_path / "color.mp4"]
     own = [f"--output={tmp_path / 'own'}", "--synthetic.num-train=1", "--synthetic.num-test=1"]
     complete.main(parse(complete.CompleteConfig, list(map(str, [*methods, *own])), complete.PRESETS))  # presets have 64
     assert read_frames(next((tmp_path / "own").glob("*/*.mp4"))).shape == (8, 16, 16, 3)
     run_complete(*methods, *given, "--resize=16", f"--output={tmp_path / 'small'}")
-    assert read_frames(tmp_path / "small/colour/inbetween-1.mp4").shape == (8, 16, 16, 3)
+    assert read_frames(tmp_path / "small/color/inbetween-1.mp4").shape == (8, 16, 16, 3)
     for arguments, says in (
         (given, "frames of 24x24 pixels, but .* was trained at 16x16; give `resize`=16"),
         (["--size=32"], "`size` is 32, but .* was trained at 16"),
@@ -162,17 +162,17 @@ def test_complete_takes_frames_as_the_model_was_trained(run, tmp_path):
             run_complete(*methods, *arguments, f"--output={tmp_path / 'out'}")
     module = save_tf2(tmp_path / "module")
     run_complete("--method=tfhub", f"--module={module}", *given, "--num-frames=16", f"--output={tmp_path / 'hub'}")
-    first = read_frames(tmp_path / "hub/colour/tfhub.mp4")[0].astype(int)
+    first = read_frames(tmp_path / "hub/color/tfhub.mp4")[0].astype(int)
     assert np.ptp(first, axis=-1).max() > 50  # not gray
 
 
 def test_complete_needs_frames_that_fit_keypoints_and_pixels_alike(run, tmp_path):
-    for name, model in (("gray", GRAY), ("colour", dataclasses.replace(GRAY, num_channels=3))):
+    for name, model in (("gray", GRAY), ("color", dataclasses.replace(GRAY, num_channels=3))):
         save_fomm(tmp_path / name, FirstOrderMotionModel(model, rngs=nnx.Rngs(0)))
     methods = ["--method", "linear", "inbetween", f"--inbetween={run}", "--num-frames=8", "--synthetic.length=9"]
     for fomm, size, says in (
         ("gray", 32, "frames of 32x32 pixels, but .* trained at 16x16; give `size`=16"),
-        ("colour", 16, "frames of 3 channels for .*colour, of 1 for"),
+        ("color", 16, "frames of 3 channels for .*color, of 1 for"),
     ):
         with pytest.raises(InputError, match=says):
             run_complete(*methods, f"--fomm={tmp_path / fomm}", f"--size={size}", f"--output={tmp_path / 'out'}")

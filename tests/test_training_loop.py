@@ -160,16 +160,16 @@ def test_one_run_at_a_time(tmp_path):
     assert lines_of(tmp_path)[-1] == {"step": 1, "evaluation/tried": 1.0}
 
 
-def test_own_step_with_two_optimisers(tmp_path):
+def test_own_step_with_two_optimizers(tmp_path):
     """A step of one's own: two updates a batch, each of half of the parameters."""
-    optimisers = {"0": optax.sgd(0.1), "1": optax.adam(0.01)}
+    optimizers = {"0": optax.sgd(0.1), "1": optax.adam(0.01)}
     tx = optax.GradientTransformation(
-        lambda params: {name: o.init(params["layers"][int(name)]) for name, o in optimisers.items()}, None
+        lambda params: {name: o.init(params["layers"][int(name)]) for name, o in optimizers.items()}, None
     )
 
     def step(graphdef, state, constants, batch, keys):
         params, opt_state = state.params, dict(state.opt_state)
-        for name, optimiser in optimisers.items():
+        for name, optimizer in optimizers.items():
 
             def loss_fn(part, params=params, name=name):
                 layers = {**params["layers"], int(name): part}
@@ -178,7 +178,7 @@ def test_own_step_with_two_optimisers(tmp_path):
                 return loss
 
             loss, grads = jax.value_and_grad(loss_fn)(params["layers"][int(name)])
-            updates, opt_state[name] = optimiser.update(mean_over_devices(grads), opt_state[name])
+            updates, opt_state[name] = optimizer.update(mean_over_devices(grads), opt_state[name])
             part = optax.apply_updates(params["layers"][int(name)], updates)
             params = {**params, "layers": {**params["layers"], int(name): part}}
         return state._replace(params=params, opt_state=opt_state), {"loss": loss}

@@ -104,9 +104,9 @@ def test_leaving_a_video_early_ends_its_decoder(monkeypatch):
     assert all(process.poll() is not None for process in started)
 
 
-def test_gray_is_the_brightness_of_colour():
-    gray, colour = read_frames(AVI, num_channels=1).astype(int), read_frames(AVI, num_channels=3).astype(int)
-    assert np.abs(gray - colour).max() <= 1
+def test_gray_is_the_brightness_of_color():
+    gray, color = read_frames(AVI, num_channels=1).astype(int), read_frames(AVI, num_channels=3).astype(int)
+    assert np.abs(gray - color).max() <= 1
 
 
 def test_variable_frame_times_do_not_change_the_count(tmp_path):
