@@ -8,8 +8,8 @@ from jaxtyping import Array, Key
 from vidcomp_jax.completion.completers import Completer, Completion, KeypointCompleter, KnownFrames, known_ends
 from vidcomp_jax.fomm.between import MAX_PIXELS, Frames, Render
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.linear import LinearMotion
+from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.nn.frames import unit_frames
 
 

@@ -13,8 +13,8 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.between import MAX_PIXELS, Render, render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.evaluation import generate
+from vidcomp_jax.motion.model import MotionModel
 
 Frames = Real[np.ndarray, "..."]
 

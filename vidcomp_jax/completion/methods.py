@@ -18,9 +18,9 @@ from vidcomp_jax.fomm.loading import load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.inbetween.generation import load_inbetween
 from vidcomp_jax.inbetween.tfhub import SIZE, HubModule
-from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.linear import LinearMotion
 from vidcomp_jax.motion.loading import load_motion_models
+from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.storage.checkpoint import Which
 
 

@@ -9,8 +9,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from vidcomp_jax.fomm.keypoints import Keypoints
-from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.linear import interpolate
+from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.nn.geometry import AnyArray
 
 

@@ -10,8 +10,8 @@ from flax import nnx
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import fingerprint
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
+from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.motion.motion_file import MotionClips
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.storage.checkpoint import load_weights

@@ -9,8 +9,8 @@ from vidcomp_jax.fomm.between import render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.panels import draw_keypoints, panel
-from vidcomp_jax.motion import MotionModel
 from vidcomp_jax.motion.evaluation import generate
+from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.motion.motion_file import MotionClips
 
 _CLIPS = 4

@@ -71,7 +71,7 @@ class Updates:
     Args:
         graphdef: structure of a `MotionGAN`, split into `nnx.Param` and `nnx.BatchStat` (and nothing else).
         config: the network's.
-        tx: made by `rmsprop`.
+        tx: the optimizer, as returned by `rmsprop`.
     """
 
     def __init__(self, graphdef: nnx.GraphDef, config: WGANConfig, tx: optax.GradientTransformation):

@@ -83,7 +83,7 @@ def _draw_block(key, index):
 
 
 def constant(value: float, *shape: int) -> Array:
-    """A float32 array of one value, made without compiling anything."""
+    """A float32 array filled with one value, created without compiling anything."""
     return jnp.asarray(np.full(shape, value, np.float32))
 
 

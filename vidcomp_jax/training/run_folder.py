@@ -28,7 +28,7 @@ class RunFolder:
     """Claims a work folder, restores its latest checkpoint, and reports what is due. A context manager.
 
     Args:
-        workdir: the folder, made if missing.
+        workdir: the run folder, created if missing.
         config: how often to do what.
         panels, evaluate, best: as `vidcomp_jax.training.loop.fit` takes them.
     """
