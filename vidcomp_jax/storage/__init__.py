@@ -1,1 +1,1 @@
-"""Whatever is kept on disk: files that appear whole or not at all, configs as JSON, arrays and checkpoints."""
+"""Storage on disk: files and folders written atomically, configs as JSON, arrays and checkpoints."""

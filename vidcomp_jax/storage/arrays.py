@@ -1,4 +1,4 @@
-"""Arrays by their dotted names on disk: a tree in, an Orbax folder with a checksum out, and strictly back."""
+"""Stores trees of arrays by their dotted names in Orbax folders with a checksum, and reads them back strictly."""
 
 import contextlib
 import errno
@@ -24,10 +24,10 @@ Tree = TypeVar("Tree")
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
-    """Map the dotted path of each array of `tree` to a copy of it on the host."""
+    """Map the dotted path of each array in `tree` to a copy of it on the host."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
-    # A copy, because on CPU the host's view shares memory with the array, and training donates that.
+    # Copied because on CPU the host's view shares memory with the array, whose buffer training donates.
     return {name: np.array(value) for name, (_, value) in zip(names, leaves, strict=True)}
 
 
@@ -35,7 +35,7 @@ def fit_arrays(arrays: dict[str, np.ndarray], tree: Tree, source: pathlib.Path) 
     """Put `arrays` into the structure of `tree`.
 
     Raises:
-        InputError: if a name is missing or left over, or a shape or type differs; it lists all differences.
+        InputError: an array is missing or unexpected, or a shape or dtype differs; the message lists up to 12.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
     wanted = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
@@ -52,17 +52,17 @@ def fit_arrays(arrays: dict[str, np.ndarray], tree: Tree, source: pathlib.Path) 
 
 
 def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
-    """Read the arrays of one checkpoint or weights folder.
+    """Read the arrays of one checkpoint or weights folder, by their dotted names.
 
     Raises:
-        InputError: if it is missing, incomplete or damaged.
+        InputError: the folder is missing, incomplete or damaged.
     """
     folder = pathlib.Path(folder).absolute()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; a checkpoint or a folder of weights was expected")
     try:
-        # Orbax reads all arrays at once, and at the first failure the other reads each print a traceback.
-        # Reading one after the other before makes a damaged file one error.
+        # Orbax reads all arrays concurrently, and after the first failure each other read prints a traceback.
+        # Reading them one by one beforehand reports a damaged file as a single error.
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{folder}/"}).result()
         for key in store.list().result():
             store.read(key).result()
@@ -70,7 +70,7 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
             stored = reader.restore(folder)
         arrays = {name: np.asarray(value) for name, value in stored.items()}
         damaged = int(arrays.pop(CHECKSUM)) != _checksum(arrays)
-    except Exception as error:  # a damaged file can fail in any of four libraries, each with its own exceptions
+    except Exception as error:  # a damaged file makes any of four libraries fail, each with its own exceptions
         reason = " ".join(str(error).split())[:160]
         raise InputError(
             f"{folder}: cannot be read ({reason}); it is damaged or incomplete. "
@@ -82,7 +82,7 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def this_process_options() -> ocp.options.MultiprocessingOptions:
-    """Options that keep Orbax from waiting for the other processes of a run on several hosts."""
+    """Orbax options that keep this process from waiting for the others of a run on several hosts."""
     process = jax.process_index()
     return ocp.options.MultiprocessingOptions(
         primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
@@ -90,7 +90,7 @@ def this_process_options() -> ocp.options.MultiprocessingOptions:
 
 
 def this_process_alone() -> ocp.Checkpointer:
-    """A reader and writer of folders for this process, whatever the others do."""
+    """A checkpointer that reads and writes folders without synchronizing with other processes."""
     options = this_process_options()
     return ocp.Checkpointer(
         ocp.StandardCheckpointHandler(multiprocessing_options=options), multiprocessing_options=options
@@ -98,13 +98,13 @@ def this_process_alone() -> ocp.Checkpointer:
 
 
 def with_checksum(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Add the checksum that `read_arrays` looks for."""
+    """Add the checksum that `read_arrays` verifies."""
     return {**arrays, CHECKSUM: np.asarray(_checksum(arrays), np.int64)}
 
 
 @contextlib.contextmanager
 def full_disk_named(path: pathlib.Path) -> Iterator[None]:
-    """Turn the several errors of a full disk into one `InputError` that names `path`."""
+    """Convert the different errors that a full disk causes to one `InputError` that names `path`."""
     try:
         yield
     except Exception as error:
@@ -119,7 +119,7 @@ def full_disk_named(path: pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Keep Orbax from logging, with a traceback each, the errors that it also raises; other loggers are untouched."""
+    """Suppress Orbax's log, which repeats with tracebacks the errors that it raises; other logging is unaffected."""
     log = logging.getLogger("absl")
     log.addFilter(_not_of_orbax)
     try:
@@ -130,12 +130,11 @@ def quiet_orbax() -> Iterator[None]:
 
 @contextlib.contextmanager
 def late_writes_ignored() -> Iterator[None]:
-    """Keep what comes after the first of several failed writes from being printed, around one statement that writes.
+    """Suppress the tracebacks of all but the first of several failed writes; wrap only the statement that writes.
 
-    The first failure ends Orbax's event loop and is raised. TensorStore reports each of the others to that loop,
-    finds it closed, and has nowhere to raise that: Python prints a traceback for each through `sys.unraisablehook`,
-    which is the only place to leave them out. The hook is replaced for the statement alone, and everything else is
-    passed on to it.
+    The first failure ends Orbax's event loop and is raised. TensorStore reports each of the others to the closed loop,
+    where they cannot be raised, so Python prints a traceback for each through `sys.unraisablehook`, the only place to
+    suppress them. The hook is replaced only inside the block, and the replacement passes everything else on.
     """
     hook = sys.unraisablehook
 
@@ -155,7 +154,7 @@ def _not_of_orbax(record: logging.LogRecord) -> bool:
 
 
 def _full_disk(error: BaseException | None) -> str | None:
-    """The system's words for a full disk if `error` or a cause of it is one. TensorStore passes on the words alone."""
+    """The system's message for a full disk if `error` or a cause of it is one. TensorStore keeps only the text."""
     while error is not None:
         for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             if getattr(error, "errno", None) == code or os.strerror(code) in str(error):

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, and checks that outputs can be written before the work begins.
+"""Writes files and folders that appear whole or not at all, and checks outputs before the work begins.
 
-What is written goes to a temporary name beside its place and is renamed when it is complete. A file or folder that
-exists is replaced only on request, and a folder only if it is of the kind that is written.
+Output is written under a temporary name in the same folder and renamed when it is complete. Commands replace an
+existing file or folder only on request, and a folder only if it holds the same kind of output.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ from vidcomp_jax.errors import InputError
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what the block writes there becomes `path`, replacing a file there.
+    """Yield a temporary path beside `path`; the file that the block writes there becomes `path`, replacing any old one.
 
-    After an error in the block the temporary file is removed and `path` is as it was.
+    If the block raises an error, the temporary file is removed and `path` is left unchanged.
 
     Raises:
-        InputError: as `check_new_file`.
+        InputError: see `check_new_file`.
     """
     check_new_file(path)
     temporary = _temporary(path)
@@ -36,14 +36,14 @@ def new_file(path: Path) -> Iterator[Path]:
 def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path`, which becomes `path` when the block ends without an error.
 
-    After an error the temporary folder is removed and `path` is as it was.
+    If the block raises an error, the temporary folder is removed and `path` is left unchanged.
 
     Args:
-        path: the folder; those above it are made if they are missing.
-        replace: a folder at `path` is replaced when the new one is complete. Otherwise only an empty one is.
+        path: folder to write; missing parents are created.
+        replace: replace an existing folder once the new one is complete; if False, only an empty one is replaced.
 
     Raises:
-        FileExistsError: a folder with something in it is at `path` in the end, and `replace` is not set.
+        FileExistsError: `path` is a folder that is not empty, and `replace` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     new, old = _temporary(path), _temporary(path)
@@ -66,7 +66,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def check_new_file(path: Path) -> None:
-    """Raise an `InputError` unless the file `path` can be written: its folder can be, and `path` is no folder."""
+    """Raise an `InputError` unless a file can be written at `path`: it is not a folder, and its own folder is writable."""
     if problem := _problem_of_folder(path):
         raise InputError(f"{path}: {problem}")
     if path.is_dir():
@@ -74,7 +74,7 @@ def check_new_file(path: Path) -> None:
 
 
 def check_output(path: Path, *, overwrite: bool, field: str = "output") -> None:
-    """Raise an `InputError` unless the setting `field`, a path, can be written: it is new, or may be replaced."""
+    """Raise an `InputError` unless `path`, from the setting `field`, can be written: it is new, or may be replaced."""
     if problem := _problem_of_folder(path):
         raise InputError(f"`{field}` is {path}: {problem}")
     if path.exists() and not overwrite:
@@ -82,14 +82,14 @@ def check_output(path: Path, *, overwrite: bool, field: str = "output") -> None:
 
 
 def check_output_file(path: Path, *, overwrite: bool, field: str = "output") -> None:
-    """`check_output` for a file."""
+    """Like `check_output`, for a file."""
     if path.is_dir():
         raise InputError(f"`{field}` is {path}: a folder, where a file is to be written")
     check_output(path, overwrite=overwrite, field=field)
 
 
 def check_output_folder(path: Path, *, overwrite: bool, holds: str, field: str = "output") -> None:
-    """`check_output` for a folder; only a folder that holds an entry like `holds`, a pattern, is replaced."""
+    """Like `check_output`, for a folder; one that is not empty is replaced only if an entry matches the pattern `holds`."""
     check_output(path, overwrite=overwrite, field=field)
     if path.exists() and (not path.is_dir() or path.is_symlink()):
         raise InputError(f"`{field}` is {path}: not a folder; it is not replaced by one")
@@ -105,6 +105,6 @@ def _problem_of_folder(path: Path) -> str:
 
 
 def _temporary(path: Path) -> Path:
-    """A hidden name beside `path` that nobody else writes to."""
+    """A unique hidden path in the folder of `path`."""
     path = path.absolute()
     return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")

@@ -1,7 +1,7 @@
-"""Checkpoints of a run and folders of weights, written with Orbax, read back strictly.
+"""Writes checkpoints of training runs and model folders with Orbax, and reads them back strictly.
 
-In: trees of arrays (a training state, or the variables of a model). Out: `RUN/checkpoints/STEP/`, written while
-training goes on, of which the last few and the best stay; or one model folder `DIR/config.json` + `DIR/weights/`.
+Input: trees of arrays (a training state, or the variables of a model). Output: `RUN/checkpoints/STEP/`, written in the
+background, of which the last few and the best are kept; or a model folder, `DIR/config.json` and `DIR/weights/`.
 Every array is stored under its dotted path, such as `params.generator.first.conv.kernel`.
 """
 
@@ -45,17 +45,17 @@ Which = Literal["latest", "best"]
 
 
 class Checkpoints:
-    """The checkpoints of one run: `directory/STEP/`, written in the background; the last few and the best stay.
+    """The checkpoints of one run, `directory/STEP/`, written in the background; the last few and the best are kept.
 
-    Use it as a context manager: leaving it waits until everything is on disk. It belongs to one process: in a
-    run of several, process 0 opens it and the others do not.
+    Use it as a context manager: leaving the block waits until everything is on disk. Only one process of a run may
+    open it, process 0.
 
     Args:
-        directory: where the step folders stand; made if missing.
-        keep_last: how many of the latest checkpoints stay.
+        directory: folder for the step folders; created if missing.
+        keep_last: number of latest checkpoints to keep.
 
     Raises:
-        InputError: from `save` and `close`, if the disk is full; the checkpoints written before stay.
+        InputError: from `save`, `wait` and `close`, if the disk is full; earlier checkpoints are not affected.
     """
 
     def __init__(self, directory: pathlib.Path, keep_last: int = 3):
@@ -89,16 +89,16 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """Step of the newest finished checkpoint."""
+        """Step of the newest finished checkpoint, or None if there is none."""
         return latest_step(self.directory)
 
     def save(self, step: int, tree: Any, score: float = math.inf) -> None:
         """Copy `tree` to the host and write it in the background as checkpoint `step`, unless it exists.
 
         Args:
-            step: the folder's name.
-            tree: any tree of arrays; its paths become the names.
-            score: smaller is better; the checkpoint with the smallest stays. Without one it is never the best.
+            step: training step, which names the folder.
+            tree: any tree of arrays; each is stored under its dotted path.
+            score: lower is better, and the checkpoint with the lowest is kept; one that is not finite is never best.
         """
         if step in _steps(self.directory):
             return
@@ -116,7 +116,7 @@ class Checkpoints:
         """Read checkpoint `step` (the latest if None) into the structure of `tree`, as NumPy arrays.
 
         Raises:
-            InputError: if there is none, it cannot be read, or it does not fit `tree`.
+            InputError: the checkpoint does not exist, cannot be read, or does not fit `tree`.
         """
         self.wait()
         step = self.latest if step is None else step
@@ -124,16 +124,16 @@ class Checkpoints:
         return fit_arrays(read_arrays(folder), tree, folder)
 
     def wait(self) -> None:
-        """Return when everything saved so far is on disk."""
+        """Block until everything saved so far is on disk."""
         with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait, and free the threads."""
+        """Wait for pending writes, and release the background threads."""
         try:
             self.wait()
         finally:
-            with contextlib.suppress(Exception):  # closing reports the failed write that `wait` reported
+            with contextlib.suppress(Exception):  # closing repeats the error that `wait` raised
                 self._manager.close()
             self._quiet.__exit__(None, None, None)
 
@@ -150,10 +150,10 @@ class Checkpoints:
 def save_model(directory: pathlib.Path, model: nnx.Module, config: Any, *, replace: bool = False) -> None:
     """Write `directory/config.json` and `directory/weights/` (parameters and running statistics of `model`).
 
-    The folder appears whole or not at all; one that exists is replaced if `replace` is set.
+    The folder appears whole or not at all; an existing one is replaced only if `replace` is set.
 
     Raises:
-        InputError: if `directory` exists and is not to be replaced, or the disk is full.
+        InputError: `directory` exists and `replace` is not set, or the disk is full.
     """
     directory = pathlib.Path(directory).absolute()
     if directory.exists() and not replace:
@@ -165,16 +165,16 @@ def save_model(directory: pathlib.Path, model: nnx.Module, config: Any, *, repla
 
 
 def load_weights(model: nnx.Module, directory: pathlib.Path, *, which: Which = "latest", prefix: str = "") -> None:
-    """Replace the parameters and running statistics of `model` by those in `directory`.
+    """Replace the parameters and running statistics of `model` with those in `directory`.
 
     Args:
-        model: changed in place, and only if everything fits. `Constant`s stay.
+        model: changed in place, and only if everything fits. `Constant` variables keep their values.
         directory: a model folder, or the folder of a training run.
-        which: of a training run, the latest checkpoint or the one with the best score.
-        prefix: take only the attribute of this dotted path of the stored module, e.g. "generator".
+        which: for a training run, the latest checkpoint or the one with the best score.
+        prefix: dotted path within the stored model of the submodule to load, such as "generator"; all of it if empty.
 
     Raises:
-        InputError: if there are no weights, they cannot be read, or they do not fit.
+        InputError: the weights are missing, cannot be read, or do not fit.
     """
     directory = pathlib.Path(directory).absolute()
     if (directory / WEIGHTS).is_dir():
@@ -195,15 +195,15 @@ def load_weights(model: nnx.Module, directory: pathlib.Path, *, which: Which = "
 
 
 def latest_step(directory: pathlib.Path) -> int | None:
-    """Step of the newest finished checkpoint in `directory`, None if there is none."""
+    """Step of the newest finished checkpoint in `directory`, or None if there is none."""
     return max(_steps(directory), default=None)
 
 
 def best_step(directory: pathlib.Path) -> int:
-    """Step of the checkpoint with the smallest score in `directory`.
+    """Step of the checkpoint with the lowest score in `directory`.
 
     Raises:
-        InputError: if no checkpoint there has a score.
+        InputError: no checkpoint there has a score.
     """
     scores = {step: _stored_score(directory / str(step)) for step in _steps(directory)}
     best = min(scores, key=lambda step: scores[step], default=None)

@@ -1,4 +1,4 @@
-"""Reads and writes configs, which are frozen dataclasses, as `config.json`, and keeps a run's folder to one config."""
+"""Reads and writes configs (frozen dataclasses) as `config.json`, and checks that a run resumes with the same one."""
 
 import dataclasses
 import pathlib
@@ -12,16 +12,16 @@ from vidcomp_jax.storage.atomic import new_file
 
 CONFIG_FILE = "config.json"
 MAY_CHANGE = {"may_change": True}
-"""Metadata of a dataclass field that a resumed run may set differently:
+"""Metadata of a dataclass field that a resumed run may change:
 `log_every: int = dataclasses.field(default=50, metadata=MAY_CHANGE)`."""
 MAY_MOVE = {"may_move": True}
-"""Metadata of an optional path that a resumed run may give differently, but neither leave out nor add."""
+"""Metadata of an optional path that a resumed run may change, but neither add nor omit."""
 
 Config = TypeVar("Config")
 
 
 def save_config(path: pathlib.Path, config: Any) -> None:
-    """Write the dataclass `config` to the JSON file `path`, replacing it whole."""
+    """Write the dataclass `config` to the JSON file `path`, replacing an existing file atomically."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as temporary:
@@ -29,10 +29,10 @@ def save_config(path: pathlib.Path, config: Any) -> None:
 
 
 def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -> Config:
-    """Read a dataclass back from the JSON file `path`, or from its entry `part`.
+    """Read a dataclass of type `config_type` from the JSON file `path`, or from its entry `part`.
 
     Raises:
-        InputError: if the file is missing, is no JSON, or has a missing, unknown or impossible entry.
+        InputError: the file is missing or not JSON, or an entry is missing, unknown or invalid.
     """
     path = pathlib.Path(path)
     stored = _read(path)
@@ -54,13 +54,13 @@ def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -
 
 
 def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
-    """Write `workdir/config.json`, or see that the one there has the same settings.
+    """Write `workdir/config.json`, or check that an existing one has the same settings.
 
-    Fields marked with `MAY_CHANGE` may differ, those marked with `MAY_MOVE` if both are given; the file is then
-    brought up to date.
+    Fields marked `MAY_CHANGE` may differ, and so may those marked `MAY_MOVE` if both configs set them; the file is
+    then updated.
 
     Raises:
-        InputError: if `workdir` holds a run with other settings; it names each field and both values.
+        InputError: `workdir` holds a run with other settings; the message names each field and both values.
     """
     workdir = pathlib.Path(workdir)
     path = workdir / CONFIG_FILE
@@ -83,7 +83,7 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
 
 
 def _named(error: msgspec.ValidationError) -> str:
-    """What is wrong, and with which entry; a part's own check knows its fields alone, and msgspec where the part is."""
+    """The message with the full path of the entry: a nested config's own check knows only its field names."""
     if not isinstance(error.__cause__, InputError):
         return str(error)
     place = re.search(r"at `\$\.(.+)`$", str(error))
@@ -104,7 +104,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _plainly(error: InputError) -> str:
-    """Its message without the backticks around fields: these values come from a file, not from options."""
+    """The message without backticks around fields: the values come from a file, not from options."""
     return str(error).replace("`", "")
 
 
@@ -113,7 +113,7 @@ def _plain(config: Any) -> Any:
 
 
 def _json(config: Any) -> bytes:
-    # By way of a dict: msgspec writes no field that it left at its default when it read the dataclass.
+    # Converted to a dict first: msgspec does not encode fields that it left at their defaults when decoding.
     return msgspec.json.encode(dataclasses.asdict(config), enc_hook=_encode)
 
 
