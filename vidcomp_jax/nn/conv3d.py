@@ -1,8 +1,8 @@
 """Convolutions over video features [b, t, h, w, c], padded so that only strides change the size.
 
 On a CPU, XLA's three-dimensional convolution trains three to nine times slower than the same sum written as one
-two-dimensional convolution with the temporal neighbors stacked as channels, so that is what runs there.
-Elsewhere the native convolution runs. Both give the same numbers.
+two-dimensional convolution with the temporal neighbors stacked as channels, so the CPU runs the latter.
+Other devices run the native convolution. The two agree up to rounding.
 """
 
 import functools
@@ -19,18 +19,25 @@ Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 def conv3d(x: Video, kernel: Kernel, *, stride: int = 1, padding: Padding) -> Float[Array, "b t2 h2 w2 d"]:
-    """Convolve over time, height and width; `stride` applies to height and width."""
+    """Convolve over time, height and width.
+
+    Args:
+        x: the video features.
+        kernel: the weights.
+        stride: step along height and width; it is 1 along time.
+        padding: numbers of zeros before and after, for time, height and width.
+    """
     run = fold_time if jax.default_backend() == "cpu" else native
     return run(x, kernel, stride=stride, padding=padding)
 
 
 def native(x: Video, kernel: Kernel, *, stride: int, padding: Padding) -> Float[Array, "b t2 h2 w2 d"]:
-    """`conv3d` as one three-dimensional convolution."""
+    """Compute `conv3d` as one three-dimensional convolution."""
     layout = ("NDHWC", "DHWIO", "NDHWC")
     return jax.lax.conv_general_dilated(x, kernel, (1, stride, stride), padding, dimension_numbers=layout)
 
 
-# The stacked neighbors are cheap to make again and `kt` times the size of `x`: the backward pass recomputes them.
+# The stacked neighbors take `kt` times the memory of `x` and are cheap to stack again: the backward pass does so.
 @functools.partial(jax.checkpoint, static_argnums=(2, 3))
 def _fold_time(x: Video, kernel: Kernel, stride: int, padding: Padding) -> Float[Array, "b t2 h2 w2 d"]:
     taps, (before, after) = kernel.shape[0], padding[0]
@@ -45,12 +52,12 @@ def _fold_time(x: Video, kernel: Kernel, stride: int, padding: Padding) -> Float
 
 
 def fold_time(x: Video, kernel: Kernel, *, stride: int, padding: Padding) -> Float[Array, "b t2 h2 w2 d"]:
-    """`conv3d` as one two-dimensional convolution whose input channels are those of `kt` frames."""
+    """Compute `conv3d` as one two-dimensional convolution whose input channels are those of `kt` frames."""
     return _fold_time(x, kernel, stride, padding)
 
 
 class Conv3d(nnx.Module):
-    """A convolution over video that keeps the frame count and divides height and width by `stride`.
+    """A convolution over video that keeps the number of frames and divides height and width by `stride`, rounding down.
 
     Attributes:
         kernel: shape [kt, kh, kw, in, out].
@@ -83,28 +90,28 @@ class Conv3d(nnx.Module):
 class UpConv3d(nnx.Module):
     """A transposed convolution with a 3x4x4 kernel and stride 1x2x2: height and width double.
 
-    Every output pixel sees two by two input pixels, and which four of the sixteen spatial taps apply depends on
-    whether its row and its column are even or odd. So these are four 2x2 convolutions, whose results are then
-    interleaved: no multiplication by the zeros that a transposed convolution inserts.
+    Every output pixel depends on 2x2 input pixels. Which four of the sixteen spatial taps apply to them depends on
+    whether its row and its column are even or odd. So the layer computes four 2x2 convolutions and interleaves their
+    results, which avoids multiplying by the zeros that a transposed convolution inserts.
 
     Attributes:
-        kernel: shape [3, 4, 4, in, out]; spatial taps in the order of a transposed convolution, temporal taps in that
-            of a convolution.
+        kernel: shape [3, 4, 4, in, out]; spatial taps are in the order of a transposed convolution, temporal taps in
+            that of a convolution.
         bias: shape [out].
     """
 
     def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
-        # A quarter of the taps meets in one output pixel, hence four times the usual variance of 2 / fan-in.
+        # Only a quarter of the taps contributes to any output pixel, hence four times the usual variance of 2 / fan-in.
         init = nnx.initializers.variance_scaling(8.0, "fan_in", "truncated_normal")
         self.kernel = nnx.Param(init(rngs.params(), (3, 4, 4, in_features, features)))
         self.bias = nnx.Param(jnp.zeros(features))
 
     def __call__(self, x: Video) -> Float[Array, "b t h2 w2 d"]:
-        """Upsample `x` by two."""
+        """Double the height and width of `x`."""
         b, t, h, w, c = x.shape
         features = self.kernel.shape[-1]
-        # Tap k of the transposed convolution adds input i to output 2 i - 1 + k. So even outputs weigh their two
-        # inputs by taps 3 and 1, odd ones by 2 and 0: tap = 3 - parity - 2 * position.
+        # Tap k of the transposed convolution adds input i to output 2 i - 1 + k. So even outputs weight their
+        # two inputs by taps 3 and 1, odd ones by 2 and 0: tap = 3 - parity - 2 * position.
         taps = self.kernel[...][:, ::-1, ::-1].reshape(3, 2, 2, 2, 2, c, features)
 
         def convolve(row: int, column: int) -> Array:

@@ -1,4 +1,4 @@
-"""Conversion of frames to what the networks take: floats in [0, 1]."""
+"""Conversion of frames to the input of the networks: floats in [0, 1]."""
 
 import jax
 import jax.numpy as jnp
@@ -8,20 +8,20 @@ from jaxtyping import Array, Float, Shaped
 from vidcomp_jax.errors import InputError
 
 _ROUNDING = 1e-3
-"""How far resizing and other arithmetic may carry a frame out of [0, 1] by rounding."""
+"""How far outside [0, 1] values may lie, to allow for rounding in resizing and other arithmetic."""
 
 
 def unit_frames(frames: Shaped[Array | np.ndarray, "..."]) -> Float[Array | np.ndarray, "..."]:
-    """Frames as floats in [0, 1]: integers divided by the largest value of their type, floats as they are.
+    """Convert frames to floats in [0, 1]: integers are divided by the largest value of their type, floats are kept.
 
-    Values are checked where there are any: of a NumPy array on the host, of a JAX array by one small program on its
-    device, whose answer is waited for. While JAX traces, types alone are known, and floats are taken on trust.
+    The values of a NumPy array are checked on the host, those of a JAX array by a small program on its device, which
+    the call waits for. While JAX traces, values are unknown and are not checked.
 
     Args:
-        frames: of any shape; integers, such as uint8 in 0..255, or floats in [0, 1].
+        frames: frames of any shape; integers, such as uint8 in 0..255, or floats in [0, 1].
 
     Raises:
-        InputError: values outside of [0, 1] or NaN, or neither integers nor floats.
+        InputError: if values are outside [0, 1] or NaN, or are neither integers nor floats.
     """
     library = np if isinstance(frames, np.ndarray) else jnp
     if library.issubdtype(frames.dtype, library.integer):

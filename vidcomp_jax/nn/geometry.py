@@ -1,8 +1,8 @@
 """Coordinates and warps: grids, bilinear sampling, keypoint heatmaps, 2x2 inverses and the random thin-plate warp.
 
-Coordinates are (x, y) in [-1, 1]. With `align_corners=True` (the rule of this project, and of PyTorch 1.0) -1 and
+Coordinates are (x, y) in [-1, 1]. With `align_corners=True` (the default here, and the rule of PyTorch 1.0), -1 and
 1 lie on the centers of the corner pixels; with `align_corners=False` they lie on the outer edges of the image.
-A *sampling grid* holds, for every output pixel, the absolute coordinate at which the input is read.
+A *sampling grid* holds, for every output pixel, the absolute coordinate at which the input is sampled.
 """
 
 import dataclasses
@@ -16,22 +16,23 @@ from jaxtyping import Array, Float, Key
 from vidcomp_jax.errors import require_at_least
 
 AnyArray = Array | np.ndarray
-"""What the functions here take: arrays of JAX or NumPy."""
+"""A JAX or NumPy array, as the functions of this module accept them."""
 
 MIN_DETERMINANT = 1e-4
-"""Smallest absolute determinant `inverse_2x2` divides by. Jacobians of trained models stay above 1e-2."""
+"""Smallest absolute determinant that `inverse_2x2` divides by. Jacobians of trained models stay above 1e-2."""
 
 
 def coordinate_grid(height: int, width: int) -> Float[Array, "h w 2"]:
-    """Coordinates (x, y) of all pixel centers of an image, corners at -1 and 1."""
+    """Coordinates (x, y) of all pixel centers of an image; those of the corner pixels are at -1 and 1."""
     x, y = jnp.linspace(-1.0, 1.0, width), jnp.linspace(-1.0, 1.0, height)
     return jnp.stack(jnp.meshgrid(x, y), axis=-1)
 
 
 def inverse_2x2(matrix: Float[AnyArray, "*b 2 2"]) -> Float[Array, "*b 2 2"]:
-    """Inverse in closed form; a determinant closer to zero than `MIN_DETERMINANT` is replaced by that, sign kept.
+    """Inverse of 2x2 matrices in closed form, for singular ones too.
 
-    A keypoint whose Jacobian collapses during training then gives a large but finite gradient instead of NaN.
+    A determinant smaller than `MIN_DETERMINANT` in absolute value is replaced by it, keeping the sign. A keypoint whose
+    Jacobian collapses during training then gives a large but finite gradient instead of NaN.
     """
     a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
     determinant = a * d - b * c
@@ -44,7 +45,7 @@ def inverse_2x2(matrix: Float[AnyArray, "*b 2 2"]) -> Float[Array, "*b 2 2"]:
 def multiply_2x2(a: Float[AnyArray, "*#b 2 2"], b: Float[AnyArray, "*#b 2 2"]) -> Float[Array, "*b 2 2"]:
     """Matrix product of stacks of 2x2 matrices, in float32 on every device.
 
-    Written out because matrix units round float32 inputs to fewer bits, which keypoints do not survive.
+    Written out because matrix units round float32 inputs to fewer bits, too few for keypoints.
     """
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
 
@@ -57,7 +58,7 @@ def transform_points(matrix: Float[AnyArray, "*#b 2 2"], points: Float[AnyArray,
 def gaussian_heatmaps(
     position: Float[AnyArray, "*b k 2"], height: int, width: int, variance: float = 0.01
 ) -> Float[Array, "*b h w k"]:
-    """Unnormalized Gaussians, 1 at each keypoint's position; `variance` in squared coordinate units."""
+    """Unnormalized Gaussians that are 1 at each keypoint's position; `variance` is in squared coordinate units."""
     x = jnp.linspace(-1.0, 1.0, width) - position[..., 0:1]
     y = jnp.linspace(-1.0, 1.0, height) - position[..., 1:2]
     across, down = (jnp.moveaxis(jnp.exp(-0.5 / variance * jnp.square(offset)), -1, -2) for offset in (x, y))
@@ -65,7 +66,7 @@ def gaussian_heatmaps(
 
 
 def resize_bilinear(x: Float[AnyArray, "*b h w c"], height: int, width: int) -> Float[Array, "*b h2 w2 c"]:
-    """Bilinear resize with half-pixel centers and no anti-aliasing (`torch.nn.functional.interpolate`)."""
+    """Resize bilinearly with half-pixel centers and no anti-aliasing, as `torch.nn.functional.interpolate` does."""
     if x.shape[-3:-1] == (height, width):
         return jnp.asarray(x)
     shape = (*x.shape[:-3], height, width, x.shape[-1])
@@ -81,14 +82,14 @@ def warp(
 ) -> Float[Array, "b *n c"]:
     """Sample each image bilinearly at the coordinates of its sampling grid.
 
-    The grid may have any number of axes, so that one image is read by many grids in one call. Outside the image
-    there is black (`zeros`) or the mirrored image (`reflection`). Equals `torch.nn.functional.grid_sample`.
+    The grid may have any number of axes, so that one call can sample an image with many grids. Gives the same result
+    as `torch.nn.functional.grid_sample`.
 
     Args:
-        image: any number of channels.
+        image: images with any number of channels.
         grid: absolute (x, y) coordinates; values outside [-1, 1] are allowed.
         align_corners: whether -1 and 1 are the centers of the corner pixels, or the outer edges of the image.
-        padding: what lies outside.
+        padding: what lies outside the image: black (`zeros`) or the mirrored image (`reflection`).
     """
     height, width = image.shape[1:3]
     x = _to_pixels(grid[..., 0], width, align_corners, padding)
@@ -96,11 +97,11 @@ def warp(
     left, top = jnp.floor(x), jnp.floor(y)
     pixels = image.reshape(image.shape[0], height * width, image.shape[3])
 
-    right, below = x - left, y - top  # shares of the right and of the lower pixels
+    right, below = x - left, y - top  # weights of the right and of the lower pixels
 
     def corner(column, row, weight):
         inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
-        # Clipped before the conversion: a far-away float does not fit an integer.
+        # Clip before the conversion: far outside the image, the float may not fit in an integer.
         column = jnp.clip(column, 0, width - 1).astype(jnp.int32)
         row = jnp.clip(row, 0, height - 1).astype(jnp.int32)
         values = jax.vmap(lambda flat, index: flat[index])(pixels, row * width + column)
@@ -115,7 +116,7 @@ def warp(
 
 
 def _to_pixels(coordinate: AnyArray, size: int, align_corners: bool, padding: str) -> AnyArray:
-    """Coordinate in [-1, 1] -> pixel index as a float, mirrored into the image for `reflection`."""
+    """Convert coordinates in [-1, 1] to fractional pixel indices, mirrored into the image for `reflection`."""
     if align_corners:
         pixel, low, span = (coordinate + 1) / 2 * (size - 1), 0.0, size - 1.0
     else:
@@ -131,7 +132,7 @@ def _to_pixels(coordinate: AnyArray, size: int, align_corners: bool, padding: st
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomWarpConfig:
-    """How strong the random warp of the equivariance objective is (paper, section 3.1)."""
+    """Strength of the random warp in the equivariance losses (First Order Motion Model, section 3.1)."""
 
     sigma_affine: float = 0.05
     """Standard deviation of the six affine parameters around the identity."""
@@ -147,10 +148,10 @@ class RandomWarpConfig:
 class RandomWarp(NamedTuple):
     """An affine map plus a thin-plate spline, acting on coordinates.
 
-    The spline uses the L1 distance to its control points and adds the same offset to x and y, as released.
+    The spline uses the L1 distance to its control points and adds the same offset to x and y, as in the released code.
 
     Attributes:
-        affine: rows (a, b, t) of the affine map, identity is [[1, 0, 0], [0, 1, 0]].
+        affine: rows (a, b, t) of the affine map; the identity is [[1, 0, 0], [0, 1, 0]].
         control: one parameter for each of the p x p control points of `coordinate_grid(p, p)`.
     """
 
@@ -159,7 +160,7 @@ class RandomWarp(NamedTuple):
 
     @staticmethod
     def draw(keys: Key[Array, " b"], config: RandomWarpConfig) -> "RandomWarp":
-        """One random warp for each key."""
+        """Draw one random warp for each key."""
 
         def one(key):
             affine_key, control_key = jax.random.split(key)
@@ -184,7 +185,7 @@ class RandomWarp(NamedTuple):
         return jnp.add(self.affine[:, None, :, :2], gradient[..., None, :])
 
     def warp_frame(self, frame: Float[AnyArray, "b h w c"], *, align_corners: bool = True) -> Float[Array, "b h w c"]:
-        """The frame seen through the map, mirrored at its borders."""
+        """Warp each frame by its own map; beyond the borders, the frame is mirrored."""
         b, height, width, _ = frame.shape
         points = jnp.broadcast_to(coordinate_grid(height, width).reshape(1, -1, 2), (b, height * width, 2))
         grid = self(points).reshape(b, height, width, 2)

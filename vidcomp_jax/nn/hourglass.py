@@ -20,8 +20,7 @@ class HourglassConfig:
     max_width: int = 1024
     """No level has more channels than this."""
     num_blocks: int = 5
-    """Levels; the lowest one is 2**num_blocks times smaller."""
-    """What errors call it."""
+    """Number of levels; the lowest has 1 / 2**num_blocks of the input's height and width."""
 
     def __post_init__(self):
         require_at_least(self, width=1, max_width=1, num_blocks=1)
@@ -32,14 +31,14 @@ class HourglassConfig:
 
 
 class Encoder(nnx.Module):
-    """The way down of an hourglass."""
+    """The contracting half of an hourglass."""
 
     def __init__(self, config: HourglassConfig, in_features: int, *, rngs: nnx.Rngs):
         widths = [in_features, *(config.features(level + 1) for level in range(config.num_blocks))]
         self.down_blocks = nnx.List([DownBlock(a, b, 3, rngs=rngs) for a, b in itertools.pairwise(widths)])
 
     def __call__(self, x: Float[Array, "b h w c"]) -> list[Array]:
-        """The input and the output of every level."""
+        """Return the input, then the output of every level."""
         outputs = [x]
         for block in self.down_blocks:
             outputs.append(block(outputs[-1]))
@@ -47,7 +46,7 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """The way up of an hourglass, with a skip connection from every level."""
+    """The expanding half of an hourglass, with a skip connection from every level."""
 
     def __init__(self, config: HourglassConfig, *, rngs: nnx.Rngs):
         self.up_blocks: nnx.List[UpBlock] = nnx.List()
@@ -57,7 +56,7 @@ class Decoder(nnx.Module):
             self.up_blocks.append(UpBlock(in_features, config.features(level), 3, rngs=rngs))
 
     def __call__(self, levels: list[Array]) -> Float[Array, "b h w d"]:
-        """Features at full resolution, the hourglass's input as their last channels."""
+        """Return features at full resolution, whose last channels are the input of the hourglass."""
         out = levels[-1]
         for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
             out = jnp.concatenate([block(out), skip], axis=-1)
@@ -65,13 +64,13 @@ class Decoder(nnx.Module):
 
 
 class Hourglass(nnx.Module):
-    """Encoder and decoder with skip connections (Newell et al., 2016); any height and width.
+    """Encoder and decoder with skip connections (Newell et al., 2016), for any height and width.
 
-    Sizes that do not divide by 2**num_blocks are padded on the right and at the bottom with their last pixels,
-    and the output is cut back.
+    Inputs whose height or width is not divisible by 2**num_blocks are padded at the bottom and on the right by
+    repeating their last pixels, and the output is cropped.
 
     Attributes:
-        out_features: channels of the output, `width + in_features`.
+        out_features: number of channels of the output, `width + in_features`.
     """
 
     def __init__(self, config: HourglassConfig, in_features: int, *, rngs: nnx.Rngs):
@@ -81,7 +80,7 @@ class Hourglass(nnx.Module):
         self.out_features = config.width + in_features
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
-        """Features for every pixel."""
+        """Compute features of every pixel."""
         height, width = x.shape[1:3]
         bottom, right = -height % self.multiple, -width % self.multiple
         if bottom or right:

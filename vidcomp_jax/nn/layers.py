@@ -19,9 +19,9 @@ from vidcomp_jax.errors import InputError
 
 
 class Constant(nnx.Variable):
-    """Frozen weights of a module: not trained, not checkpointed, yet an argument of the compiled training step.
+    """Frozen weights of a module: neither trained nor checkpointed, yet an argument of the compiled training step.
 
-    An array that the step merely closed over would be folded into the program, which takes XLA minutes.
+    XLA would fold an array that the step closed over into the program as a constant, which takes minutes.
     """
 
 
@@ -44,7 +44,8 @@ def conv(
 ) -> nnx.Conv:
     """A convolution with a square kernel, explicit padding on all sides, and PyTorch's initial weights.
 
-    PyTorch draws kernel and bias uniformly from +-1/sqrt(fan_in).
+    PyTorch draws kernel and bias uniformly from +-1/sqrt(fan_in). `conv_type` is the class to create, `nnx.Conv` or
+    a subclass.
     """
     bound = 1 / math.sqrt(in_features * size * size)
     return conv_type(
@@ -59,11 +60,11 @@ def conv(
 
 
 def _uniform(key, shape, dtype=jnp.float32, out_sharding=None, *, bound: float):
-    """Uniform draws from [-bound, bound): entries i n to (i + 1) n, n = `_BLOCK`, come from `fold_in(key, i)`.
+    """Draw uniformly from [-bound, bound), in blocks of `_BLOCK` entries, block i with the key `fold_in(key, i)`.
 
-    Outside of a trace one small compiled program draws every block and the host joins them, so that a network of many
-    shapes is built without a compilation for each. While JAX traces there are no values to join on the host, and the
-    same blocks are drawn in a loop of the program. Both give the same weights, bit for bit, for every kind of key.
+    Normally one small compiled program draws each block and the host joins them, so that a network with many weight
+    shapes needs no compilation for each. While JAX traces, there are no values to join on the host, and a loop inside
+    the program draws the same blocks. Both give the same weights, bit for bit, for every kind of key.
     """
     count = math.prod(shape)
     blocks = -(-count // _BLOCK)
@@ -88,23 +89,23 @@ def constant(value: float, *shape: int) -> Array:
 
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Mean of 2x2 pixels; an odd last row or column is left out."""
+    """Mean of 2x2 pixels; an odd last row or column is dropped."""
     b, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2]
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Repeat every pixel 2x2 times."""
+    """Double height and width by repeating every pixel."""
     b, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
 def convolve_doubled(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "b h2 w2 d"]:
-    """A 3x3 convolution with padding 1 of `upsample_nearest(x)`, without making that.
+    """Convolve `upsample_nearest(x)` with a 3x3 kernel and padding 1, without computing the upsampled array.
 
-    A pixel of the result sees two by two pixels of `x`. Which of the nine taps share one of them depends on whether
-    its row and its column are even or odd, so these are four 2x2 convolutions: 16 products in place of 36.
+    Every output pixel depends on 2x2 pixels of `x`. Which of the nine taps fall on the same one depends on whether its
+    row and its column are even or odd. Adding those taps up leaves four 2x2 convolutions: 16 products instead of 36.
     """
 
     def even_and_odd(taps: Array, axis: int) -> tuple[Array, Array]:
@@ -127,14 +128,14 @@ def convolve_doubled(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
 class BatchNorm(nnx.Module):
     """Batch normalization over all axes but the last (Ioffe and Szegedy, 2015), as PyTorch computes it.
 
-    While training it normalizes with the mean and biased variance of the whole batch across the devices of
-    `AXIS`, and moves the running statistics by a tenth towards the mean and the *unbiased* variance.
-    `model.eval()`, or `nnx.view(model, use_running_average=True)`, normalizes with the running statistics.
+    In training mode it normalizes with the mean and biased variance of the whole batch, across the devices of
+    `AXIS`, and moves the running statistics by a tenth toward the mean and the *unbiased* variance. After
+    `model.eval()`, or with `nnx.view(model, use_running_average=True)`, it normalizes with the running statistics.
 
     Attributes:
-        scale, bias: learned, shape [features].
+        scale, bias: learned scale and offset, shape [features].
         mean, var: running statistics, shape [features].
-        num_batches: how many batches moved them. Kept for PyTorch, which stores it.
+        num_batches: number of batches that updated them; kept because PyTorch checkpoints store it.
     """
 
     def __init__(self, features: int, *, epsilon: float = 1e-5, momentum: float = 0.9):
@@ -148,7 +149,7 @@ class BatchNorm(nnx.Module):
         self.use_running_average = False
 
     def set_view(self, use_running_average: bool | None = None):
-        """Let `nnx.view` switch between batch and running statistics."""
+        """Switch between batch and running statistics; called by `nnx.view`."""
         if use_running_average is not None:
             self.use_running_average = use_running_average
 
@@ -172,22 +173,26 @@ class BatchNorm(nnx.Module):
 
 
 UNIT_FRACTION = "1 divided by a whole number, such as 0.25"
-"""What `is_unit_fraction` asks for, in words."""
+"""What `is_unit_fraction` requires, worded for error messages."""
 
 
 def is_unit_fraction(scale: float) -> bool:
-    """Whether images can be shrunk by `scale`: 1, 1/2, 1/3, ..."""
+    """Whether `scale` is 1, 1/2, 1/3, ..., so that images can be downsampled by it."""
     return 0 < scale <= 1 and abs(1 / scale - round(1 / scale)) <= 1e-6
 
 
 class AntiAliasDownsample(nnx.Module):
-    """Gaussian blur, then every n-th pixel: the shrinking in front of the motion networks and in the pyramids.
+    """Gaussian blur, then every n-th pixel: the downsampling before the motion networks and in image pyramids.
 
-    The blur has sigma (1/scale - 1)/2 and zero padding. Both steps are one matrix product along each axis.
+    The blur has standard deviation (1/scale - 1)/2 and zero padding. Both steps together are one matrix product along
+    each axis.
 
     Args:
-        scale: 1 (nothing happens), 1/2, 1/4, ...
-        num_channels: channels of the images; only their number, nothing is learned.
+        scale: factor for height and width: 1 (no change), 1/2, 1/3, ...
+        num_channels: number of channels of the images. No weights are learned.
+
+    Raises:
+        InputError: if `scale` is not 1 divided by a whole number.
     """
 
     def __init__(self, scale: float, num_channels: int):
@@ -197,7 +202,7 @@ class AntiAliasDownsample(nnx.Module):
         self.num_channels = num_channels
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        """Shrink images; height and width are rounded up."""
+        """Downsample images; the new height and width are rounded up."""
         if self.stride == 1:
             return x
         rows, columns = (jnp.asarray(self._matrix(size)) for size in x.shape[1:3])
@@ -206,7 +211,7 @@ class AntiAliasDownsample(nnx.Module):
         return jnp.einsum("ow,bhwc->bhoc", columns, x, precision=highest)
 
     def kernel(self) -> np.ndarray:
-        """The blur along one axis, float32, sums to 1."""
+        """Weights of the blur along one axis: float32, summing to 1. The scale must be less than 1."""
         sigma = (self.stride - 1) / 2
         radius = round(sigma * 4)
         bell = np.exp(-np.square(np.arange(-radius, radius + 1)) / (2 * sigma**2))
@@ -223,12 +228,12 @@ class AntiAliasDownsample(nnx.Module):
 
 
 def image_pyramid(frames: Float[Array, "b h w c"], scales: Sequence[float]) -> list[Float[Array, "b _ _ c"]]:
-    """The frames at several sizes, each shrunk from the original by `AntiAliasDownsample`."""
+    """The frames at several scales, each downsampled from the original by `AntiAliasDownsample`."""
     return [AntiAliasDownsample(scale, frames.shape[-1])(frames) for scale in scales]
 
 
 class SameBlock(nnx.Module):
-    """Convolution, batch norm, ReLU; height and width stay."""
+    """Convolution, batch norm and ReLU, which keep height and width."""
 
     def __init__(self, in_features: int, out_features: int, size: int, *, rngs: nnx.Rngs):
         self.conv = conv(in_features, out_features, size, padding=size // 2, rngs=rngs)
@@ -240,7 +245,7 @@ class SameBlock(nnx.Module):
 
 
 class DownBlock(SameBlock):
-    """Convolution, batch norm, ReLU, then the mean of 2x2 pixels."""
+    """Convolution, batch norm, ReLU, then 2x2 average pooling."""
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Apply the block."""
@@ -248,13 +253,13 @@ class DownBlock(SameBlock):
 
 
 class UpBlock(SameBlock):
-    """Nearest-neighbor doubling, then a 3x3 convolution, batch norm, ReLU."""
+    """Nearest-neighbor upsampling by two, then a 3x3 convolution, batch norm and ReLU."""
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Apply the block."""
-        # Twice as fast on a CPU, in training too, but for small images that adding up the taps outweighs.
+        # Twice as fast on a CPU, in training too, except for small images, where adding up the taps takes longer.
         if jax.default_backend() == "cpu" and min(x.shape[1:3]) >= 16:
-            assert self.conv.bias is not None  # for the type checker; `conv` makes no convolution without one
+            assert self.conv.bias is not None  # for the type checker; `conv` always creates a bias
             return nnx.relu(self.norm(convolve_doubled(x, self.conv.kernel[...]) + self.conv.bias[...]))
         return super().__call__(upsample_nearest(x))
 
