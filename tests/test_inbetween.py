@@ -27,7 +27,6 @@ from vidcomp_jax.inbetween.losses import (
     pausing,
 )
 from vidcomp_jax.inbetween.networks import FusionStage, InbetweenConfig, LatentVideo, fuse
-from vidcomp_jax.nn.conv3d import Conv3d, UpConv3d, fold_time, native
 from vidcomp_jax.training.step import init_state, make_train_step
 
 TINY = InbetweenConfig(num_frames=8, frame_size=16, width=4, num_stages=1, noise_size=8, discriminator_width=2)
@@ -89,45 +88,6 @@ def test_full_configuration_has_the_published_shapes_and_sizes():
     assert count(generator.decoder) == 4_736_641
     assert count(model.video_discriminator) == 11_148_097
     assert count(model.image_discriminator) == 3_713_165
-
-
-@pytest.mark.parametrize(("kernel", "stride"), [((3, 3, 3), 1), ((4, 4, 4), 2)])
-def test_both_ways_to_convolve_video_agree(kernel, stride):
-    x = jax.random.normal(jax.random.key(0), (2, 5, 6, 8, 3))
-    weights = jax.random.normal(jax.random.key(1), (*kernel, 3, 4))
-    padding = ((1, 2), (1, 1), (1, 1)) if stride == 2 else ((1, 1),) * 3
-
-    def loss(convolve):
-        return lambda x, weights: jnp.sin(convolve(x, weights, stride=stride, padding=padding)).sum()
-
-    outputs = [f(x, weights, stride=stride, padding=padding) for f in (fold_time, native)]
-    assert outputs[0].shape == (2, 5, 6 // stride, 8 // stride, 4)
-    np.testing.assert_allclose(*outputs, atol=2e-5)
-    for ours, expected in zip(*(jax.grad(loss(f), (0, 1))(x, weights) for f in (fold_time, native)), strict=True):
-        np.testing.assert_allclose(ours, expected, atol=5e-4)
-
-
-def test_convolution_keeps_or_halves_the_size():
-    x = jnp.zeros((1, 4, 8, 8, 2))
-    assert Conv3d(2, 3, (4, 4, 4), stride=2, rngs=rngs())(x).shape == (1, 4, 4, 4, 3)
-    assert Conv3d(2, 3, (3, 3, 3), rngs=rngs())(x).shape == (1, 4, 8, 8, 3)
-
-
-def test_up_convolution_is_a_transposed_convolution():
-    up = UpConv3d(3, 2, rngs=rngs())
-    x = jax.random.normal(jax.random.key(0), (2, 4, 5, 6, 3))
-    layout = ("NDHWC", "DHWIO", "NDHWC")
-    # A transposed convolution inserts zeros between the pixels, pads, and convolves with the mirrored kernel.
-    expected = jax.lax.conv_general_dilated(
-        x,
-        up.kernel[...][:, ::-1, ::-1],
-        (1, 1, 1),
-        [(1, 1), (2, 2), (2, 2)],
-        lhs_dilation=(1, 2, 2),
-        dimension_numbers=layout,
-    )
-    np.testing.assert_allclose(up(x), expected, atol=1e-5)
-    assert up(x).shape == (2, 4, 10, 12, 2)
 
 
 def set_gates(stage: FusionStage, start: float, end: float):
