@@ -1,6 +1,6 @@
-"""The frames between two frames, in JAX: the First Order Motion Model, motion over its keypoints, 3D convolutions.
+"""Generates the frames between two frames in JAX, over keypoints (First Order Motion Model) or with 3D convolutions.
 
-Importing this package touches no device, no file and no flag, and never imports TensorFlow.
+Importing this package does not initialize devices, read files, set flags or import TensorFlow.
 """
 
 from vidcomp_jax.completion.complete import complete

@@ -1,4 +1,4 @@
-"""Helpers for several devices and hosts: the mapped axis, replication, sharding, and work that only process 0 does."""
+"""Supports several devices and hosts: the mapped axis, replication, sharding, and work that only process 0 does."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 def inside_device_axis() -> bool:
-    """Whether the code being traced runs mapped over `AXIS`."""
+    """Whether the code being traced is mapped over `AXIS`."""
     try:
         jax.lax.axis_size(AXIS)
     except NameError:
@@ -28,25 +28,25 @@ def inside_device_axis() -> bool:
 
 
 def mean_over_devices(tree: Tree) -> Tree:
-    """Average every array of `tree` over the devices of `AXIS`; outside of it, return `tree` as it is."""
+    """Average every array of `tree` over the devices of `AXIS`; outside of it, return `tree` unchanged."""
     return jax.lax.pmean(tree, AXIS) if inside_device_axis() else tree
 
 
 def initialize_distributed(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Join the processes of a run on several hosts. Call it before anything else touches JAX.
+    """Join the processes of a run on several hosts. Call it before any other use of JAX.
 
-    Without arguments the cluster's environment (Slurm, Open MPI, Cloud TPU) is asked; outside of one, nothing
-    happens and the run has one process.
+    Without arguments, JAX detects the cluster from its environment (Slurm, Open MPI, Cloud TPU); outside a cluster,
+    nothing happens and the run has one process.
 
     Args:
-        coordinator: HOST:PORT of process 0, the same for all.
-        num_processes: how many there are.
-        process_id: which one this is, from 0.
+        coordinator: HOST:PORT of process 0, the same for all processes.
+        num_processes: number of processes.
+        process_id: index of this process, from 0.
 
     Raises:
-        InputError: if a coordinator is given without the other two, or they do not fit.
+        InputError: only some of the arguments are given, or one of them is invalid.
     """
     if coordinator is not None:
         if num_processes is None or process_id is None or not 0 <= process_id < num_processes:
@@ -66,7 +66,7 @@ def initialize_distributed(
     try:
         jax.distributed.initialize()
     except ValueError as error:
-        if "should be defined" not in str(error):  # JAX's words for "no cluster found"
+        if "should be defined" not in str(error):  # JAX's message when it detects no cluster
             raise
 
 
@@ -76,11 +76,12 @@ def all_devices() -> list[jax.Device]:
 
 
 class BatchShare(NamedTuple):
-    """What a process makes of an endless stream of batches.
+    """The part of an endless stream of batches that one process generates.
 
     Attributes:
-        start_step: the first step.
-        process_index, process_count: which of how many processes this is; each makes as many rows of every batch.
+        start_step: step of the first batch.
+        process_index: index of this process, from 0.
+        process_count: number of processes; each generates an equal number of rows of every batch.
     """
 
     start_step: int = 0
@@ -88,7 +89,12 @@ class BatchShare(NamedTuple):
     process_count: int = 1
 
     def rows(self, batch_size: int) -> range:
-        """The rows of a batch that belong to this process; `InputError` if it does not divide over the processes."""
+        """The rows of a batch that belong to this process.
+
+        Raises:
+            InputError: `batch_size` is not a positive multiple of the number of processes, or `process_index` is not
+                below that number.
+        """
         if batch_size < 1 or batch_size % self.process_count:
             raise InputError(
                 f"`batch_size` is {batch_size}, which does not divide over {self.process_count} processes; choose a "
@@ -103,7 +109,7 @@ class BatchShare(NamedTuple):
 
 
 def filled_up(examples: np.ndarray, count: int) -> np.ndarray:
-    """Up to `count` examples, filled up to that many by repeating the last, so that one compiled program serves all."""
+    """Pad `examples` [n, ...] to `count` by repeating the last, so that one compiled program serves all n."""
     return np.concatenate([examples, np.repeat(examples[-1:], count - len(examples), axis=0)])
 
 
@@ -113,7 +119,11 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
 
 
 def shard(batch: Tree, share: int, devices: Sequence[jax.Device]) -> Tree:
-    """Split this process's `share` of a batch over its devices: [share, ...] on the host to [d, share / d, ...]."""
+    """Split this process's `share` of a batch over its devices: [share, ...] on the host to [d, share / d, ...].
+
+    Raises:
+        ValueError: an array of the batch does not have `share` examples.
+    """
     mesh = _local_mesh(devices)
     sizes = {x.shape[0] for x in jax.tree.leaves(batch)}
     if sizes != {share}:
@@ -123,7 +133,7 @@ def shard(batch: Tree, share: int, devices: Sequence[jax.Device]) -> Tree:
 
 
 def host_copy(tree: Tree) -> Tree:
-    """Copy replicated arrays to the host, as NumPy arrays of their own memory."""
+    """Copy replicated arrays to the host, as NumPy arrays that own their memory."""
     return jax.tree.map(np.array, tree)  # np.asarray would share memory that the next step's donation reuses
 
 
@@ -133,11 +143,11 @@ def single_copy(tree: Tree) -> Tree:
 
 
 def from_process_0(work: Callable[[], Result], like: Result) -> Result:
-    """Run `work` on process 0 alone and return its result, a tree shaped as `like`, on every process.
+    """Run `work` on process 0 alone and return its result, a tree of the same structure as `like`, on every process.
 
     Raises:
-        Exception: on process 0, what `work` raised.
-        TrainingError: on the others, if it raised, so that they end too instead of waiting.
+        Exception: on process 0, whatever `work` raised.
+        TrainingError: on the other processes in that case, so that they exit instead of waiting.
     """
     if jax.process_count() == 1:
         return work()

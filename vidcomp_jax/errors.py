@@ -1,16 +1,16 @@
-"""The exceptions raised for a user's mistake, and the checks of settings that raise them."""
+"""Defines the exceptions for users' mistakes, and the checks of settings that raise them."""
 
 import operator
 from collections.abc import Collection
 
 
 class InputError(ValueError):
-    """A file, setting, array or checkpoint from outside cannot be used.
+    """A file, setting, array or checkpoint supplied by the user cannot be used.
 
-    The message is one line that names the file or setting, what was found, and what would be right. A setting stands
-    in backticks under the name that it has in Python, "`num_frames` is 1; it must be at least 2", and nested ones
-    with a dot, "`kth.num_frames`"; commands put their options in place of these names. Commands print the message and
-    exit non-zero; every other exception is a bug and keeps its traceback.
+    The message is one line that names the file or setting, what was found, and what was expected. A setting
+    appears in backticks under its Python name, "`num_frames` is 1; it must be at least 2", with a dot if it is nested,
+    "`kth.num_frames`"; commands replace these names with their options. Commands print the message and exit with a
+    nonzero status; any other exception is a bug and keeps its traceback.
     """
 
 
@@ -21,14 +21,13 @@ class TrainingError(InputError):
 def require(holds: object, config: object, field: str, requirement: str) -> None:
     """Raise an error about one field of a configuration unless a condition holds.
 
-    In a nested configuration the message gives the name within its own part; a command, or the reader of a file,
-    puts the path of the part before it.
+    A nested configuration names its fields without a path; the command, or the reader of a file, prepends the path.
 
     Args:
         holds: the condition, by its truth value.
-        config: holds the field.
-        field: name of the field, with dots for a field of a part: `fomm.num_channels`.
-        requirement: what goes after "it must be".
+        config: the configuration.
+        field: name of the field, with dots for a field of a nested configuration: `fomm.num_channels`.
+        requirement: the text after "it must be".
 
     Raises:
         InputError: "`FIELD` is VALUE; it must be REQUIREMENT".
@@ -46,7 +45,7 @@ def require_at_least(config: object, **minimum: int | float) -> None:
 
 
 def require_positive(config: object, *fields: str) -> None:
-    """Raise an `InputError` for the first of the fields that is not above 0."""
+    """Raise an `InputError` for the first of the fields that is not positive."""
     for field in fields:
         require(getattr(config, field) > 0, config, field, "above 0")
 

@@ -12,19 +12,19 @@ from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 
 _SIGMA = 1.5
-_RADIUS = 5  # of SSIM's window, in pixels: 3.5 standard deviations
-_BATCH_SIZE = 8  # frames compared in one program; fewer are filled up
+_RADIUS = 5  # of SSIM's window in pixels, 3.5 standard deviations rounded down
+_BATCH_SIZE = 8  # frames compared per call; smaller batches are padded
 _LARGEST_PSNR = 100.0
 
 Frames = Float[np.ndarray | Array, "..."]
 
 
 class FrameScores(NamedTuple):
-    """How close frames are to the true ones, a number for each frame.
+    """How close frames are to the true ones, with one value of each score for every frame.
 
     Attributes:
         l1: mean absolute error, in [0, 1].
-        psnr: peak signal-to-noise ratio in decibels; 100 at most, which is what an exact frame has.
+        psnr: peak signal-to-noise ratio in decibels, capped at 100, the value of an exact frame.
         ssim: structural similarity (Wang et al., 2004), 1 for an exact frame.
     """
 
@@ -36,19 +36,20 @@ class FrameScores(NamedTuple):
 def score(clips: Frames, truth: Frames) -> FrameScores:
     """Compare frames with the true ones, frame by frame.
 
-    SSIM has the Gaussian window of the paper (11 pixels, sigma 1.5; K1 0.01, K2 0.03), takes whole windows only, and is
-    averaged over the channels. It equals scikit-image's `structural_similarity` with `gaussian_weights=True`,
-    `sigma=1.5`, `use_sample_covariance=False` and `data_range=1`.
+    SSIM follows Wang et al. (2004), equation 13, with the Gaussian window of the paper (11 x 11 pixels, sigma 1.5; K1
+    0.01, K2 0.03). Only windows within the frame count, and the channels are averaged. It equals scikit-image's
+    `structural_similarity` with `gaussian_weights=True`, `sigma=1.5`, `use_sample_covariance=False` and
+    `data_range=1`.
 
     Args:
         clips: frames [..., h, w, c] in [0, 1].
-        truth: the true ones. The two are broadcast against each other, so that one frame can be compared with many.
+        truth: true frames in [0, 1]. They are broadcast against `clips`, so that one frame can be compared with many.
 
     Returns:
-        One number of each kind for every frame, [...].
+        Each score of every frame, [...].
 
     Raises:
-        InputError: frames of fewer than 11 pixels, or shapes that do not fit each other.
+        InputError: frames less than 11 pixels high or wide, or shapes that cannot be broadcast.
     """
     try:
         clips, truth = np.broadcast_arrays(np.asarray(clips, np.float32), np.asarray(truth, np.float32))
@@ -69,7 +70,7 @@ def score(clips: Frames, truth: Frames) -> FrameScores:
 
 
 def _ssim(clips: Float[np.ndarray, "b h w c"], truth: Float[np.ndarray, "b h w c"]) -> Float[np.ndarray, " b"]:
-    """Structural similarity of each frame, a batch of them on the device at a time."""
+    """Structural similarity of each frame, computed on the device in batches of fixed size."""
     similarity = np.empty(len(clips))
     for start in range(0, len(clips), _BATCH_SIZE):
         share = [x[start : start + _BATCH_SIZE] for x in (clips, truth)]
@@ -79,7 +80,7 @@ def _ssim(clips: Float[np.ndarray, "b h w c"], truth: Float[np.ndarray, "b h w c
 
 
 class _Moments(NamedTuple):
-    """Means, variances and the covariance of two images around every pixel, [b, h, w, c] each."""
+    """Means, variances and the covariance of two images around every pixel, each [b, h, w, c]."""
 
     mean_a: Array
     mean_b: Array
@@ -90,9 +91,9 @@ class _Moments(NamedTuple):
 
 @jax.jit
 def _ssim_of_rows(a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]) -> Float[Array, "b h2 c"]:
-    """Structural similarity around each pixel, averaged over the pixels of each row.
+    """Structural similarity around each pixel, averaged over each row.
 
-    Sums over thousands of pixels are left to the host and to float64.
+    The mean over the rows is taken on the host, in float64.
     """
     zero = jnp.zeros_like(a)
     moments = _over_windows(_over_windows(_Moments(a, b, zero, zero, zero), axis=1), axis=2)
@@ -104,18 +105,18 @@ def _ssim_of_rows(a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]) -> Flo
 
 
 def _over_windows(moments: _Moments, axis: int) -> _Moments:
-    """Moments over Gaussian windows along one axis, of whole windows only.
+    """Moments over Gaussian windows along one axis, for windows within the image only.
 
-    A window's variance is the mean of the variances of its parts and of the squared distances of their means from its
-    own. In float32 the mean of the squares minus the square of the mean would lose the small variances of bright, even
-    areas. Weighted sums of slices, not a convolution, whose inputs some GPUs round to fewer digits.
+    A window's variance is the mean of its parts' variances plus the mean squared distance of their means from its own.
+    In float32, the mean of the squares minus the square of the mean would lose the small variances of bright, even
+    areas. Slices are summed instead of convolved because some GPUs round the inputs of convolutions.
     """
     bell = np.exp(-np.square(np.arange(-_RADIUS, _RADIUS + 1)) / (2 * _SIGMA**2))
     weights = jnp.float32(bell / bell.sum())
     size = moments.mean_a.shape[axis] - 2 * _RADIUS
 
     def weighted_sum(value: Callable[[_Moments], tuple[Array, ...]], zeros: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Sum of `value` over the window's taps, in a loop: unrolled, XLA computes the first axis anew for each tap."""
+        """Sum of `value` over the window's taps, in a loop: if unrolled, XLA recomputes the first axis for each tap."""
 
         def add(start: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
             part = _Moments(*(jax.lax.dynamic_slice_in_dim(x, start, size, axis=axis) for x in moments))
@@ -137,11 +138,11 @@ def _over_windows(moments: _Moments, axis: int) -> _Moments:
 
 
 class JointError(NamedTuple):
-    """How well keypoints tell where joints are.
+    """How accurately keypoints predict joints, in the units of the coordinates.
 
     Attributes:
-        fitted: mean distance between the true joints and a linear function of the keypoints.
-        fixed: mean distance to each joint's mean position, a baseline that ignores the keypoints.
+        fitted: mean distance between the true joints and their linear regression on the keypoints.
+        fixed: mean distance from each joint's mean training position, a baseline that ignores the keypoints.
     """
 
     fitted: float
@@ -154,10 +155,10 @@ def joint_error(
     test_keypoints: Float[np.ndarray, "m k 2"],
     test_joints: Float[np.ndarray, "m j 2"],
 ) -> JointError:
-    """Fit joints as an affine function of all keypoints on one set of frames, and judge it on another.
+    """Fit joints as an affine function of all keypoints on one set of frames, and evaluate the fit on another.
 
-    Unsupervised keypoints have no names, so a linear regression stands between them and the true joints (Thewlis et
-    al., 2017). Distances are in the coordinates' own units; (size - 1) / 2 pixels each.
+    Unsupervised keypoints do not correspond to joints, so a linear regression maps one to the other (Thewlis et al.,
+    2017). Distances have the units of the coordinates; in [-1, 1] coordinates, one unit is (size - 1) / 2 pixels.
     """
 
     def design(keypoints: np.ndarray) -> np.ndarray:

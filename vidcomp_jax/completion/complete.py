@@ -1,4 +1,4 @@
-"""Completes clips in one call, by one method or by several."""
+"""Completes clips in one call, with one method or with several."""
 
 from collections.abc import Mapping
 
@@ -27,18 +27,21 @@ def complete(
     """Generate the clips between first and last frames.
 
     Args:
-        model: keypoints and rendering.
+        model: detects keypoints and renders frames.
         first: first frames [b, h, w, c]; floats in [0, 1], or integers, which are scaled by the range of their type.
         last: last frames, of the same shape.
-        num_frames: frames of each clip, both ends included; at least 2.
-        motion: what moves the keypoints; linear interpolation if None.
-        key: of a stochastic motion model's samples; another key gives other samples.
-        render: with `both` a clip starts and ends with exactly the given frames.
-        max_pixels: most pixels to render in one program; more are rendered in chunks of frames, then of clips.
+        num_frames: number of frames of each clip, both ends included; at least 2.
+        motion: moves the keypoints; linear interpolation if None.
+        key: random key of a stochastic motion model; `jax.random.key(0)` if None.
+        render: ends to render from; with `both`, clips start and end with exactly the given frames.
+        max_pixels: maximum number of pixels to render at once; larger inputs are split into chunks.
+
+    Returns:
+        Frames [b, num_frames, h, w, c] and their keypoints [b, num_frames, k, ...].
 
     Raises:
-        InputError: frames of different shapes, floats that are not in [0, 1], too few frames, or a motion model for
-            other keypoints.
+        InputError: the frames differ in shape, floats are outside [0, 1], `num_frames` is below 2, or the motion model
+            is for another number of keypoints.
     """
     known = known_ends(unit_frames(first), unit_frames(last), num_frames)
     completer = KeypointCompleter(model, motion or LinearMotion(), render=render, max_pixels=max_pixels)
@@ -48,17 +51,20 @@ def complete(
 def complete_by_all(
     completers: Mapping[str, Completer], known: KnownFrames, num_frames: int, *, num_samples: int = 1, seed: int = 0
 ) -> dict[str, Completion]:
-    """Complete the same clips by several methods.
+    """Complete the same clips with each of several methods.
 
     Args:
-        completers: by name.
+        completers: methods by name.
         known: the given frames.
-        num_frames: frames of each clip.
-        num_samples: of each clip by a stochastic method; the others have one.
-        seed: of the samples.
+        num_frames: number of frames of each clip.
+        num_samples: samples of each clip from a stochastic method; the others generate one.
+        seed: seed of the random samples.
 
     Returns:
-        The clips by title: the name of the method, with the number of the sample, `wgan 1`, if it is stochastic.
+        Completed clips by title: the name of the method, with the sample number if it is stochastic (`wgan 1`).
+
+    Raises:
+        InputError: see `Completer.complete`.
     """
     results = {}
     for name, completer in completers.items():

@@ -1,4 +1,4 @@
-"""The interface that every method of completion has, and the two kinds of methods: over keypoints and over pixels.
+"""Defines the interface of completion methods, and implements it for methods over keypoints and over pixels.
 
 Input: known frames of clips and their times. Output: all frames of these clips.
 """
@@ -20,12 +20,12 @@ Frames = Real[np.ndarray, "..."]
 
 
 class KnownFrames(NamedTuple):
-    """The frames of clips that are given.
+    """The given frames of clips.
 
     Attributes:
-        frames: [b, n, h, w, c], floats in [0, 1]. Methods over keypoints also take integers, which are scaled by the
-            range of their type.
-        times: the number of each of the n frames in its clip, counted from 0 and in order.
+        frames: [b, n, h, w, c], floats in [0, 1]. Methods over keypoints also accept integers, which are scaled by
+            the range of their type.
+        times: index of each of the n frames in its clip, from 0, in ascending order.
     """
 
     frames: Frames
@@ -37,7 +37,7 @@ class Completion(NamedTuple):
 
     Attributes:
         frames: in [0, 1].
-        keypoints: those of all frames, [b, t, k, ...]; in known frames the detected ones. None for methods without.
+        keypoints: keypoints of all frames, [b, t, k, ...], as detected in known frames; None for methods without them.
     """
 
     frames: Float[np.ndarray, "b t h w c"]
@@ -45,13 +45,13 @@ class Completion(NamedTuple):
 
 
 class FrameFormat(NamedTuple):
-    """The frames that a completer takes.
+    """The frames that a completer accepts.
 
     Attributes:
-        needed_by: the model that says so, for messages.
+        needed_by: name of the model that requires them, for messages.
         size: height and width in pixels; None for any.
         num_channels: 1 for gray, 3 for RGB; None for either.
-        resizes: frames of another size are resized to `size` and back, at a loss.
+        resizes: whether frames of another size are resized to `size` and back, which loses detail.
     """
 
     needed_by: str
@@ -62,7 +62,7 @@ class FrameFormat(NamedTuple):
 
 @runtime_checkable
 class Completer(Protocol):
-    """A method that completes clips: `KeypointCompleter`, `PixelCompleter`."""
+    """A method that completes clips, such as `KeypointCompleter` or `PixelCompleter`."""
 
     @property
     def stochastic(self) -> bool:
@@ -76,39 +76,39 @@ class Completer(Protocol):
 
     @property
     def num_frames(self) -> int | None:
-        """The only length of clips that it generates; None for any."""
+        """The only number of frames of the clips that it generates; None for any."""
         ...
 
     @property
     def frame_format(self) -> FrameFormat:
-        """The frames that it takes."""
+        """The frames that it accepts."""
         ...
 
     def complete(self, known: KnownFrames, num_frames: int, key: Key[Array, ""]) -> Completion:
         """Generate clips of `num_frames` frames.
 
         Args:
-            known: the given frames; today's methods take the first and the last one.
-            num_frames: frames of each clip, the known ones included.
-            key: of a stochastic method's samples; the others do not use it.
+            known: the given frames; the present methods accept the first and the last one.
+            num_frames: number of frames of each clip, the known ones included.
+            key: random key of a stochastic method; the others ignore it.
 
         Raises:
-            InputError: frames, times or a length of clips that the method cannot serve.
+            InputError: the method does not support these frames, their times or this number of frames.
         """
         ...
 
 
 class KeypointCompleter:
-    """Completes clips over keypoints: detects those of both ends, has a motion model move them, and renders frames.
+    """Completes clips over keypoints: detects them at both ends, moves them with a motion model, and renders frames.
 
-    Attributes are those of `Completer`.
+    The attributes are those of `Completer`.
 
     Args:
-        model: detects keypoints and renders.
+        model: detects keypoints and renders frames.
         motion: moves the keypoints.
-        render: from which ends; with `both` a clip starts and ends with exactly the given frames.
-        max_pixels: most pixels to render in one program; more are rendered in chunks of frames, then of clips.
-        name: of the keypoint model, for messages.
+        render: ends to render from; with `both`, clips start and end with exactly the given frames.
+        max_pixels: maximum number of pixels to render at once; larger inputs are split into chunks.
+        name: name of the keypoint model in messages.
 
     Raises:
         InputError: the motion model is for another number of keypoints.
@@ -155,7 +155,7 @@ class KeypointCompleter:
 
 @runtime_checkable
 class PixelModel(Protocol):
-    """Generates clips from their first and last frames: `InbetweenModel`, `HubModule`."""
+    """A model that generates clips from their first and last frames, such as `InbetweenModel` or `HubModule`."""
 
     @property
     def stochastic(self) -> bool:
@@ -164,22 +164,22 @@ class PixelModel(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """The length of the clips."""
+        """The number of frames of the clips."""
         ...
 
     def __call__(self, first: Frames, last: Frames, *, key: Key[Array, ""]) -> Float[np.ndarray, "b t h w c"]:
-        """Clips [b, num_frames, h, w, c] between [b, h, w, c] and [b, h, w, c], all in [0, 1]."""
+        """Generate clips [b, num_frames, h, w, c] from first and last frames [b, h, w, c], all in [0, 1]."""
         ...
 
 
 class PixelCompleter:
-    """Completes clips without keypoints, by a network that generates frames from frames.
+    """Completes clips without keypoints, with a network that generates frames from frames.
 
-    Attributes are those of `Completer`.
+    The attributes are those of `Completer`.
 
     Args:
         model: the network.
-        frame_format: the frames that it takes.
+        frame_format: the frames that it accepts.
     """
 
     over_keypoints = False
@@ -198,7 +198,11 @@ class PixelCompleter:
 
 
 def known_ends(first: Frames | Array, last: Frames | Array, num_frames: int) -> KnownFrames:
-    """The first and the last frames [b, h, w, c] of clips as known ones; `InputError` if they are not alike."""
+    """The first and last frames [b, h, w, c] of clips of `num_frames` frames as known frames.
+
+    Raises:
+        InputError: the shapes differ or are not [b, h, w, c], or `num_frames` is below 2.
+    """
     if first.shape != last.shape or first.ndim != 4:
         raise InputError(
             f"first frames of shape {first.shape}, last frames of shape {last.shape}; both must be [b, h, w, c], alike"
@@ -209,10 +213,10 @@ def known_ends(first: Frames | Array, last: Frames | Array, num_frames: int) -> 
 
 
 def first_and_last(known: KnownFrames, num_frames: int) -> tuple[Frames, Frames]:
-    """The frames [b, h, w, c] of both ends, for methods that take no others.
+    """The first and last frames [b, h, w, c], for methods that accept no others.
 
     Raises:
-        InputError: other times are known.
+        InputError: frames at other times are known.
     """
     if tuple(known.times) != (0, num_frames - 1) or known.frames.shape[1] != 2:
         times = ", ".join(map(str, known.times))

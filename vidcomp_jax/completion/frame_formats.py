@@ -12,19 +12,19 @@ from vidcomp_jax.errors import InputError
 def frames_for(
     formats: Sequence[FrameFormat], data: DataConfig, *, default_size: int, from_files: bool = False
 ) -> DataConfig:
-    """Data settings with frames as the methods take them.
+    """Choose data settings whose frames all methods accept.
 
-    Size and channels of a data set are set by the keypoint model that is trained on it, which takes any size; files of
-    one's own are read with its channels. Without a keypoint model the methods over pixels say what they need.
+    With a keypoint model, which accepts any size, the settings of a data set stay as they are, and the user's own files
+    are read with the model's channels. Without one, the methods over pixels determine size and channels.
 
     Args:
-        formats: what each method takes.
-        data: where clips come from.
-        default_size: the size that `data` has unless another was asked for.
-        from_files: clips are files of one's own, in gray or RGB as it suits.
+        formats: the frames that each method accepts.
+        data: settings of the data that clips come from.
+        default_size: default of `data.size`; any other value was requested by the user.
+        from_files: whether clips are the user's own files, which can be read in gray or RGB.
 
     Raises:
-        InputError: methods take different channels, or a method another size than was asked for.
+        InputError: methods need different numbers of channels, or a method needs another size than the requested one.
     """
     channels = {f.num_channels: f.needed_by for f in formats if f.num_channels is not None}
     if len(channels) > 1:
@@ -33,7 +33,7 @@ def frames_for(
             f"frames of {one} channels for {needs_one}, of {other} for {needs_other}; complete with one of them at a "
             "time"
         )
-    # `DataConfig` itself refuses numbers of channels that it cannot read.
+    # `DataConfig` itself rejects other numbers of channels.
     num_channels = cast(Literal[1, 3], next(iter(channels), 3 if from_files else data.num_channels))
     strictest = next((f for f in formats if not f.resizes), formats[0])
     if strictest.size is None or any(f.size is None for f in formats):
@@ -45,12 +45,12 @@ def frames_for(
 
 
 def check_frame_size(formats: Sequence[FrameFormat], height: int, width: int, *, setting: str = "size") -> None:
-    """Raise an `InputError` if frames have not the size that a method was trained at.
+    """Raise an `InputError` if frames do not have the size that a method was trained at.
 
     Args:
-        formats: what each method takes.
-        height, width: of the frames.
-        setting: name of the setting that changes their size.
+        formats: the frames that each method accepts.
+        height, width: size of the frames in pixels.
+        setting: name of the setting that changes the size, for the message.
     """
     for f in formats:
         if f.size is not None and not f.resizes and (height, width) != (f.size, f.size):

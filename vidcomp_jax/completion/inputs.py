@@ -1,6 +1,6 @@
 """Reads the first and last frames of the clips to complete, from videos, pairs of images or a data set.
 
-Where the frames between are known, they are read as well, to score the results.
+The frames between them are read as well where they are known, to score the results.
 """
 
 import itertools
@@ -20,17 +20,17 @@ from vidcomp_jax.media.video import VIDEO_SUFFIXES, probe, read_frames
 
 PAGE = "index.html"
 SCORES = "scores.json"
-"""Names of the files beside the clips' folders, which none of these has."""
+"""Names of files written beside the clips' folders, and therefore not used for clips."""
 
 
 class ClipEnds(NamedTuple):
     """The first and the last frame of a clip to complete.
 
     Attributes:
-        name: unique, fit for a folder's name.
-        first, last: in [0, 1].
-        truth: the true frames, both ends included, as many as are to be generated; None if not known.
-        fps: frames a second at which they should play.
+        name: unique, and valid as a folder name.
+        first, last: the given frames, in [0, 1].
+        truth: the true frames, both ends included, one for each frame to generate; None if not known.
+        fps: frames per second for playback.
     """
 
     name: str
@@ -43,19 +43,19 @@ class ClipEnds(NamedTuple):
 def ends_of_files(
     paths: Sequence[Path], num_frames: int, *, num_channels: int, size: int = 0, fps: float = 25.0
 ) -> list[ClipEnds]:
-    """First and last frames of videos and of pairs of images.
+    """Read the first and last frames of videos and of pairs of images.
 
     Args:
         paths: two image files, the first and the last frame; or any number of video files and folders. A folder
-            holds videos, or images (the first and the last by name count), or folders of these.
-        num_frames: frames to be generated. The truth of a longer video is its frames nearest in time, and clips play
-            as long as it does.
+            may contain videos, images (the first and the last by name are used), and folders of these.
+        num_frames: number of frames to generate. The truth of a longer video consists of its frames nearest in time.
+            Clips play as long as their videos.
         num_channels: 1 for gray, 3 for RGB.
-        size: cut to the middle square and resize to this many pixels; 0 leaves the frames as they are.
-        fps: frames a second where a file does not say.
+        size: crop frames to the center square and resize it to this many pixels; 0 leaves them unchanged.
+        fps: frames per second for images.
 
     Raises:
-        InputError: there are none, one frame instead of two, or frames of different sizes.
+        InputError: no clips are found, a file cannot be read, a clip has only one frame, or frames differ in size.
     """
 
     def fit(frames: UInt8[np.ndarray, "t h w c"]) -> UInt8[np.ndarray, "t h2 w2 c"]:
@@ -117,10 +117,10 @@ def ends_of_files(
 
 
 def ends_of_clips(clips: Clips, num_frames: int, max_clips: int) -> list[ClipEnds]:
-    """Both ends of the first `num_frames` frames of up to `max_clips` clips, spread over those that are long enough.
+    """Read the first `num_frames` frames of up to `max_clips` clips, evenly spaced among those that are long enough.
 
     Raises:
-        InputError: no clip is.
+        InputError: no clip is long enough.
     """
     usable = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)
     if not len(usable):
@@ -135,7 +135,7 @@ def ends_of_clips(clips: Clips, num_frames: int, max_clips: int) -> list[ClipEnd
 
 
 def known_frames(clips: Sequence[ClipEnds], num_frames: int) -> KnownFrames:
-    """The ends of clips of `num_frames` frames as one batch."""
+    """The ends of clips of `num_frames` frames, as one batch of known frames."""
     return known_ends(np.stack([clip.first for clip in clips]), np.stack([clip.last for clip in clips]), num_frames)
 
 

@@ -1,4 +1,4 @@
-"""The methods of completion by name, and how each is opened. A new method is an entry of `METHODS`."""
+"""Opens completion methods by name. To add a method, add an entry to `METHODS`."""
 
 import dataclasses
 import functools
@@ -26,32 +26,32 @@ from vidcomp_jax.storage.checkpoint import Which
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodSettings:
-    """What methods are opened from."""
+    """Files and options that methods are opened with."""
 
     fomm: Path = Path("runs/fomm")
     """Model folder or training run of the First Order Motion Model; not needed by inbetween and tfhub."""
     motion_model: tuple[Path, ...] = ()
-    """Training runs of the learned methods, one each."""
+    """Training runs of the learned motion models, one for each method."""
     inbetween: Path | None = None
-    """Training run of the method inbetween."""
+    """Training run for the method inbetween."""
     module: str = ""
-    """Module of the method tfhub: a folder, or a handle such as google/tweening_conv3d_kth/1."""
+    """TensorFlow Hub module for the method tfhub: a folder, or a handle such as google/tweening_conv3d_kth/1."""
     which: Which = "latest"
-    """Which checkpoint of training runs."""
+    """Checkpoint of training runs to load."""
     render: Render = "both"
-    """From which ends frames are rendered."""
+    """Ends that frames are rendered from."""
     max_pixels: int = MAX_PIXELS
-    """Most pixels rendered in one program; lower it where memory is short."""
+    """Maximum number of pixels rendered at once; lower it if memory runs out."""
 
     def __post_init__(self):
         require_at_least(self, max_pixels=1)
 
 
 class Models:
-    """The models that several methods share, read when the first of them is opened.
+    """Models that several methods share, each loaded on first use.
 
     Attributes:
-        settings: what they are read from.
+        settings: where they are loaded from.
     """
 
     def __init__(self, settings: MethodSettings):
@@ -64,7 +64,7 @@ class Models:
 
     @functools.cached_property
     def motions(self) -> dict[str, MotionModel]:
-        """Motion models by the name of their method: linear interpolation and the runs that are given."""
+        """Motion models by the name of their method: linear interpolation and the given runs."""
         learned = load_motion_models(self.settings.motion_model, self.keypoint_model, which=self.settings.which)
         return {"linear": LinearMotion(), **learned}
 
@@ -105,20 +105,20 @@ METHODS: Mapping[str, Callable[[Models], Completer]] = {
     "inbetween": _inbetween,
     "tfhub": _tfhub,
 }
-"""Every method, and the function that opens it."""
+"""Functions that open each method, by its name."""
 
 
 def open_completers(methods: Sequence[str], settings: MethodSettings, num_frames: int) -> dict[str, Completer]:
-    """The completer of each method.
+    """Open the completer of each method.
 
     Args:
         methods: names in `METHODS`.
-        settings: what they are opened from.
-        num_frames: of the clips that they are to generate.
+        settings: files and options to open them with.
+        num_frames: number of frames of the clips to generate.
 
     Raises:
-        InputError: an unknown method, what one needs is not given or cannot be read, models that do not belong
-            together, or one that generates clips of another length.
+        InputError: a method is unknown, a file that it needs is not given or cannot be read, models do not belong
+            together, or a method generates clips of another length.
     """
     unknown = [method for method in methods if method not in METHODS]
     if unknown or not methods:

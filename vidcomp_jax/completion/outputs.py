@@ -26,18 +26,18 @@ def write_completions(
     *,
     format: Literal["mp4", "gif"] = "mp4",
 ) -> None:
-    """Write `folder`, which appears whole or not at all; one that exists is replaced.
+    """Write `folder`, which appears whole or not at all; an existing one is replaced.
 
-    It holds `index.html`, which plays everything side by side, `scores.json` if there are any, and for each clip a
-    folder with a video of each result and `keypoints.npz` with the arrays `RESULT/position` [t, k, 2] and
+    It contains `index.html`, which plays everything side by side; `scores.json`, if there are scores; and for each clip
+    a folder with a video of each result and `keypoints.npz`, with the arrays `RESULT/position` [t, k, 2] and
     `RESULT/jacobian` [t, k, 2, 2] of methods that have keypoints.
 
     Args:
-        folder: to write.
-        clips: what was completed.
-        results: by title, such as `wgan 1`; clip i of each belongs to `clips[i]`.
-        scores: of the results, by title; see `score_completions`.
-        format: of the videos.
+        folder: folder to write.
+        clips: ends of the completed clips.
+        results: completed clips by title, such as `wgan 1`, in the order of `clips`.
+        scores: scores of the results by title; see `score_completions`.
+        format: format of the videos.
     """
     with new_folder(folder, replace=True) as partial:
         rows = []
@@ -58,7 +58,7 @@ def write_completions(
 
 
 def check_rates(clips: Sequence[ClipEnds], format: Literal["mp4", "gif"]) -> None:
-    """Raise an `InputError` if a clip plays faster than videos of the format can."""
+    """Raise an `InputError` if videos of the format do not support the frame rate of a clip."""
     for clip in clips:
         try:
             VideoWriter(Path(f"{clip.name}.{format}"), fps=clip.fps)

@@ -1,6 +1,6 @@
-"""How close completed clips are to the true ones, over the frames between the two given ones.
+"""Scores completed clips against the true ones, over the frames between the two given ones.
 
-Input: clips with a truth, and what methods generated for them. Output: the contents of `scores.json`.
+Input: clips whose true frames are known, and their completions. Output: the contents of `scores.json`.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ class ClipScores:
     """Scores of one completed clip.
 
     Attributes:
-        mean: over the inner frames.
-        frames: by name of the measure, one number for each inner frame, from the second to the last but one.
+        mean: mean over the inner frames.
+        frames: by name of the score, one value for each inner frame, from the second to the second to last.
     """
 
     mean: MeanScores
@@ -37,11 +37,11 @@ class ClipScores:
 
 @dataclasses.dataclass(frozen=True)
 class MethodScores:
-    """Scores of one method, or of one sample of it.
+    """Scores of one method, or of one sample from it.
 
     Attributes:
-        mean: over the clips.
-        clips: by name.
+        mean: mean over the clips.
+        clips: scores of each clip, by its name.
     """
 
     mean: MeanScores
@@ -49,17 +49,17 @@ class MethodScores:
 
 
 def score_completions(clips: Sequence[ClipEnds], results: Mapping[str, Completion]) -> dict[str, MethodScores]:
-    """Compare the inner frames of completed clips with the true ones; the two given frames do not count.
+    """Compare the inner frames of completed clips with the true ones; the two given frames are not scored.
 
     Args:
-        clips: what was completed. Those without a truth are left out, and so are clips of two frames.
-        results: by title; clip i of each belongs to `clips[i]`.
+        clips: ends of the completed clips. Those without true frames, or with two frames only, are not scored.
+        results: completed clips by title, in the order of `clips`.
 
     Returns:
-        Scores by title; none if there is nothing to compare with.
+        Scores by title; empty if no clip can be scored.
 
     Raises:
-        InputError: frames too small for SSIM.
+        InputError: frames are too small for SSIM.
     """
     truth = {i: clip.truth[1:-1] for i, clip in enumerate(clips) if clip.truth is not None and len(clip.truth) > 2}
     if not truth:

@@ -35,7 +35,7 @@ def fit_arrays(arrays: dict[str, np.ndarray], tree: Tree, source: pathlib.Path) 
     """Put `arrays` into the structure of `tree`.
 
     Raises:
-        InputError: an array is missing or unexpected, or a shape or dtype differs; the message lists up to 12.
+        InputError: an array is missing or unexpected, or a shape or dtype differs; the message lists the differences.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
     wanted = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -66,7 +66,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def check_new_file(path: Path) -> None:
-    """Raise an `InputError` unless a file can be written at `path`: it is not a folder, and its own folder is writable."""
+    """Raise an `InputError` unless a file can be written at `path`: no folder is there, and its parent is writable."""
     if problem := _problem_of_folder(path):
         raise InputError(f"{path}: {problem}")
     if path.is_dir():
@@ -89,7 +89,7 @@ def check_output_file(path: Path, *, overwrite: bool, field: str = "output") -> 
 
 
 def check_output_folder(path: Path, *, overwrite: bool, holds: str, field: str = "output") -> None:
-    """Like `check_output`, for a folder; one that is not empty is replaced only if an entry matches the pattern `holds`."""
+    """Like `check_output`, for a folder; if not empty, it is replaced only if an entry matches the pattern `holds`."""
     check_output(path, overwrite=overwrite, field=field)
     if path.exists() and (not path.is_dir() or path.is_symlink()):
         raise InputError(f"`{field}` is {path}: not a folder; it is not replaced by one")
