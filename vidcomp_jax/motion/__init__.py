@@ -1,1 +1,1 @@
-"""Motion models, which generate the keypoints between those of two frames."""
+"""Motion models, which generate keypoint motion between two frames."""

@@ -1,9 +1,11 @@
-"""A motion model that predicts one frame after the other.
+"""A motion model that predicts one frame at a time.
 
-Input: the motion vectors of the first and last frame. Output: those of all frames. A GRU predicts the vector of the
-next frame. One is rolled out forward from the first frame, one backward from the last, and the two sequences are
-joined at the frame where they agree best. It is trained on the next frame given the true ones before it (teacher
-forcing; Williams and Zipser, 1989). A single pose does not show how fast it moves, so the model cannot know either.
+Input: the motion vectors of the first and last frame. Output: the motion vectors of all frames.
+
+A GRU predicts the next frame's vector from those before it. It is rolled out forward from the first frame and backward
+from the last, and the two sequences are joined at the frame where they agree best. Training predicts each next frame
+from the true frames before it (teacher forcing; Williams and Zipser, 1989). A single pose does not reveal its
+velocity, so the model cannot know it either.
 """
 
 import dataclasses
@@ -23,17 +25,17 @@ from vidcomp_jax.motion.vectors import JacobianLimits, Order, Scaling
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AutoregressiveConfig:
-    """Sizes and training of the next-frame model; the defaults are the published ones."""
+    """Sizes and training settings of the next-frame model. The defaults are the published values."""
 
     hidden: int = 256
-    """Hidden units of each of the GRU's two halves."""
+    """Hidden units of each half of the GRU."""
     learning_rate: float = 5e-4
-    """Of Adam."""
+    """Learning rate of Adam."""
     share_directions: bool = False
-    """One network for both directions of time, as published, instead of one each. Rolling out from a single frame, it
-    cannot know which way time runs."""
+    """Share one network between both directions of time, as published, instead of training one for each. A shared
+    network that starts from a single frame cannot know in which direction time runs."""
     order: Order = "position-first"
-    """Which part of a motion vector comes first."""
+    """Which part of a motion vector comes first, positions or Jacobians."""
 
     def __post_init__(self):
         require_at_least(self, hidden=1)
@@ -41,14 +43,14 @@ class AutoregressiveConfig:
 
 
 class Joined(NamedTuple):
-    """Two roll-outs and what became of them.
+    """The forward and backward roll-outs and the sequence joined from them.
 
     Attributes:
-        vectors: frames before the meeting frame from `forward`, the others from `backward`.
-        forward: rolled out from the first frame.
-        backward: rolled out from the last frame, in the order of time.
-        distance: mean squared difference of the two, frame by frame.
-        meeting_frame: where it is smallest.
+        vectors: the joined sequence: `forward` before the meeting frame, `backward` from there on.
+        forward: roll-out from the first frame.
+        backward: roll-out from the last frame, in chronological order.
+        distance: mean squared difference between the two roll-outs for each frame.
+        meeting_frame: index of the frame with the smallest distance.
     """
 
     vectors: Float[Array, "b t v"]
@@ -59,10 +61,10 @@ class Joined(NamedTuple):
 
 
 class NextFrame(nnx.Module):
-    """Predicts each next motion vector, in (-1, 1), from the ones before.
+    """Predicts the next motion vector, in (-1, 1), from the ones before it.
 
-    The published network is a bidirectional layer that is fed one frame at a time and keeps both its states: its
-    second half reads forward too, and no prediction sees the future.
+    The published network is a bidirectional layer that is fed one frame at a time and keeps both of its states. Its
+    second half therefore also reads forward, and no prediction sees the future.
     """
 
     def __init__(self, config: AutoregressiveConfig, vector_size: int, *, rngs: nnx.Rngs):
@@ -70,11 +72,11 @@ class NextFrame(nnx.Module):
         self.fc = pytorch_linear(2 * config.hidden, vector_size, rngs=rngs)
 
     def __call__(self, vectors: Float[Array, "b t v"]) -> Float[Array, "b t v"]:
-        """For every frame the prediction of the one after it."""
+        """Predict, for every frame, the vector of the frame after it."""
         return jnp.tanh(self.fc(self.bi_gru.forward_only(vectors)))
 
     def roll_out(self, start: Float[Array, "b v"], num_frames: int) -> Float[Array, "b t v"]:
-        """`num_frames` vectors, the first of which is `start`, each later one predicted from those before."""
+        """Generate `num_frames` vectors: `start`, then predictions, each made from all vectors before it."""
 
         def step(carry, _):
             vector, state = carry
@@ -88,13 +90,13 @@ class NextFrame(nnx.Module):
 
 
 class AutoregressiveMotion(nnx.Module):
-    """The next-frame model and the scaling of motion vectors; a motion model.
+    """The autoregressive motion model: next-frame networks and the scaling of motion vectors.
 
     Args:
-        config: sizes.
-        num_keypoints: of the keypoint model.
+        config: sizes of the networks.
+        num_keypoints: number of keypoints per frame.
         limits: Jacobian limits of the training split; loading weights replaces them.
-        rngs: key of the initial weights.
+        rngs: random keys for the initial weights.
     """
 
     stochastic = False
@@ -115,7 +117,7 @@ class AutoregressiveMotion(nnx.Module):
         self.scaling = Scaling(limits, config.order)
 
     def join(self, first: Float[Array, "b v"], last: Float[Array, "b v"], num_frames: int) -> Joined:
-        """Roll out from both ends and join."""
+        """Roll out from both ends and join the sequences where they are closest."""
         forward = self.model.roll_out(first, num_frames)
         backward = self._backward().roll_out(last, num_frames)[:, ::-1]
         distance = jnp.square(forward - backward).mean(-1)
@@ -128,19 +130,22 @@ class AutoregressiveMotion(nnx.Module):
         return self.model if self.config.share_directions else self.backward_model
 
     def prediction_error(self, vectors: Float[Array, "b t v"]) -> Float[Array, ""]:
-        """Mean squared error of the frame after (and of the frame before) each, given the true ones up to it."""
+        """Mean squared error of predicting each frame from the true ones, averaged over both directions of time."""
         in_reverse = vectors[:, ::-1]
         forward = jnp.square(self.model(vectors[:, :-1]) - vectors[:, 1:]).mean()
         return (forward + jnp.square(self._backward()(in_reverse[:, :-1]) - in_reverse[:, 1:]).mean()) / 2
 
     def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]) -> Keypoints:
-        """Keypoints of all frames; the ends are exactly the given ones. `keys` are not used.
+        """Generate the keypoints of all frames; the first and last are kept exactly.
 
         Args:
-            first: keypoints [b, k, 2] and [b, k, 2, 2].
-            last: likewise.
-            num_frames: any number from 2.
+            first: keypoints of the first frame: positions [b, k, 2] and Jacobians [b, k, 2, 2].
+            last: keypoints of the last frame, with the same shapes.
+            num_frames: length of the sequence, at least 2.
             keys: not used.
+
+        Returns:
+            Keypoints [b, num_frames, k, ...].
         """
         joined = self.join(self.scaling.to_vectors(first), self.scaling.to_vectors(last), num_frames)
         keypoints = self.scaling.to_keypoints(joined.vectors)
@@ -150,16 +155,16 @@ class AutoregressiveMotion(nnx.Module):
 def next_frame_objective(
     motion: AutoregressiveMotion, batch: Float[Array, "b n t v"], keys: Key[Array, " b"]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Mean squared error of the predicted next frame, in both directions of time: the objective that `fit` minimizes.
+    """The training objective: mean squared error of the predicted next frame, in both directions of time.
 
     Args:
-        motion: the model.
-        batch: motion vectors of n windows of at least two frames for each example.
+        motion: the model to train.
+        batch: motion vectors; n windows of at least two frames for each example.
         keys: not used.
 
     Returns:
-        The error, and as metrics `next_frame_mse`, the same number, and `copy_last_mse`, the error of the baseline
-            that predicts each frame to be equal to the one before it.
+        The error and two metrics: `next_frame_mse`, the same number, and `copy_last_mse`, the error of a baseline
+            that repeats the frame before.
     """
     windows = batch.reshape(-1, *batch.shape[2:])
     error = motion.prediction_error(windows)

@@ -1,4 +1,4 @@
-"""Evaluation of motion models against true keypoint sequences and against linear interpolation."""
+"""Evaluation of motion models on true keypoint sequences, in comparison with linear interpolation."""
 
 import functools
 
@@ -17,7 +17,7 @@ from vidcomp_jax.nn.geometry import AnyArray
 def generate(
     motion: MotionModel, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]
 ) -> Keypoints:
-    """`motion.generate`, compiled once for each shape and structure."""
+    """Call `motion.generate`, compiled once for each model structure and input shape."""
     if not isinstance(motion, nnx.Module):
         return motion.generate(first, last, num_frames, keys)
     graphdef, state = nnx.split(motion)
@@ -30,21 +30,23 @@ def _generate(graphdef, num_frames, state, first, last, keys):
 
 
 def motion_errors(motion: MotionModel, truth: Keypoints, *, num_samples: int = 3, seed: int = 0) -> dict[str, float]:
-    """Compare samples between the ends of true sequences with the sequences themselves.
+    """Generate motion between the ends of true sequences and compare it with the sequences themselves.
+
+    All distances are in units of half the frame's width.
 
     Args:
-        motion: the model.
-        truth: keypoints [n, t, k, 2] and [n, t, k, 2, 2], with t at least 3.
-        num_samples: samples of each sequence.
-        seed: of the samples.
+        motion: the motion model to evaluate.
+        truth: keypoints, positions [n, t, k, 2] and Jacobians [n, t, k, 2, 2], with t at least 3.
+        num_samples: samples to draw for each sequence.
+        seed: seed of the samples.
 
     Returns:
-        `error` and `error_best`: mean distance of generated from true positions over the frames between the ends,
-            of all samples and of each sequence's best one; in units of half the frame's width.
-        `error_linear`: the same of linear interpolation.
-        `velocity` and `velocity_linear`: Wasserstein-1 distance of the distribution of speeds, the distance that
-            a keypoint moves from one frame to the next, from that of the truth.
-        `diversity`: mean distance of a sample's positions from the mean of its sequence's samples.
+        `error` and `error_best`: mean distance between generated and true positions over the inner frames, averaged
+            over all samples and over the best sample of each sequence.
+        `error_linear`: the same error for linear interpolation.
+        `velocity` and `velocity_linear`: Wasserstein-1 distance between the generated and the true distribution of
+            speeds, where a speed is how far a keypoint moves from one frame to the next.
+        `diversity`: mean distance between the positions of a sample and the mean of all samples of its sequence.
     """
     count, num_frames = truth.position.shape[:2]
     truth = Keypoints(*map(jnp.asarray, truth))
@@ -66,11 +68,12 @@ def motion_errors(motion: MotionModel, truth: Keypoints, *, num_samples: int = 3
 
 
 def _distance(a: Float[AnyArray, "*#b t k 2"], b: Float[AnyArray, "*#b t k 2"]) -> Float[Array, "*b"]:
+    """Mean distance between positions over keypoints and inner frames."""
     return jnp.linalg.norm((a - b)[..., 1:-1, :, :], axis=-1).mean((-1, -2))
 
 
 def _velocity_distance(a: Float[AnyArray, "*a t k 2"], b: Float[AnyArray, "*b t k 2"]) -> float:
-    """Wasserstein-1 distance of two sets of speeds: the mean difference of their quantiles."""
+    """Wasserstein-1 distance between two distributions of speeds: the mean difference of their quantiles."""
     levels = np.linspace(0, 1, 201)
     speeds = (np.linalg.norm(np.diff(np.asarray(x), axis=-3), axis=-1).ravel() for x in (a, b))
     first, second = (np.quantile(x, levels) for x in speeds)

@@ -1,8 +1,8 @@
-"""A bidirectional GRU layer with the parameters, names and initial weights of PyTorch's.
+"""A bidirectional GRU layer with the same parameters, names and initialization as PyTorch's.
 
 Input: sequences [b, t, i]. Output: the hidden states of both directions, [b, t, 2 h].
 
-`nnx.GRUCell` cannot hold these weights: it has no bias inside the reset gate.
+`nnx.GRUCell` cannot hold these weights, because it has no hidden bias that the reset gate multiplies.
 """
 
 import math
@@ -16,14 +16,14 @@ from vidcomp_jax.motion.gru_scan import gru_recurrence, gru_step
 
 
 class BidirectionalGRU(nnx.Module):
-    """Two GRUs side by side: as a layer, one reads the sequence forward and the other backward.
+    """Two GRUs side by side. Called as a layer, one reads the sequence forward and the other backward.
 
-    Both directions advance in the same scan, and their inputs are projected in one product before it.
+    Both directions advance in the same scan, and their inputs are projected in a single product before it.
 
     Attributes:
-        weight_ih_l0, weight_ih_l0_reverse: of the input, shape [3 hidden, in]; rows are reset, update, candidate.
-        weight_hh_l0, weight_hh_l0_reverse: of the hidden state, shape [3 hidden, hidden].
-        bias_ih_l0, bias_hh_l0 and their `_reverse`: shape [3 hidden].
+        weight_ih_l0, weight_ih_l0_reverse: input weights [3 hidden, in], rows in the order reset, update, candidate.
+        weight_hh_l0, weight_hh_l0_reverse: hidden-state weights [3 hidden, hidden], in the same order.
+        bias_ih_l0, bias_ih_l0_reverse, bias_hh_l0, bias_hh_l0_reverse: input and hidden biases [3 hidden].
     """
 
     def __init__(self, in_features: int, hidden_features: int, *, rngs: nnx.Rngs):
@@ -40,10 +40,10 @@ class BidirectionalGRU(nnx.Module):
         self.hidden_features = hidden_features
 
     def __call__(self, x: Float[Array, "b t i"]) -> Float[Array, "b t h2"]:
-        """Read `x` in both directions, as `torch.nn.GRU(bidirectional=True)` does, from zero states.
+        """Read `x` in both directions from zero states, as `torch.nn.GRU(bidirectional=True)` does.
 
         Returns:
-            For every frame the forward and the backward hidden state, concatenated: h2 = 2 hidden.
+            The forward and backward hidden states of each frame, concatenated (h2 = 2 hidden).
         """
         inputs = self._project(x)
         both_directions = jnp.stack([inputs[:, 0], inputs[::-1, 1]], 1)
@@ -51,14 +51,14 @@ class BidirectionalGRU(nnx.Module):
         return _by_frame(jnp.stack([states[:, 0], states[::-1, 1]], 1))
 
     def forward_only(self, x: Float[Array, "b t i"]) -> Float[Array, "b t h2"]:
-        """Let both halves read `x` forward, so that a frame's state depends on no later frame.
+        """Let both halves read `x` forward, so that no state depends on a later frame.
 
-        Equal to feeding PyTorch's layer one frame at a time and handing its two states on.
+        This is equivalent to feeding PyTorch's layer one frame at a time and carrying both of its states over.
         """
         return _by_frame(gru_recurrence(self._project(x), *self._recurrent()))
 
     def step(self, x: Float[Array, "b i"], state: Float[Array, "2 b h"]) -> Float[Array, "2 b h"]:
-        """Advance both halves by one frame: the step of which `forward_only` is the sequence."""
+        """Advance both halves by one frame; `forward_only` is a sequence of these steps."""
         weight, bias = self._recurrent()
         gates = jnp.einsum("dbi,dij->dbj", state, weight) + bias[:, None]
         return gru_step(self._project(x[:, None])[0], gates, state)
@@ -78,7 +78,7 @@ class BidirectionalGRU(nnx.Module):
 
 
 def pytorch_linear(in_features: int, out_features: int, *, rngs: nnx.Rngs) -> nnx.Linear:
-    """A linear layer whose weight and bias start uniform within 1 / sqrt(in_features), as PyTorch's do."""
+    """A linear layer with weight and bias drawn uniformly from +-1 / sqrt(in_features), as in PyTorch."""
     bound = 1 / math.sqrt(in_features)
 
     def uniform(key, shape, dtype=jnp.float32):

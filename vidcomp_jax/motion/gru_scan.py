@@ -1,18 +1,18 @@
-"""The recurrence of a GRU over time, with gradients of any order written by hand.
+"""The recurrence of a GRU over time, with hand-written gradients that can themselves be differentiated.
 
 Input: the projected inputs of all gates. Output: the hidden states.
 
-Cho et al. (2014), in PyTorch's form with a bias inside the reset gate. With the projected input x, gates
-g_t = h_{t-1} W + b and r, z, n for reset, update and candidate:
+The GRU is that of Cho et al. (2014) in PyTorch's form, where the reset gate also multiplies a bias. With the projected
+input x, the gates g_t = h_{t-1} W + b, and r, z, n for reset, update and candidate:
 
     r = sigmoid(x_r + g_r),  z = sigmoid(x_z + g_z),  n = tanh(x_n + r g_n),  h_t = n + z (h_{t-1} - n)
 
-Two measurements shape this file. First, differentiating a scan adds every step's weight gradient, as large as
-the weight, to an accumulator; here the backward pass only propagates the states' cotangents, and the weight's
-gradient is one matrix product over all steps. The backward pass is itself a linear recurrence with a
-hand-written gradient, so a gradient penalty costs four such scans. Second, XLA's CPU compiler fuses the slice of
-a scan's current step into the arithmetic that consumes it and then no longer vectorizes: five times slower.
-Slices are therefore fetched one step ahead.
+Two measurements explain the design. First, differentiating a scan adds a weight gradient, as large as the weight, to
+an accumulator in every step. Here the backward pass only propagates the cotangents of the states, and the weight
+gradient is one matrix product over all steps. The backward pass is itself a linear recurrence with a hand-written
+gradient, so a gradient penalty takes four such scans. Second, XLA's CPU compiler fuses the slice of a scan's current
+step into the arithmetic that consumes it and then no longer vectorizes, which is five times slower. Slices are
+therefore fetched one step ahead.
 
 Axes: t time, d direction (or any independent GRUs run side by side), b batch, h hidden, g = 3 h gates.
 """
@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 def gru_recurrence(
     inputs: Float[Array, "t d b g"], weight: Float[Array, "d h g"], bias: Float[Array, "d g"]
 ) -> Float[Array, "t d b h"]:
-    """Run the GRU from a zero state over inputs that are already projected (input bias included).
+    """Run the GRU from a zero state over inputs that are already projected, with the input bias added.
 
     Returns:
         The hidden state after each step.
@@ -39,7 +39,7 @@ def gru_recurrence(
 
 @jax.custom_vjp
 def _states_and_gates(inputs, weight, bias):
-    """The hidden states, and the gates g_t they came from."""
+    """The hidden states and the gates g_t that they were computed from."""
 
     def step(hidden, projected):
         gates = _product(hidden, weight) + bias[:, None]
@@ -65,7 +65,7 @@ def _activations(inputs, gates):
 
 
 def _sigmoid(x):
-    return 0.5 + 0.5 * jnp.tanh(0.5 * x)  # on CPU cheaper than an exponential and a division
+    return 0.5 + 0.5 * jnp.tanh(0.5 * x)  # cheaper on a CPU than an exponential and a division
 
 
 def _recurrence_forward(inputs, weight, bias):
@@ -90,7 +90,8 @@ def _backward(residuals, d_states, d_gates):
     inputs, weight, states, gates = residuals
     before = _delay(states)
     reset, update, candidate, g_n = _activations(inputs, gates)
-    d_candidate = (1 - update) * (1 - candidate**2)  # dh / d(argument of tanh), and so on for the other two
+    # dh / d(argument of the tanh or of a sigmoid)
+    d_candidate = (1 - update) * (1 - candidate**2)
     d_reset = d_candidate * g_n * reset * (1 - reset)
     d_update = (before - candidate) * update * (1 - update)
     coupling = jnp.concatenate([d_reset, d_update, d_candidate * reset], -1)  # dh / d(gates)
@@ -110,7 +111,7 @@ _states_and_gates.defvjp(_states_and_gates_forward, _states_and_gates_backward)
 
 @jax.custom_vjp
 def _adjoint(decay, coupling, weight, forcing):
-    """The states' cotangents: u_t = forcing_t + decay_{t+1} u_{t+1} + (coupling_{t+1} u_{t+1}) W^T."""
+    """Cotangents of the states: u_t = forcing_t + decay_{t+1} u_{t+1} + (coupling_{t+1} u_{t+1}) W^T."""
     transposed = weight.mT
 
     def step(incoming, now):
@@ -145,7 +146,7 @@ _adjoint.defvjp(_adjoint_forward, _adjoint_backward)
 
 
 def _scan(step: Callable, carry: Any, sequence: Any, *, reverse: bool = False) -> Any:
-    """`jax.lax.scan` over time that fetches each step's slice during the step before; returns the outputs."""
+    """`jax.lax.scan` over time that fetches the slice of each step one step ahead; returns only the outputs."""
     length = jax.tree.leaves(sequence)[0].shape[0]
 
     def fetch(index):
@@ -158,7 +159,7 @@ def _scan(step: Callable, carry: Any, sequence: Any, *, reverse: bool = False) -
         carry, out = step(carry, now)
         return (carry, fetch(following)), out
 
-    # The last slice fetched is clamped to the sequence and not used.
+    # The last fetch would be out of range; its index is clamped and its result not used.
     following = jnp.arange(length) + (-1 if reverse else 1)
     state = carry, fetch(length - 1 if reverse else 0)
     return jax.lax.scan(fetch_ahead, state, jnp.clip(following, 0, length - 1), reverse=reverse)[1]

@@ -1,4 +1,4 @@
-"""Linear interpolation of keypoints between the first and the last frame, the baseline of all motion models."""
+"""Linear interpolation of keypoints between the first and last frame, the baseline for all motion models."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +8,7 @@ from vidcomp_jax.fomm.keypoints import Keypoints
 
 
 class LinearMotion:
-    """The baseline in the form of a motion model (`vidcomp_jax.motion.MotionModel`)."""
+    """Linear interpolation as a `vidcomp_jax.motion.model.MotionModel`."""
 
     stochastic: bool = False
     num_keypoints: int | None = None
@@ -22,12 +22,12 @@ def interpolate(first: Keypoints, last: Keypoints, num_frames: int) -> Keypoints
     """Move every position and every Jacobian entry from `first` to `last` at constant speed.
 
     Args:
-        first: keypoints [b, k, 2] and [b, k, 2, 2] of the first frame.
-        last: those of the last frame.
-        num_frames: at least 2, both ends included.
+        first: keypoints of the first frame: positions [b, k, 2] and Jacobians [b, k, 2, 2].
+        last: keypoints of the last frame, with the same shapes.
+        num_frames: length of the sequence including both ends, at least 2.
 
     Returns:
-        Keypoints [b, num_frames, k, ...]; the ends are exactly the given ones.
+        Keypoints [b, num_frames, k, ...], whose ends equal `first` and `last` exactly.
     """
     return Keypoints(*(_between(x, y, num_frames) for x, y in zip(first, last, strict=True)))
 
@@ -44,5 +44,5 @@ def keep_ends(
     first: Float[Array | np.ndarray, "b *k"],
     last: Float[Array | np.ndarray, "b *k"],
 ) -> Float[Array, "b t *k"]:
-    """`sequence` with its first and last entries replaced."""
+    """Replace the first and last frame of `sequence` with `first` and `last`."""
     return jnp.asarray(sequence).at[:, 0].set(first).at[:, -1].set(last)

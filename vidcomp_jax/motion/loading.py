@@ -20,24 +20,24 @@ from vidcomp_jax.storage.config import CONFIG_FILE, load_config
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainedOn:
-    """What a motion model was trained on; the entry `trained_on` of its `config.json`."""
+    """What a motion model was trained on, stored as `trained_on` in its `config.json`."""
 
     method: Literal["wgan", "autoregressive"] = "wgan"
-    """Kind of model."""
+    """Kind of motion model."""
     fingerprint: str = ""
-    """Of the keypoint model."""
+    """Fingerprint of the keypoint model."""
     num_keypoints: int = 0
-    """Keypoints of a frame."""
+    """Number of keypoints per frame."""
 
     def check(self, clips: MotionClips, path: Path) -> None:
-        """Raise an `InputError` unless the motion file `path` has keypoints of the same model."""
+        """Raise an `InputError` unless the clips, read from `path`, come from the same keypoint model."""
         if clips.num_keypoints != self.num_keypoints:
             raise InputError(f"{path}: {clips.num_keypoints} keypoints a frame; {self.num_keypoints} were expected")
         check_fingerprint(clips.fingerprint, self.fingerprint, str(path))
 
 
 def check_fingerprint(found: str, expected: str, what: str) -> None:
-    """Raise an `InputError` if keypoints come from another keypoint model than they are used with."""
+    """Raise an `InputError` unless `found`, the fingerprint stored in `what`, is the expected one."""
     if not found:
         raise InputError(
             f"{what}: its keypoint model is not known; convert it again together with the motion file or keypoint model"
@@ -52,14 +52,17 @@ def check_fingerprint(found: str, expected: str, what: str) -> None:
 def load_motion_model(
     directory: Path | str, which: Literal["latest", "best"] = "latest"
 ) -> tuple[MotionGAN | AutoregressiveMotion, TrainedOn]:
-    """The motion model of a training run, and what it was trained on.
+    """Load the motion model of a training run.
 
     Args:
-        directory: what `experiments.train_motion_gan` or `experiments.train_autoregressive` wrote.
-        which: the latest checkpoint, or the one with the smallest error on validation motion.
+        directory: work folder written by `experiments.train_motion_gan` or `experiments.train_autoregressive`.
+        which: the latest checkpoint, or the one with the smallest error on the validation motion.
+
+    Returns:
+        The motion model and what it was trained on.
 
     Raises:
-        InputError: the folder, its config or its weights are missing, damaged, or do not fit each other.
+        InputError: the folder, its config or its weights are missing, damaged, or do not match each other.
     """
     path = Path(directory) / CONFIG_FILE
     trained_on = load_config(path, TrainedOn, part="trained_on")
@@ -76,15 +79,15 @@ def load_motion_model(
 def load_motion_models(
     directories: Sequence[Path], model: FirstOrderMotionModel, *, which: Literal["latest", "best"] = "latest"
 ) -> dict[str, MotionModel]:
-    """The motion models of training runs, by the name of their method; of two of one method the later one.
+    """Load the motion models of several training runs, keyed by method; later runs replace earlier ones.
 
     Args:
-        directories: training runs.
-        model: the keypoint model that they must have been trained on.
+        directories: work folders of the training runs.
+        model: the keypoint model that the runs must have been trained with.
         which: see `load_motion_model`.
 
     Raises:
-        InputError: a run that cannot be read, or one for another keypoint model.
+        InputError: a run cannot be read or was trained with another keypoint model.
     """
     learned: dict[str, MotionModel] = {}
     for directory in directories:

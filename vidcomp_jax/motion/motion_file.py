@@ -1,6 +1,4 @@
-"""Extracted motion: the keypoints of all frames of many clips, and the `.npz` file that stores them.
-
-Motion models are trained on windows of these sequences."""
+"""Extracted motion: the keypoints of all frames of many clips, their `.npz` file, and batches drawn from them."""
 
 import dataclasses
 import zipfile
@@ -37,17 +35,17 @@ _UNREADABLE = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MotionClips:
-    """Keypoints of every frame of every clip of one split, clips laid end to end.
+    """The keypoints of all clips of one split, concatenated along time.
 
     Attributes:
-        names: one a clip.
-        lengths: frames of every clip.
+        names: name of each clip.
+        lengths: number of frames of each clip.
         keypoints: positions [frames, k, 2] and Jacobians [frames, k, 2, 2].
-        fps: frames a second.
-        fingerprint: of the keypoint model (`vidcomp_jax.fomm.loading.fingerprint`).
-        split: the split they come from.
-        preview: frames of a few clips, to render samples with during training.
-        preview_clips: which clips they are.
+        fps: frames per second.
+        fingerprint: fingerprint of the keypoint model (`vidcomp_jax.fomm.loading.fingerprint`).
+        split: name of the split the clips belong to.
+        preview: frames of a few clips, used to render samples during training.
+        preview_clips: index of the clip that each preview belongs to.
     """
 
     names: tuple[str, ...]
@@ -61,19 +59,19 @@ class MotionClips:
 
     @property
     def num_keypoints(self) -> int:
-        """Keypoints of a frame."""
+        """Number of keypoints per frame."""
         return self.keypoints.position.shape[-2]
 
     @property
     def starts(self) -> Int[np.ndarray, " n"]:
-        """Where each clip begins."""
+        """Index of the first frame of each clip."""
         return np.cumsum(self.lengths) - self.lengths
 
     def window_starts(self, num_frames: int) -> Int[np.ndarray, " s"]:
-        """First frame of every window of `num_frames` frames within one clip.
+        """Index of the first frame of every window of `num_frames` frames that lies within one clip.
 
         Raises:
-            InputError: no clip is that long.
+            InputError: `num_frames` is below 2, or no clip is that long.
         """
         counts = np.maximum(self.lengths - num_frames + 1, 0)
         if num_frames < 2 or not counts.sum():
@@ -84,21 +82,25 @@ class MotionClips:
         return np.concatenate([start + np.arange(count) for start, count in zip(self.starts, counts, strict=True)])
 
     def too_short(self, num_frames: int) -> int:
-        """Number of clips that hold no window of `num_frames` frames."""
+        """Number of clips with fewer than `num_frames` frames."""
         return int((self.lengths < num_frames).sum())
 
     def spread_clips(self, num_frames: int, most: int) -> Int[np.ndarray, " n"]:
-        """Up to `most` clips of at least `num_frames` frames, spread over all of them."""
+        """Indices of up to `most` clips with at least `num_frames` frames, spread evenly over all such clips."""
         usable = np.flatnonzero(self.lengths >= num_frames)
         return usable[spread(len(usable), most)]
 
     def first_windows(self, num_frames: int, clips: Int[np.ndarray, " n"]) -> Keypoints:
-        """The first `num_frames` frames of `clips`, all at least as long: [n, t, k, ...]."""
+        """The first `num_frames` frames of each of `clips`, which must be long enough: keypoints [n, t, k, ...]."""
         starts = self.starts[clips]
         return Keypoints(*(x[starts[:, None] + np.arange(num_frames)] for x in self.keypoints))
 
     def save(self, path: Path) -> None:
-        """Write the file `path`, which then appears whole or not at all."""
+        """Write the clips to the file `path` atomically.
+
+        Raises:
+            InputError: `path` is a folder.
+        """
         path = Path(path)
         if path.is_dir():
             raise InputError(f"{path}: a folder; the name of a .npz file is needed")
@@ -120,16 +122,16 @@ class MotionClips:
 
     @classmethod
     def load(cls, path: Path) -> "MotionClips":
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            InputError: the file is missing, damaged or something else, or holds numbers that are not finite.
+            InputError: the file is missing, damaged or not a motion file, or contains keypoints that are not finite.
         """
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file; experiments.extract_motion writes motion files")
         try:
-            with zipfile.ZipFile(path), np.load(path) as file:  # one array alone is no zip file
+            with zipfile.ZipFile(path), np.load(path) as file:  # rejects .npy files, which np.load also reads
                 arrays = dict(file)
         except _UNREADABLE as error:
             raise InputError(f"{path}: not a motion file: {' '.join(str(error).split())}") from None
@@ -165,13 +167,13 @@ class MotionClips:
 
 
 def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, chunk: int = 64) -> MotionClips:
-    """Detect the keypoints of every frame.
+    """Detect the keypoints of every frame of all clips.
 
     Args:
-        model: trained.
-        clips: of one split.
-        split: its name.
-        chunk: frames on the device at a time; the last ones are padded, so that one program serves all.
+        model: trained keypoint model.
+        clips: the clips of one split.
+        split: name of the split.
+        chunk: frames to process at a time; the last chunk is padded, so that one compiled program serves all.
     """
     parts = []
     for frames in _frames_in_chunks(clips, chunk):
@@ -191,7 +193,7 @@ def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, ch
 
 
 def _frames_in_chunks(clips: Clips, chunk: int) -> Iterator[UInt8[np.ndarray, "_t h w c"]]:
-    """All frames, clip after clip, `chunk` at a time whatever clip they belong to."""
+    """All frames in order, `chunk` at a time; a chunk may span several clips."""
     clip_of = np.repeat(np.arange(len(clips.names)), clips.lengths)
     index = np.concatenate([np.arange(length) for length in clips.lengths])
     for start in range(0, len(index), chunk):
@@ -211,16 +213,16 @@ def motion_windows(
     seed: int,
     share: BatchShare = _WHOLE,
 ) -> Iterator[Float[np.ndarray, "b n t v"]]:
-    """Endless batches of windows of motion vectors; the batch of a step depends on (seed, step) alone.
+    """Yield endless batches of random windows; the batch of a step depends only on the seed and the step.
 
     Args:
-        vectors: of all frames.
-        starts: `MotionClips.window_starts`; every one is as likely, so no batch is ever partial.
-        num_frames: of a window.
-        batch_size: examples of all processes together.
-        per_example: windows of each example, n.
-        seed: of the draws.
-        share: from which step on, and which rows of every batch; by default all from the beginning.
+        vectors: motion vectors of all frames.
+        starts: first frames of the windows (`MotionClips.window_starts`), drawn uniformly with replacement.
+        num_frames: length of a window.
+        batch_size: examples per batch over all processes.
+        per_example: windows per example, n.
+        seed: seed of the draws.
+        share: the step to start at and this process's rows of each batch; by default step 0 and all rows.
     """
     rows = share.rows(batch_size)
     step = share.start_step

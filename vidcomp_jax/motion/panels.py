@@ -1,4 +1,4 @@
-"""Panels that show samples of a motion model in training beside the true motion."""
+"""Image panels that compare samples of a motion model with the true motion during training."""
 
 import jax
 import jax.numpy as jnp
@@ -25,18 +25,18 @@ def sample_panel(
     num_samples: int = 2,
     columns: int = 6,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """One row for the truth and one for each sample, for up to four clips; time runs to the right.
+    """Draw the true motion and samples of up to four clips, one row each, with time from left to right.
 
-    With a keypoint model the clips that have preview frames are taken and the samples rendered; otherwise the clips
-    are spread over all of them, and keypoints are drawn on black.
+    With a keypoint model, the clips with preview frames are shown and the samples are rendered. Otherwise, the clips
+    are spread evenly over the split and their keypoints are drawn on black.
 
     Args:
-        motion: what to sample.
-        clips: where the ends come from.
-        num_frames: of a sample.
-        model: the keypoint model of `clips`.
-        num_samples: of a stochastic motion model; others have one.
-        columns: frames shown of each.
+        motion: the motion model to sample from.
+        clips: true motion, which also provides the first and last frames.
+        num_frames: length of a sample.
+        model: the keypoint model of `clips`, used to render the samples.
+        num_samples: samples per clip of a stochastic motion model; other models are sampled once.
+        columns: number of frames to show of each sequence.
     """
     times = np.unique(np.linspace(0, num_frames - 1, columns).round().astype(int))
     shown, preview = _preview(clips, num_frames) if model is not None else (None, None)
@@ -64,7 +64,7 @@ def sample_panel(
 
 
 def _preview(clips: MotionClips, num_frames: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The clips with at least `num_frames` preview frames and these frames, if there are any."""
+    """The indices of the clips with at least `num_frames` preview frames, and those frames; None if there are none."""
     long = {clip: x for clip, x in zip(clips.preview_clips, clips.preview, strict=True) if len(x) >= num_frames}
     if not long:
         return None, None

@@ -8,15 +8,18 @@ from vidcomp_jax.fomm.keypoints import Keypoints
 def turning_bodies(
     num_clips: int, num_frames: int = 16, num_keypoints: int = 10, *, alike: bool = False, seed: int = 0
 ) -> Keypoints:
-    """Keypoints [n, t, k, ...] of a body that turns by about half a circle, which linear interpolation cuts short.
+    """Generate bodies that rotate by 72 to 153 degrees, a motion that linear interpolation gets wrong.
 
     Args:
-        num_clips: clips.
-        num_frames: of a clip.
-        num_keypoints: of the body.
-        alike: all bodies turn to the same side, equally fast, and stay in place, so that one pose tells the next;
-            otherwise side, speed and way differ, and only both ends together tell them.
-        seed: of all draws.
+        num_clips: number of clips, n.
+        num_frames: frames per clip, t.
+        num_keypoints: keypoints per body, k.
+        alike: rotate all bodies in place, by the same angle in the same direction, so that one pose determines the
+            next. Otherwise direction, speed and path vary, and only both ends together determine them.
+        seed: seed of all random draws.
+
+    Returns:
+        Keypoints: positions [n, t, k, 2] and Jacobians [n, t, k, 2, 2].
     """
     rng = np.random.default_rng(seed)
     angle = 2 * np.pi * np.arange(num_keypoints) / num_keypoints

@@ -1,4 +1,4 @@
-"""The training data of motion models, with the evaluation and the panels that all of them share."""
+"""Training data, evaluation and panels shared by all motion models."""
 
 import dataclasses
 import functools
@@ -27,16 +27,16 @@ _EVALUATED_CLIPS = 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MotionFiles:
-    """The files a motion model is trained with."""
+    """The files that a motion model is trained with."""
 
     motion: Path = dataclasses.field(default=Path("motion.npz"), metadata=MAY_CHANGE)
     """Motion to train on, from experiments.extract_motion with --split=train."""
     validation: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Motion of held-out clips (--split=test): errors beside linear interpolation are measured on it."""
+    """Motion of held-out clips (--split=test), for measuring errors in comparison with linear interpolation."""
     fomm: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Keypoint model of the motion: the panels then show rendered samples."""
+    """Keypoint model that the motion was extracted with; if given, panels show rendered samples."""
     num_frames: int = 16
-    """Frames of a training window."""
+    """Frames per training window."""
 
     def __post_init__(self):
         require(self.num_frames >= 3, self, "num_frames", "at least 3, for a frame between the two ends")
@@ -44,13 +44,13 @@ class MotionFiles:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MotionData:
-    """Motion files, opened and checked against each other.
+    """The contents of the motion files, checked against each other.
 
     Attributes:
-        files: their names.
-        clips: to train on.
-        validation: held out, if given.
-        model: the keypoint model, if given.
+        files: paths of the files.
+        clips: training clips.
+        validation: held-out clips, if given.
+        model: keypoint model, if given.
     """
 
     files: MotionFiles
@@ -60,10 +60,11 @@ class MotionData:
 
     @classmethod
     def open(cls, files: MotionFiles) -> "MotionData":
-        """Read the files.
+        """Read and check the files.
 
         Raises:
-            InputError: a file cannot be read, is of the wrong split, of another keypoint model, or has too short clips.
+            InputError: a file cannot be read, is of the wrong split or keypoint model, or has only clips shorter than
+                a training window.
         """
         clips = MotionClips.load(files.motion)
         if clips.split != "train":
@@ -86,18 +87,18 @@ class MotionData:
         return cls(files, clips, validation, model)
 
     def trained_on(self, method: Literal["wgan", "autoregressive"]) -> TrainedOn:
-        """What to store with the model."""
+        """The description of this data that is stored with a trained model."""
         return TrainedOn(method=method, fingerprint=self.clips.fingerprint, num_keypoints=self.clips.num_keypoints)
 
     @property
     def limits(self) -> JacobianLimits:
-        """Limits of the training split's Jacobians."""
+        """Smallest and largest Jacobian entry of the training clips."""
         return measure_limits(self.clips.keypoints.jacobian)
 
     def batches(
         self, order: Order, *, batch_size: int, seed: int, per_example: int = 1
     ) -> Callable[[BatchShare], Iterator[Array | np.ndarray]]:
-        """Batches of windows of motion vectors as `fit` takes them; see `motion_windows`."""
+        """Batches of windows of motion vectors, in the form that `fit` expects; see `motion_windows`."""
         vectors = np.asarray(to_vectors(self.clips.keypoints, self.limits, order))
 
         def start(share: BatchShare) -> Iterator[Array | np.ndarray]:
@@ -114,7 +115,7 @@ class MotionData:
         return start
 
     def reports(self, workdir: Path) -> dict[str, Any]:
-        """`panels`, `evaluate` and `best` arguments of `fit`."""
+        """The arguments `panels`, `evaluate` and `best` for `fit`, the last two only with validation clips."""
         reports: dict[str, Any] = {"panels": functools.partial(self._panels, Path(workdir))}
         if self.validation is not None:
             num_frames = self.files.num_frames

@@ -1,8 +1,8 @@
-"""Conversion between the keypoints of a frame and the vector that motion networks take.
+"""Conversion between the keypoints of a frame and the vectors that motion networks work on.
 
-With k keypoints a vector has 6 k entries: the 2 k coordinates (x, y of keypoint 0, 1, ...) as they are, and the
-4 k Jacobian entries (row by row) scaled so that the training split's smallest and largest become -1 and 1. The
-networks end in a tanh, which is why the range matters.
+For k keypoints, a vector has 6 k entries: the 2 k coordinates (x, y of keypoint 0, 1, ...) unchanged, and the 4 k
+Jacobian entries (row by row) scaled so that the smallest and largest of the training split become -1 and 1. The range
+matters because the output layer of the networks is a tanh.
 """
 
 import math
@@ -21,11 +21,11 @@ Order = Literal["position-first", "jacobian-first"]
 
 
 class JacobianLimits(NamedTuple):
-    """Smallest and largest Jacobian entry of the training split.
+    """Range of the Jacobian entries of the training split.
 
     Attributes:
-        lower: becomes -1.
-        upper: becomes 1.
+        lower: smallest entry, which is scaled to -1.
+        upper: largest entry, which is scaled to 1.
     """
 
     lower: Float[Array, ""]
@@ -33,21 +33,25 @@ class JacobianLimits(NamedTuple):
 
 
 def measure_limits(jacobians: Float[Array | np.ndarray, "*b k 2 2"]) -> JacobianLimits:
-    """Limits of the Jacobians of a training split. Values of other splits may lie outside; they are not clipped."""
+    """Measure the limits on a training split. Jacobians of other splits may lie outside and are not clipped.
+
+    Raises:
+        InputError: an entry is not finite, or all entries are equal.
+    """
     lower, upper = float(jacobians.min()), float(jacobians.max())
     if not (math.isfinite(lower) and math.isfinite(upper)):
         raise InputError("the motion holds Jacobians that are not finite; extract it with another keypoint model")
-    if upper - lower < 1e-6:  # identity Jacobians span 0 to 1, so this is no real model
+    if upper - lower < 1e-6:  # even identity Jacobians span 0 to 1, so something is wrong
         raise InputError(f"all Jacobian entries of the motion are {lower:.6g}; a scale needs two different ones")
     return JacobianLimits(jnp.float32(lower), jnp.float32(upper))
 
 
 class Scaling(nnx.Module):
-    """The limits and the order as a part of a motion network, so that they are saved with its weights.
+    """The conversion as a part of a motion network, so that the limits are saved with its weights.
 
     Attributes:
-        lower, upper: see `JacobianLimits`. Statistics of the data: checkpointed, not trained.
-        order: which part comes first.
+        lower, upper: see `JacobianLimits`; data statistics that are checkpointed but not trained.
+        order: which part of a vector comes first.
     """
 
     def __init__(self, limits: JacobianLimits | None = None, order: Order = "position-first"):
@@ -56,11 +60,11 @@ class Scaling(nnx.Module):
         self.order = order
 
     def to_vectors(self, keypoints: Keypoints) -> Float[Array, "*b v"]:
-        """Vectors of keypoints with any leading axes."""
+        """Convert keypoints with any leading axes to vectors; see the function `to_vectors`."""
         return to_vectors(keypoints, self._limits(), self.order)
 
     def to_keypoints(self, vectors: Float[Array, "*b v"]) -> Keypoints:
-        """The inverse of `to_vectors`."""
+        """Convert vectors to keypoints, the inverse of `to_vectors`."""
         return to_keypoints(vectors, self._limits(), self.order)
 
     def _limits(self) -> JacobianLimits:
@@ -68,7 +72,7 @@ class Scaling(nnx.Module):
 
 
 def to_vectors(keypoints: Keypoints, limits: JacobianLimits, order: Order = "position-first") -> Float[Array, "*b v"]:
-    """Flatten keypoints [..., k, 2] and [..., k, 2, 2] to [..., 6 k]; the Jacobians are scaled by the limits."""
+    """Flatten positions [..., k, 2] and Jacobians [..., k, 2, 2] to vectors [..., 6 k], scaling the Jacobians."""
     leading = keypoints.position.shape[:-2]
     position = jnp.reshape(keypoints.position, (*leading, -1))
     jacobian = jnp.reshape(keypoints.jacobian, (*leading, -1))
@@ -77,7 +81,7 @@ def to_vectors(keypoints: Keypoints, limits: JacobianLimits, order: Order = "pos
 
 
 def to_keypoints(vectors: Float[Array, "*b v"], limits: JacobianLimits, order: Order = "position-first") -> Keypoints:
-    """The inverse of `to_vectors`; the number of keypoints is a sixth of the vector's length."""
+    """Convert vectors [..., 6 k] back to keypoints, the inverse of `to_vectors`."""
     *leading, length = vectors.shape
     k = length // 6
     if order == "position-first":

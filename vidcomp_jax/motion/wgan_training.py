@@ -1,8 +1,8 @@
 """The training step of the motion GAN: alternating updates of its critic and its generator.
 
-Wasserstein GAN with weight clipping (Arjovsky et al., ICML 2017, algorithm 1) or gradient penalty (Gulrajani et al.,
-NeurIPS 2017, algorithm 1). One step makes several rounds of some critic updates and one generator update, all of
-them on the device.
+It implements the Wasserstein GAN with weight clipping (Arjovsky et al., ICML 2017, algorithm 1) or with gradient
+penalty (Gulrajani et al., NeurIPS 2017, algorithm 1). A step consists of several rounds, each with several critic
+updates and one generator update, all of them on the device.
 """
 
 import jax
@@ -23,18 +23,19 @@ def critic_loss(
     alpha: Float[Array, "b t 1"] | None,
     penalty_weight: float = 10.0,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The critic's loss: mean score of fake minus real motion, and the penalty if `alpha` is given.
+    """The critic's loss: the mean score of fake minus that of real motion, plus the gradient penalty.
 
     Args:
-        critic: scores.
+        critic: the critic.
         real: motion vectors from the data.
-        fake: generated ones.
-        alpha: in [0, 1]; where between `fake` (0) and `real` (1) the gradient is penalized. The published
-            networks draw it for every frame.
-        penalty_weight: of the squared deviation of the gradient's norm, taken over a whole clip, from 1.
+        fake: generated motion vectors.
+        alpha: where between `fake` (0) and `real` (1) the gradient is penalized, in [0, 1]; None for no penalty. The
+            published networks draw it for every frame.
+        penalty_weight: weight of the penalty, the squared deviation from 1 of the gradient's norm over a whole clip.
 
     Returns:
-        The loss and its parts: `wasserstein`, the estimated distance (real minus fake), and `penalty`.
+        The loss and two metrics: `wasserstein`, the estimated distance (real minus fake), and `penalty`, the weighted
+            penalty if there is one.
     """
     scores = critic(jnp.concatenate([real, fake]))
     distance = scores[: len(real)].mean() - scores[len(real) :].mean()
@@ -48,12 +49,12 @@ def critic_loss(
 
 
 def rmsprop(learning_rate: float) -> optax.GradientTransformation:
-    """PyTorch's RMSprop (smoothing 0.99, epsilon outside the root) for both networks; see `for_each_network`."""
+    """RMSprop for each network, with PyTorch's settings (decay 0.99, epsilon outside the square root)."""
     return for_each_network(optax.rmsprop(learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False))
 
 
 def for_each_network(rule: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`rule` for each network of a dict by itself; gradients of some of the networks are enough."""
+    """Apply `rule` to each network of a dict separately; networks without gradients are left unchanged."""
 
     def init(params):
         return {name: rule.init(part) for name, part in params.items()}
@@ -66,19 +67,19 @@ def for_each_network(rule: optax.GradientTransformation) -> optax.GradientTransf
 
 
 class Updates:
-    """The critic update and the generator update on one device's share of a batch; all devices average gradients.
+    """The critic and generator updates on one device's share of a batch, with gradients averaged over the devices.
 
     Args:
-        graphdef: structure of a `MotionGAN`, split into `nnx.Param` and `nnx.BatchStat` (and nothing else).
-        config: the network's.
-        tx: the optimizer, as returned by `rmsprop`.
+        graphdef: structure of a `MotionGAN` split into `nnx.Param` and `nnx.BatchStat` only.
+        config: configuration of the GAN.
+        tx: optimizer, as returned by `rmsprop`.
     """
 
     def __init__(self, graphdef: nnx.GraphDef, config: WGANConfig, tx: optax.GradientTransformation):
         self._graphdef, self._config, self._tx = graphdef, config, tx
 
     def critic(self, params, batch_stats, opt_state, real, noise, alpha):
-        """One critic update. Returns `(params, opt_state, metrics)`; with weight clipping `alpha` is not used."""
+        """Update the critic once. Returns `(params, opt_state, metrics)`; weight clipping does not use `alpha`."""
         clipped = self._config.constraint == "weight-clipping"
         gan = nnx.merge(self._graphdef, params, batch_stats)
         fake = self._fake(gan.generator, real, noise)
@@ -95,7 +96,7 @@ class Updates:
         return params, opt_state, {"critic_loss": loss, **metrics}
 
     def generator(self, params, batch_stats, opt_state, real, noise):
-        """One generator update, with the ends of `real`. Returns `(params, opt_state, metrics)`."""
+        """Update the generator once, on the ends of `real`. Returns `(params, opt_state, metrics)`."""
 
         def loss_fn(generator):
             gan = nnx.merge(self._graphdef, {**params, "generator": generator}, batch_stats)
@@ -117,10 +118,10 @@ class Updates:
 
 
 def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> DeviceStep:
-    """The step that `fit` repeats: `rounds_per_step` rounds of critic updates and one generator update.
+    """The training step for `fit`: `rounds_per_step` rounds of critic updates and one generator update.
 
-    Its batch is one array [b, windows_per_step(config), t, v] of motion vectors, one window for each update. The
-    generator is updated on the ends of windows of its own, which the critic has not seen in this round.
+    A batch is an array [b, windows_per_step(config), t, v] of motion vectors, with one window for each update. The
+    generator is updated on the ends of its own windows, which the critic updates of the round have not used.
     """
     rounds, per_round = config.rounds_per_step, config.num_critic_updates + 1
 
@@ -155,5 +156,5 @@ def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> Devic
 
 
 def windows_per_step(config: WGANConfig) -> int:
-    """Windows of each example that one training step uses up."""
+    """Number of windows per example that one training step consumes."""
     return config.rounds_per_step * (config.num_critic_updates + 1)
