@@ -2,7 +2,7 @@
 
     python -m converters.convert_fomm vox-cpk.pth.tar --config=vox-256 --output=vox/
 
-The folder is what `vidcomp_jax.load_fomm` and every `--fomm` and `--init-from` take. Optimizer states are left out.
+`vidcomp_jax.load_fomm` and the options `--fomm` and `--init-from` accept the folder. Optimizer states are left out.
 """
 
 import dataclasses
@@ -31,21 +31,21 @@ class ConvertFOMMConfig:
     """Convert an official checkpoint of the First Order Motion Model."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """The official file, such as vox-cpk.pth.tar; legacy or zip format."""
+    """The official file, such as vox-cpk.pth.tar, in PyTorch's legacy or zip format."""
     config: str
     """Its configuration: vox-256, vox-adv-256, taichi-256, taichi-adv-256, fashion-256, mgif-256, nemo-256, bair-256,
     kth-128, or the path of an official YAML file."""
     output: Path
     """Model folder to write."""
     align_corners: bool = True
-    """Sampling rule that the model was trained with: true in PyTorch 1.0, as all released ones; false in later
-    versions, if their code was not adapted."""
+    """Sampling rule that the model was trained with: true for PyTorch 1.0, including all released models; false for
+    later versions, unless the code was adapted."""
     overwrite: bool = False
     """Replace the model folder if it exists."""
 
 
 def main(config: ConvertFOMMConfig) -> None:
-    """Convert, and say what was left out."""
+    """Convert the checkpoint, and print what was left out."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=CONFIG_FILE)
     stored = official_config(config.config)
     stored = dataclasses.replace(stored, fomm=dataclasses.replace(stored.fomm, align_corners=config.align_corners))
@@ -60,10 +60,10 @@ def main(config: ConvertFOMMConfig) -> None:
 
 
 def read_fomm_checkpoint(path: Path) -> tuple[dict[str, State], list[str]]:
-    """The state dicts in an official file, and notes on what was left out.
+    """Read the state dicts in an official file, and notes on what was left out.
 
     Raises:
-        InputError: as `read_torch_file`, or the file holds neither generator nor keypoint detector.
+        InputError: see `read_torch_file`; or the file holds neither a generator nor a keypoint detector.
     """
     content = read_torch_file(path)
     if not any(part in content for part in PARTS[:2]):
@@ -89,23 +89,26 @@ def read_fomm_checkpoint(path: Path) -> tuple[dict[str, State], list[str]]:
 def convert(
     checkpoint: dict[str, State], config: ConvertedFOMM, *, name: str, path: Path
 ) -> tuple[FirstOrderMotionModel, list[str]]:
-    """A model to be written, filled with the state dicts of a checkpoint, and the parts that were missing.
+    """Fill a model with the state dicts of a checkpoint, as NumPy arrays to be saved.
 
     Args:
-        checkpoint: as `read_fomm_checkpoint` returns it.
-        config: what it should be.
-        name: of the configuration, for errors.
-        path: of the checkpoint, for errors.
+        checkpoint: state dicts from `read_fomm_checkpoint`.
+        config: configuration of the model.
+        name: name of the configuration, for errors.
+        path: path of the checkpoint, for errors.
+
+    Returns:
+        The model, and the parts that the checkpoint lacks.
 
     Raises:
-        InputError: keys or shapes differ; names them all, and the released configurations that would fit.
+        InputError: keys or shapes differ; the message lists the differences and the released configurations that fit.
     """
     model = _skeleton(config.fomm)
     if lines := fomm_differences(model, checkpoint):
         fitting = [f"--config={other}" for other in fitting_names(checkpoint) if other != name]
         hint = f"it fits {' or '.join(fitting)}" if fitting else "no released configuration fits it"
         raise InputError(f"{path}: does not fit --config={name}; {hint}; {len(lines)} differences: {'; '.join(lines)}")
-    missing = load_fomm_state(model, checkpoint, place=np.asarray)  # no second copy of all weights in memory
+    missing = load_fomm_state(model, checkpoint, place=np.asarray)  # avoids a second copy of all weights in memory
     if "discriminator" in missing:
         fomm = config.fomm
         sizes = {"num_channels": fomm.num_channels, "num_keypoints": fomm.num_keypoints}
@@ -114,20 +117,20 @@ def convert(
 
 
 def fitting_names(checkpoint: dict[str, State]) -> list[str]:
-    """The released configurations that have just the keys and shapes of a checkpoint."""
+    """The released configurations that have exactly the keys and shapes of a checkpoint."""
     differ = {config.fomm: fomm_differences(_skeleton(config.fomm), checkpoint) for config in set(RELEASED.values())}
     return [name for name, config in RELEASED.items() if not differ[config.fomm]]
 
 
 def _skeleton(config: FOMMConfig) -> FirstOrderMotionModel:
-    """The model with shapes in place of weights."""
+    """The model with shapes instead of weights."""
     return nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
 
 
 def _state_dict(value: Any, name: str) -> tuple[State, list[str]]:
-    """A state dict without data-parallel prefixes and without stored quotients of a spectral norm.
+    """A state dict without data-parallel prefixes and spectrally normalized weights, and the keys of these weights.
 
-    PyTorch before 1.0 kept `weight` beside `weight_orig` and `weight_u`; later versions compute it.
+    PyTorch before 1.0 stored such a `weight` besides `weight_orig` and `weight_u`; later versions compute it.
     """
     if not isinstance(value, dict):
         raise InputError(f"{name} is a {type(value).__name__}; a state dict was expected")

@@ -1,10 +1,10 @@
-"""Convert the PyTorch weights of a motion network to a folder that `--motion-model` takes.
+"""Convert the PyTorch weights of a motion network to a folder that `--motion-model` accepts.
 
     python -m converters.convert_motion netG_epoch_N.pth --output=wgan/ --motion=motion.npz
 
-Known are the two published networks, told apart by their keys: the generator of the motion GAN (its critic may come
-along), and the next-frame network. A file is a state dict, or a dict with one under `model_state_dict`. Neither says
-which keypoint model the motion came from nor how its Jacobians were scaled; a motion file, or two options, do.
+Two published networks are supported and told apart by their keys: the generator of the motion GAN, optionally with its
+critic, and the next-frame network. A file holds a state dict, or a dict with one under `model_state_dict`. It does not
+record which keypoint model the motion came from or how its Jacobians were scaled; a motion file or two options do.
 """
 
 import dataclasses
@@ -41,16 +41,16 @@ class ConvertMotionConfig:
     output: Path
     """Folder to write."""
     critic: Path | None = None
-    """File of the generator's critic, to be kept with it; completing clips does without."""
+    """File of the generator's critic, to be stored with it; not needed to complete clips."""
     motion: Path | None = None
-    """Motion file of the training split (experiments.extract_motion): says whose keypoints, and their range."""
+    """Motion file of the training split (experiments.extract_motion); gives the keypoint model and Jacobian range."""
     fomm: Path | None = None
-    """Without --motion: model folder or run of the keypoint model."""
+    """Without --motion: model folder or training run of the keypoint model."""
     jacobian_limits: tuple[float, float] | None = None
     """Without --motion: smallest and largest Jacobian entry of the training split."""
     order: Order | None = None
-    """Which part of a motion vector comes first; as published, position-first for the GAN and jacobian-first for the
-    next-frame network, if not given."""
+    """Which part of a motion vector comes first; by default as published, position-first for the GAN and jacobian-first
+    for the next-frame network."""
     overwrite: bool = False
     """Replace the folder if it exists."""
 
@@ -76,7 +76,7 @@ class _ConvertedNextFrame:
 
 
 def main(config: ConvertMotionConfig) -> None:
-    """Convert, and say what is not known."""
+    """Convert the network, and print what is not known about it."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=CONFIG_FILE)
     state, notes = _read(config.checkpoint)
     network = _recognize(state, config.checkpoint)
@@ -108,7 +108,7 @@ def main(config: ConvertMotionConfig) -> None:
 
 
 def _read(path: Path) -> tuple[State, list[str]]:
-    """A state dict, whether bare or beside an optimizer's, and notes on what was left out."""
+    """Read a state dict, either bare or under `model_state_dict`, and notes on what was left out."""
     content = read_torch_file(path)
     if _WRAPPED not in content:
         return unwrap(content), []

@@ -1,4 +1,4 @@
-"""Convert torchvision's VGG19 weights to the file that `--perceptual-weights` takes.
+"""Convert torchvision's VGG19 weights to a file that `--perceptual-weights` accepts.
 
 python -m converters.convert_vgg19 vgg19-dcbb9e9d.pth --output=vgg19.npz
 """
@@ -22,7 +22,7 @@ class ConvertVGG19Config:
     """Convert VGG19's convolutions for the perceptual loss."""
 
     weights: Annotated[Path, tyro.conf.Positional]
-    """Torchvision's file of the network without batch normalization."""
+    """Torchvision's weights of VGG19 without batch normalization."""
     output: Path
     """The file to write."""
     overwrite: bool = False
@@ -30,7 +30,7 @@ class ConvertVGG19Config:
 
 
 def main(config: ConvertVGG19Config) -> None:
-    """Convert, and say what was left out."""
+    """Convert the weights, and print what was left out."""
     check_output_file(config.output, overwrite=config.overwrite)
     state = unwrap(read_torch_file(config.weights))
     classifier = [key for key in state if key.startswith("classifier.")]

@@ -2,7 +2,7 @@
 
     python -m converters.export_fomm vox/ --output=vox-cpk.pth.tar
 
-The file has the official keys and loads into the published PyTorch code; the optimizers start anew there.
+The file has the official keys and can be loaded by the published PyTorch code, whose optimizers then start afresh.
 """
 
 import dataclasses
@@ -27,15 +27,15 @@ class ExportFOMMConfig:
     output: Path
     """The file to write, such as model.pth.tar."""
     which: Which = "latest"
-    """Which checkpoint of a training run."""
+    """Checkpoint of a training run to export."""
     format: Format = "legacy"
-    """legacy is read by every version of PyTorch, zip by 1.6 and later."""
+    """File format: every version of PyTorch reads legacy; versions from 1.6 also read zip."""
     overwrite: bool = False
     """Replace the file if it exists."""
 
 
 def main(config: ExportFOMMConfig) -> None:
-    """Export."""
+    """Export the model."""
     check_output_file(config.output, overwrite=config.overwrite)
     model = load_fomm(config.fomm, config.which)
     # The published code reads the epoch of every checkpoint it loads.

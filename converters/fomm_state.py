@@ -1,6 +1,7 @@
-"""Official FOMM checkpoints, whose three state dicts are divided over the modules of our model.
+"""Maps the three state dicts of an official FOMM checkpoint to the modules of our model, and back.
 
-Input: the state dicts and a model. Output: the model filled; or, the other way, the state dicts of a model."""
+Input: state dicts and a model. Output: the filled model; or, in the other direction, the state dicts of a model.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,13 +14,13 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 
 PARTS = ("generator", "kp_detector", "discriminator")
-"""Names of the state dicts; dense motion is stored within the generator."""
+"""Names of the state dicts; the generator's includes the dense motion network."""
 
 _DENSE_MOTION = "dense_motion_network."
 
 
 def _parts(model: FirstOrderMotionModel) -> dict[str, dict[str, Any]]:
-    """Part of a checkpoint -> prefix of its keys -> the module that holds them."""
+    """For each part of a checkpoint, the prefixes of its keys and the modules that they belong to."""
     return {
         "generator": {_DENSE_MOTION: model.dense_motion, "": model.generator},
         "kp_detector": {"": model.detector},
@@ -33,7 +34,7 @@ def _share(state: State, prefix: str, others: list[str]) -> dict[str, np.ndarray
 
 
 def fomm_differences(model: FirstOrderMotionModel, checkpoint: Mapping[str, State]) -> list[str]:
-    """Every way in which a checkpoint does not fit a model, one line each; a missing discriminator is none."""
+    """List every mismatch between a checkpoint and a model, one line each; the discriminator may be missing."""
     lines = [f"missing the whole part {part}" for part in PARTS[:2] if part not in checkpoint]
     for part, _, module, share in _shares(model, checkpoint):
         lines += [f"{part}: {line}" for line in differences(module, share)]
@@ -45,13 +46,14 @@ def load_fomm_state(
 ) -> list[str]:
     """Fill a model from `{"generator": ..., "kp_detector": ..., "discriminator": ...}`.
 
-    The discriminator may be missing; it then keeps the model's weights. `place` is as `load_state` takes it.
+    The discriminator may be missing; the model then keeps its own. `place` is passed to `load_state`.
 
     Returns:
         The parts that were missing.
 
     Raises:
-        InputError: a part is missing, or keys or shapes differ; all differences are named, nothing is changed.
+        InputError: a part is missing, or keys or shapes differ; the message lists the differences, and the model is
+            left unchanged.
     """
     if lines := fomm_differences(model, checkpoint):
         raise InputError(
@@ -63,7 +65,7 @@ def load_fomm_state(
 
 
 def _shares(model: FirstOrderMotionModel, checkpoint: Mapping[str, State]):
-    """For every module whose part is there: part, prefix of its keys, module, and its share of the state dict."""
+    """For every module in the checkpoint, yield its part, key prefix, the module, and its share of the state dict."""
     for part, modules in _parts(model).items():
         for prefix, module in modules.items():
             if part in checkpoint:
@@ -72,7 +74,7 @@ def _shares(model: FirstOrderMotionModel, checkpoint: Mapping[str, State]):
 
 
 def dump_fomm_state(model: FirstOrderMotionModel) -> dict[str, dict[str, np.ndarray]]:
-    """The model as the three state dicts of an official checkpoint."""
+    """Return the model as the three state dicts of an official checkpoint."""
     return {
         part: {prefix + key: value for prefix, module in modules.items() for key, value in dump_state(module).items()}
         for part, modules in _parts(model).items()

@@ -1,9 +1,9 @@
-"""Configurations of official FOMM checkpoints.
+"""Converts the configurations of official FOMM checkpoints to ours.
 
 Input: the name of a released configuration, or an official YAML file. Output: our configuration.
 
 The YAML files are those of the published code (Siarohin et al., First Order Motion Model for Image Animation,
-NeurIPS 2019): sizes of the networks under `model_params`, of the frames under `dataset_params`.
+NeurIPS 2019): the sizes of the networks are under `model_params`, that of the frames under `dataset_params`.
 """
 
 import dataclasses
@@ -25,16 +25,16 @@ from vidcomp_jax.fomm.model import FOMMConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertedFOMM:
-    """What `config.json` of a converted model says."""
+    """The contents of `config.json` of a converted model."""
 
     fomm: FOMMConfig
     """Sizes of the networks."""
     data: DataConfig
-    """Frames it was trained on: their size and channels."""
+    """Size and channels of the frames that it was trained on."""
 
 
 class _Params(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Base of what the YAML files hold; an entry that is not known is an error, since it may change the network."""
+    """Base class of the YAML sections. Unknown entries are errors, because they may change the network."""
 
 
 class _Common(_Params):
@@ -87,10 +87,10 @@ class _ModelParams(_Params):
 
 
 def fomm_config(model_params: Mapping[str, Any]) -> FOMMConfig:
-    """Our configuration of what the official YAML files hold under `model_params`.
+    """Convert the `model_params` of an official YAML file to our configuration.
 
     Raises:
-        InputError: an entry is missing, unknown, or of another kind.
+        InputError: an entry is missing, unknown, or of the wrong type.
     """
     try:
         params = msgspec.convert(model_params, _ModelParams)
@@ -137,7 +137,7 @@ def fomm_config(model_params: Mapping[str, Any]) -> FOMMConfig:
 
 
 def converted(fomm: FOMMConfig, size: int) -> ConvertedFOMM:
-    """The entries of `config.json` for a model of square frames."""
+    """The contents of `config.json` for a model of square frames of `size` pixels."""
     num_channels = cast(Channels, fomm.num_channels)
     return ConvertedFOMM(fomm=fomm, data=DataConfig(name="folder", size=size, num_channels=num_channels))
 
@@ -164,14 +164,14 @@ def _released() -> dict[str, ConvertedFOMM]:
 
 
 RELEASED: dict[str, ConvertedFOMM] = _released()
-"""Released checkpoints by the names of their configurations."""
+"""Configurations of the released checkpoints, by name."""
 
 
 def official_config(name: str) -> ConvertedFOMM:
     """The configuration of a released checkpoint, or of an official YAML file.
 
     Raises:
-        InputError: no such name or file, no YAML, or not the entries of an official configuration.
+        InputError: the name is unknown, or the file is missing, is not YAML, or is not an official configuration.
     """
     if name in RELEASED:
         return RELEASED[name]
@@ -202,7 +202,7 @@ def _read_yaml(path: Path) -> Any:
 
 
 def _frame_size(content: dict[str, Any]) -> int:
-    """Height of the frames a configuration trains on; the published code's default where it says nothing."""
+    """Height and width of the frames that a configuration trains on; the published code's default if not specified."""
     dataset = content.get("dataset_params")
     shape = dataset.get("frame_shape", (256, 256)) if isinstance(dataset, dict) else (256, 256)
     try:

@@ -1,8 +1,8 @@
-"""Reading and writing of PyTorch's `.pth` and `.pth.tar` files, as nested dicts of NumPy arrays.
+"""Reads and writes PyTorch's `.pth` and `.pth.tar` files as nested dicts of NumPy arrays.
 
-Files are read as data alone: what would run code is refused. Both of PyTorch's formats are known, the legacy one
-(before 1.6, as the official checkpoints are) and the zip one, which is memory-mapped. PyTorch is needed for this
-and nothing else; it comes with the extra `torch`.
+Only data is read; files that would run code are refused. Both of PyTorch's formats are supported, the legacy one
+(before 1.6, used by the official checkpoints) and the zip one, which is memory-mapped. PyTorch is
+required; the extra `torch` installs it.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from vidcomp_jax.storage.atomic import new_file
 
 Format = Literal["legacy", "zip"]
 
-_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # after two bytes of pickle's own
+_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # preceded by two bytes of the pickle protocol
 _FOREIGN = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
     b"\x1f\x8b": "compressed with gzip; unpack it first",
@@ -34,18 +34,18 @@ _FOREIGN = {
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
-    """The dict that a PyTorch file holds, its tensors as NumPy arrays, at any depth.
+    """Read the dict in a PyTorch file, with all tensors, at any depth, as NumPy arrays.
 
-    Arrays of a zip file are backed by the file, and read when they are used.
+    Arrays in a zip file are backed by the file, and read when they are used.
 
     Raises:
-        InputError: PyTorch is missing; or the file is missing, something else, cut off, or holds more than data.
+        InputError: PyTorch is missing; or the file is missing, has another format, is truncated, or is not only data.
     """
     zipped = _is_zip(path)
     torch = _import_torch()
     try:
         with warnings.catch_warnings(action="ignore"):
-            # Storages of the legacy format are read one after the other, so the file cannot be mapped.
+            # The legacy format must be read sequentially, so the file cannot be memory-mapped.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         called = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]*\w)", str(error))
@@ -60,11 +60,11 @@ def read_torch_file(path: Path) -> dict[str, Any]:
 
 
 def write_torch_file(path: Path, content: Mapping[str, Any], file_format: Format = "legacy") -> None:
-    """Write nested dicts of NumPy arrays as tensors; the file appears whole, replacing an older one, or not at all.
+    """Write nested dicts of NumPy arrays as tensors; the file appears whole or not at all, replacing an old one.
 
     Raises:
-        InputError: PyTorch is missing.
-        OSError: the disk is full, or may not be written to.
+        InputError: PyTorch is missing, or `path` cannot be written.
+        OSError: writing fails, for example because the disk is full.
     """
     torch = _import_torch()
     try:
@@ -75,7 +75,7 @@ def write_torch_file(path: Path, content: Mapping[str, Any], file_format: Format
 
 
 def unwrap(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """A state dict's arrays, without the prefix `module.` that data-parallel training puts before every key."""
+    """The arrays of a state dict, without the prefix `module.` that data-parallel training adds to every key."""
     arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
     if arrays and all(key.startswith("module.") for key in arrays):
         arrays = {key.removeprefix("module."): value for key, value in arrays.items()}
@@ -83,7 +83,7 @@ def unwrap(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _is_zip(path: Path) -> bool:
-    """Whether it is the zip format, not the legacy one; `InputError` if it is neither."""
+    """Whether a file has the zip format rather than the legacy one; `InputError` if it has neither."""
     if path.is_dir():
         raise InputError(f"{path}: a folder, where a PyTorch file is expected")
     if not path.exists():
@@ -120,7 +120,7 @@ def _is_zip(path: Path) -> bool:
 
 
 def _called_by_pickle(path: Path) -> str:
-    """The first function that a Python pickle names, found without running it; nothing if it is no pickle."""
+    """The first function that a Python pickle names, found without running it; empty if there is none."""
     words: list[str] = []
     with path.open("rb") as file, contextlib.suppress(ValueError, UnicodeDecodeError):
         for code, argument, _ in itertools.islice(pickletools.genops(file), 10_000):
@@ -134,7 +134,7 @@ def _called_by_pickle(path: Path) -> str:
 
 
 def _is_whole_legacy(path: Path) -> bool:
-    """Whether the pickles in front of the legacy format's numbers are complete: otherwise a name may be cut off."""
+    """Whether the pickles before the tensor data of the legacy format are complete; if not, a name may be cut off."""
     try:
         with path.open("rb") as file:
             for _ in range(4):  # magic number, version, system and content

@@ -1,7 +1,7 @@
-"""The one map between the arrays of a Flax model and those of a PyTorch state dict, strict in both directions.
+"""Maps the arrays of Flax models to those of PyTorch state dicts, strictly in both directions.
 
-Input: a model and a state dict (key -> NumPy array). Output: the model filled, or its state dict. Attribute names of
-the models follow the PyTorch module tree; exceptions are in `RENAMES`, the memory layouts of arrays in `_leaf_names`.
+Input: a model and a state dict (key -> NumPy array). Output: the filled model, or its state dict. Attribute names of
+the models follow PyTorch's module tree; exceptions are in `RENAMES`, the memory layouts of arrays in `_leaf_names`.
 """
 
 import re
@@ -19,11 +19,11 @@ from vidcomp_jax.nn.layers import AntiAliasDownsample, BatchNorm
 State = Mapping[str, np.ndarray]
 
 RENAMES = {r"\bbottleneck\.(\d+)": r"bottleneck.r\1"}
-"""Patterns in our paths, and what PyTorch's have there."""
+"""Regular expressions for our paths, and their replacements in PyTorch's keys."""
 
 
 _OPTIONAL = ".weight_v"
-"""PyTorch 1.0 stored no right singular vector of a spectral norm; one half power iteration gives it back."""
+"""PyTorch 1.0 did not store the right singular vectors of spectral norms; half a power iteration recovers them."""
 
 
 class Leaf(NamedTuple):
@@ -33,8 +33,8 @@ class Leaf(NamedTuple):
         key: PyTorch's key.
         variable: the leaf; None for a constant that PyTorch stores and we compute.
         shape: PyTorch's shape.
-        to_torch: our array -> PyTorch's.
-        to_flax: PyTorch's array -> ours.
+        to_torch: converts our array to PyTorch's layout.
+        to_flax: converts PyTorch's array to our layout.
         constant: the expected value where `variable` is None.
     """
 
@@ -47,7 +47,7 @@ class Leaf(NamedTuple):
 
 
 def leaves(model: nnx.Module, prefix: str = "") -> Iterator[Leaf]:
-    """Every leaf of `model` with its PyTorch key, in the order of PyTorch's own module tree where that is known."""
+    """Yield every leaf of `model` with its PyTorch key, in the order of the model's attributes."""
     if isinstance(model, AntiAliasDownsample):
         if model.stride > 1:
             kernel = _blur_kernel(model)
@@ -67,7 +67,7 @@ def leaves(model: nnx.Module, prefix: str = "") -> Iterator[Leaf]:
 
 
 def _blur_kernel(model: AntiAliasDownsample) -> np.ndarray:
-    """The blur as the published code stores it, to the last bit: in float32, and divided by its sum in two axes."""
+    """The blur kernel exactly as the published code stores it: in float32, normalized by its sum over both axes."""
     radius = len(model.kernel()) // 2
     bell = np.exp(-(np.arange(-radius, radius + 1, dtype=np.float32) ** 2) / (2 * ((model.stride - 1) / 2) ** 2))
     kernel = np.outer(bell, bell)
@@ -82,7 +82,7 @@ def _children(model: nnx.Module) -> Iterator[tuple[str, object]]:
 
 
 def _leaf_names(module: nnx.Module) -> dict[str, tuple[str, Callable, Callable]]:
-    """For one kind of layer: our name of a leaf -> PyTorch's name and the two changes of layout."""
+    """Map our names of a layer's leaves to PyTorch's names and the conversions to PyTorch's layout and to ours."""
     if isinstance(module, SpectralNormConv):
         return {
             "kernel": ("weight_orig", _to_oihw, _to_hwio),
@@ -126,7 +126,7 @@ def _to_int32(count: np.ndarray) -> np.ndarray:
 
 
 def differences(model: nnx.Module, state: State) -> list[str]:
-    """Every way in which a state dict does not fit a model, one line each; empty if it fits."""
+    """List every mismatch between a state dict and a model, one line each; empty if it fits."""
     expected = {leaf.key: leaf for leaf in leaves(model)}
     needed = {key: leaf for key, leaf in expected.items() if not key.endswith(_OPTIONAL)}
     lines = [f"missing {key} {leaf.shape}" for key, leaf in needed.items() if key not in state]
@@ -147,12 +147,12 @@ def load_state(model: nnx.Module, state: State, *, name: str = "the checkpoint",
     Args:
         model: changed in place, unless an error is raised.
         state: NumPy arrays under PyTorch's keys.
-        name: what to call the state dict in an error.
-        place: makes a leaf of an array and a type. The default copies to the device; `np.asarray` shares memory with
-            the state dict where it can, for a model that is only written.
+        name: name of the state dict in errors.
+        place: creates a leaf's value from an array and a dtype. The default copies to the device; `np.asarray` shares
+            memory with the state dict where possible, for a model that is only saved.
 
     Raises:
-        InputError: names every missing, unexpected and misshaped key.
+        InputError: the state dict does not fit; the message lists every missing, unexpected and mismatched key.
     """
     lines = differences(model, state)
     if lines:
@@ -172,9 +172,9 @@ def _left_out_vector(key: str, state: State) -> np.ndarray:
 
 
 def dump_state(model: nnx.Module) -> dict[str, np.ndarray]:
-    """The model's leaves as a PyTorch state dict of NumPy arrays, fixed blur kernels included."""
+    """Return the leaves of a model as a PyTorch state dict of NumPy arrays, including the fixed blur kernels."""
     state = {}
     for leaf in leaves(model):
         value = leaf.constant if leaf.variable is None else leaf.to_torch(np.asarray(leaf.variable[...]))
-        state[leaf.key] = np.asarray(value, order="C")  # np.ascontiguousarray would give a count an axis
+        state[leaf.key] = np.asarray(value, order="C")  # np.ascontiguousarray would make a scalar one-dimensional
     return state

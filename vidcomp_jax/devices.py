@@ -119,7 +119,7 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
 
 
 def shard(batch: Tree, share: int, devices: Sequence[jax.Device]) -> Tree:
-    """Split this process's `share` of a batch over its devices: [share, ...] on the host to [d, share / d, ...].
+    """Split this process's `share` of a batch over its devices: [share, ...] becomes [d, share / d, ...].
 
     Raises:
         ValueError: an array of the batch does not have `share` examples.

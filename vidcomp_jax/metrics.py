@@ -20,7 +20,7 @@ Frames = Float[np.ndarray | Array, "..."]
 
 
 class FrameScores(NamedTuple):
-    """How close frames are to the true ones, with one value of each score for every frame.
+    """How close frames are to the true ones, as one value of each score per frame.
 
     Attributes:
         l1: mean absolute error, in [0, 1].
@@ -46,7 +46,7 @@ def score(clips: Frames, truth: Frames) -> FrameScores:
         truth: true frames in [0, 1]. They are broadcast against `clips`, so that one frame can be compared with many.
 
     Returns:
-        Each score of every frame, [...].
+        The scores of every frame, [...] each.
 
     Raises:
         InputError: frames less than 11 pixels high or wide, or shapes that cannot be broadcast.

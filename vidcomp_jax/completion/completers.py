@@ -76,7 +76,7 @@ class Completer(Protocol):
 
     @property
     def num_frames(self) -> int | None:
-        """The only number of frames of the clips that it generates; None for any."""
+        """The only clip length that it generates, in frames; None for any."""
         ...
 
     @property
@@ -164,7 +164,7 @@ class PixelModel(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """The number of frames of the clips."""
+        """The length of the clips in frames."""
         ...
 
     def __call__(self, first: Frames, last: Frames, *, key: Key[Array, ""]) -> Float[np.ndarray, "b t h w c"]:
