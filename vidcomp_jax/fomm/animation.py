@@ -2,8 +2,8 @@
 
 Input: one frame, and a video in chunks of frames. Output: the source rendered in the pose of each driving frame.
 
-Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019, section 3.3. A chunk goes through one
-compiled program, and memory does not grow with the length of the video.
+Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019, section 3.3. Every chunk goes through
+the same compiled program, and memory use does not grow with the length of the video.
 """
 
 import functools
@@ -27,11 +27,11 @@ Result = Float[np.ndarray, "_t h w c"]
 
 
 class BestFrame(NamedTuple):
-    """The driving frame whose pose is nearest to the source's.
+    """The driving frame whose pose is closest to the source's.
 
     Attributes:
-        index: its number, from 0.
-        keypoints: its keypoints, [k, ...].
+        index: its index in the driving video, from 0.
+        keypoints: its keypoints, positions [k, 2] and Jacobians [k, 2, 2].
     """
 
     index: int  # type: ignore[assignment]  # hides `tuple.index`, which has no use here
@@ -47,22 +47,23 @@ def animate(
     chunk: int = 8,
     adapt_scale: bool = False,
 ) -> Iterator[Result]:
-    """Render the source at the motion of driving frames.
+    """Render the source with the motion of driving frames.
 
     Args:
-        model: trained.
+        model: a trained model.
         source: the frame to animate.
-        driving: frames in order, up to `chunk` at a time, of the source's shape.
-        initial: keypoints of the driving frame in the source's pose: keypoints of the source then move as those of
-            the driving frames move away from these. None renders at the driving keypoints as they are.
-        chunk: frames on the device at a time; shorter parts are filled up, so that one program serves all.
-        adapt_scale: with `initial`, make movements larger or smaller by the ratio of the figures' sizes.
+        driving: the driving frames in order, up to `chunk` at a time, in the shape of the source.
+        initial: keypoints of the driving frame whose pose matches the source's. The source's keypoints then move as the
+            driving keypoints move relative to these. None uses the driving keypoints unchanged.
+        chunk: number of frames processed at a time; shorter parts are padded, so that one compiled program serves all.
+        adapt_scale: with `initial`, scale the motion by the ratio of the figures' sizes, see `movement_scale`.
 
     Yields:
-        For every part of `driving` the rendered frames, in [0, 1].
+        The rendered frames of each part of `driving`, in [0, 1].
 
     Raises:
-        InputError: another number of channels than the model's, or keypoints that have no size to adapt to.
+        InputError: if the frames and the model differ in their number of channels, or, with `adapt_scale`, if keypoints
+            span no area.
     """
     keypoints = detect(model, source)
     encoded = model.encode(_unit(source), keypoints)
@@ -71,7 +72,7 @@ def animate(
     before = None
     for frames in driving:
         rendered = _animate(*network, encoded, initial, np.float32(scale), filled_up(frames, chunk))
-        # The device works on this chunk while the one before is written and the next one read.
+        # The device works on this chunk while the caller writes the previous one and reads the next.
         if before is not None:
             yield np.asarray(before[0])[: before[1]]
         before = rendered, len(frames)
@@ -80,18 +81,18 @@ def animate(
 
 
 def detect(model: FirstOrderMotionModel, frame: Frame) -> Keypoints:
-    """Keypoints of one frame, on the host."""
+    """Detect the keypoints of one frame and copy them to the host."""
     return jax.tree.map(np.asarray, model.detect(_unit(frame)))
 
 
 def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Chunk], *, chunk: int = 8) -> BestFrame:
-    """The driving frame whose keypoints resemble the source's most, wherever and however large they are.
+    """Find the driving frame whose keypoints best match the source's, regardless of position and size.
 
-    Keypoints of both are centered and divided by the root of their convex hull's area; the sum of squares counts, as
-    in the published code, which compares facial landmarks.
+    The keypoints of each frame are centered and divided by the square root of their convex hull's area, then compared
+    by the sum of squared differences. The published code does the same with facial landmarks.
 
     Raises:
-        InputError: the source's keypoints, or those of all driving frames, span no area.
+        InputError: if the keypoints of the source, or those of every driving frame, span no area.
     """
     wanted = _normalized(np.asarray(detect(model, source).position))
     if wanted is None:
@@ -111,7 +112,7 @@ def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Ch
 
 
 def _normalized(position: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "k 2"] | None:
-    """Keypoints centered and scaled to a convex hull of area 1; None if they lie on a line."""
+    """Center keypoints and scale them to a convex hull of area 1; None if they lie on a line."""
     from scipy.spatial import ConvexHull, QhullError
 
     try:

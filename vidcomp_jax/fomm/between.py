@@ -1,4 +1,4 @@
-"""Rendering of the frames between a first and a last frame, from one of them or from both.
+"""Rendering of the frames between a first and a last frame, from the first or from both.
 
 Input: the two frames, and the keypoints of every frame. Output: all frames. Long clips are rendered in chunks.
 """
@@ -17,22 +17,22 @@ from vidcomp_jax.fomm.model import EncodedSource, FirstOrderMotionModel
 from vidcomp_jax.nn.geometry import coordinate_grid, resize_bilinear, warp
 
 Render = Literal["first", "both"]
-"""From which ends frames are rendered: the first alone, as published, or both, blended."""
+"""Which frames to render from: the first alone, as in the published method, or both, blending the results."""
 
 MAX_PIXELS = 2**22
-"""Pixels rendered in one program by default: 64 clips of 16 frames at 64 x 64."""
+"""Default limit on the pixels rendered in one call of the program: 64 clips of 16 frames at 64 x 64."""
 
 Frames = Real[Array | np.ndarray, "..."]
-"""[b, h, w, c], floats in [0, 1] or integers; another shape gets an `InputError` instead of a type error."""
+"""[b, h, w, c], floats in [0, 1] or integers. The type allows any shape, so that a wrong one raises `InputError`."""
 
 
 class _Ends(NamedTuple):
-    """Both ends of every clip, first all first frames, then all last ones.
+    """The frames to render from: the first frames of all clips, then, if both ends are used, the last frames.
 
     Attributes:
-        encoded: ready to render from.
-        residual: what rendering a frame at its own keypoints leaves of it.
-        deformation: that this rendering took for "nothing moves".
+        encoded: the encoded frames.
+        residual: difference between each frame and its rendering at its own keypoints.
+        deformation: the deformation of that rendering, in which nothing moves.
     """
 
     encoded: EncodedSource
@@ -49,19 +49,27 @@ def render_between(
     render: Render = "both",
     max_pixels: int = MAX_PIXELS,
 ) -> Float[np.ndarray, "b t h w c"]:
-    """Render clips whose keypoints are known in every frame, [b, t, k, ...]; the ends' keypoints are the frames' own.
+    """Render clips from their first and last frames and the keypoints of every frame.
 
-    With `both`, a frame is a blend of what either end renders. An end counts in proportion to its nearness in time
-    and, at each pixel, to how much of it the generator could use there (its occlusion map). What rendering an end
-    at its own keypoints leaves of it is carried along with the motion and added, so that the clip starts with exactly
-    the first frame, ends with exactly the last, and fades from the one's detail to the other's.
+    With `both`, each frame is a blend of the renderings from the two ends. The weight of an end is proportional to its
+    nearness in time and, at each pixel, to how much of it the generator could use there (its occlusion map). The
+    residual that rendering an end at its own keypoints leaves is warped along with the motion and added. So the clip
+    starts with exactly the first frame, ends with exactly the last, and fades from the detail of one to the other's.
 
     Args:
-        model: renders.
-        first, last: floats in [0, 1], or integers, which are scaled by the range of their type.
-        keypoints: of all frames.
-        render: from which ends.
-        max_pixels: most pixels to render in one program; more are rendered in chunks of frames.
+        model: a trained model.
+        first, last: frames [b, h, w, c], floats in [0, 1], or integers, which are divided by the largest value of
+            their type.
+        keypoints: positions [b, t, k, 2] and Jacobians [b, t, k, 2, 2] of at least two frames. The first and the last
+            must be those of `first` and `last`.
+        render: which frames to render from.
+        max_pixels: limit on the pixels rendered at a time; larger clips are rendered in chunks of frames.
+
+    Returns:
+        Frames in [0, 1], on the host.
+
+    Raises:
+        InputError: if shapes do not fit the model or each other, or floats are not in [0, 1].
     """
     num_frames = keypoints.position.shape[1]
     b, height, width, _ = first.shape
@@ -73,7 +81,7 @@ def render_between(
     ends = _prepare(*network, render, (first, own[0]), (last, own[1]))
     chunks = []
     for i in range(num_chunks):
-        # The last chunk is filled up with its last frame, so that one program serves all.
+        # The last chunk is padded by repeating its last frame, so that one compiled program serves all.
         times = np.minimum(np.arange(i * length, (i + 1) * length), num_frames - 1)
         part = Keypoints(*(x[:, times] for x in keypoints))
         fraction = np.float32(times / (num_frames - 1))

@@ -1,6 +1,6 @@
-"""The dense-motion network.
+"""The dense-motion network, which turns the motion of keypoints into motion at every pixel.
 
-Input: a source frame and the keypoints of source and driving frame. Output: a sampling grid and an occlusion map.
+Input: a source frame, its keypoints and those of the driving frame. Output: a sampling grid and an occlusion map.
 
 First Order Motion Model for Image Animation (Siarohin et al., NeurIPS 2019), section 3.2, equations 4 to 7.
 """
@@ -28,13 +28,13 @@ from vidcomp_jax.nn.layers import UNIT_FRACTION, AntiAliasDownsample, conv, is_u
 
 
 class Motion(NamedTuple):
-    """What the dense-motion network predicts, at its own resolution (h, w).
+    """The output of the dense-motion network, at the resolution (h, w) of that network.
 
     Attributes:
-        deformation: sampling grid that takes the source to the driving frame, (x, y) in about [-1, 1].
-        occlusion_map: 1 where the warped source can be used, 0 where it must be painted anew.
-        masks: share of each candidate motion in every pixel, the background first; they sum to 1.
-        sparse_deformed: the shrunk source warped by each candidate motion.
+        deformation: sampling grid that warps the source to the driving frame; (x, y), mostly within [-1, 1].
+        occlusion_map: 1 where the warped source can be used, 0 where it must be inpainted.
+        masks: weight of each candidate motion at every pixel, the background first; they sum to 1.
+        sparse_deformed: the downsampled source warped by each candidate motion.
     """
 
     deformation: Float[Array, "b h w 2"]
@@ -48,9 +48,9 @@ class DenseMotionConfig(HourglassConfig):
     """Sizes of the dense-motion network."""
 
     scale: float = 0.25
-    """Motion is predicted on the source shrunk by this factor: 1, 1/2, 1/4, 1/8."""
+    """Factor by which the source is downsampled before motion is predicted: 1, 1/2, 1/4, ..."""
     heatmap_variance: float = 0.01
-    """Variance of the keypoints' Gaussians, in squared coordinate units."""
+    """Variance of the keypoints' Gaussian heatmaps, in squared coordinate units."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -59,7 +59,7 @@ class DenseMotionConfig(HourglassConfig):
 
 
 def sparse_motions(source: Keypoints, driving: Keypoints, height: int, width: int) -> Float[Array, "b m h w 2"]:
-    """Candidate sampling grids: the identity for the background, then one first-order motion a keypoint.
+    """Candidate sampling grids: the identity for the background, then one first-order motion per keypoint.
 
     Equation 4: T_k(z) = p_k(source) + J_k(source) J_k(driving)^-1 (z - p_k(driving)).
     """
@@ -72,15 +72,15 @@ def sparse_motions(source: Keypoints, driving: Keypoints, height: int, width: in
 
 
 class DenseMotion(nnx.Module):
-    """Mixes the candidate motions of the keypoints into one sampling grid.
+    """Combines the candidate motions of the keypoints into one sampling grid and predicts an occlusion map.
 
     Args:
         config: sizes.
-        num_channels: channels of the frames.
-        num_keypoints: keypoints, and so candidate motions beside the background.
+        num_channels: number of channels of the frames.
+        num_keypoints: number of keypoints, that is, of candidate motions besides the background.
         estimate_occlusion: predict an occlusion map; otherwise it is 1 everywhere.
-        align_corners: sampling rule of the warps.
-        rngs: key of the initial weights.
+        align_corners: sampling rule of the warps, see `vidcomp_jax.nn.geometry`.
+        rngs: random keys for the initial weights.
     """
 
     def __init__(
@@ -104,13 +104,13 @@ class DenseMotion(nnx.Module):
             self.occlusion = conv(features, 1, 7, padding=3, rngs=rngs)
 
     def __call__(self, source: Float[Array, "b h w c"], source_keypoints: Keypoints, driving: Keypoints) -> Motion:
-        """Motion from the source frame, in [0, 1], to the driving keypoints."""
+        """Predict the motion from source frames, in [0, 1], to the driving keypoints."""
         return self.from_small(self.down(source), source_keypoints, driving)
 
     def from_small(self, small: Float[Array, "n h w c"], source_keypoints: Keypoints, driving: Keypoints) -> Motion:
-        """The same for source frames already shrunk by `down`.
+        """Predict the motion from source frames that `down` has already downsampled.
 
-        There may be fewer frames than keypoints: each frame then serves as many keypoints in a row.
+        There may be fewer frames than sets of keypoints: each frame is then used for b / n consecutive sets.
         """
         frames, height, width, channels = small.shape
         b = driving.position.shape[0]
@@ -121,9 +121,9 @@ class DenseMotion(nnx.Module):
         variance = self.config.heatmap_variance
         heatmaps = gaussian_heatmaps(driving.position, height, width, variance)
         heatmaps -= gaussian_heatmaps(source_keypoints.position, height, width, variance)
-        heatmaps = jnp.pad(heatmaps, ((0, 0), (0, 0), (0, 0), (1, 0)))  # the background has none
+        heatmaps = jnp.pad(heatmaps, ((0, 0), (0, 0), (0, 0), (1, 0)))  # the background's heatmap is 0
 
-        # One group of channels a candidate, its heatmap first.
+        # One group of channels per candidate: its heatmap, then the source it warped.
         candidates = jnp.concatenate([heatmaps[..., None], jnp.moveaxis(deformed, 1, 3)], axis=-1)
         features = self.hourglass(candidates.reshape(b, height, width, -1))
 

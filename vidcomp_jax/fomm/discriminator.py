@@ -1,8 +1,8 @@
 """The multi-scale patch discriminator.
 
-Input: a pyramid of frames. Output: at each scale the feature maps, and a map of scores.
+Input: frames. Output: feature maps and a map of scores at each scale.
 
-The LSGAN critic of the First Order Motion Model's released configurations, with optional spectral normalization
+The LSGAN discriminator of the First Order Motion Model's released configurations, with optional spectral normalization
 (Miyato et al., 2018) and optional keypoint heatmaps as further input channels.
 """
 
@@ -21,11 +21,11 @@ from vidcomp_jax.nn.layers import UNIT_FRACTION, average_pool, constant, conv, i
 
 
 class Scores(NamedTuple):
-    """What one scale of the discriminator returns.
+    """The output of the discriminator at one scale.
 
     Attributes:
-        features: output of every block, the first block first.
-        score: one score a patch; real frames are taught 1, generated ones 0.
+        features: the output of every block, in order.
+        score: one score per patch; the targets are 1 for real frames and 0 for generated ones.
     """
 
     features: tuple[Float[Array, "b _ _ _"], ...]
@@ -37,17 +37,17 @@ class DiscriminatorConfig:
     """Sizes of the discriminator."""
 
     width: int = 32
-    """Half the channels of the first block; doubled at each further one."""
+    """Half the number of channels of the first block; doubled with each further block."""
     max_width: int = 512
     """No block has more channels than this."""
     num_blocks: int = 4
-    """Blocks; all but the last halve the size."""
+    """Number of blocks; all but the last halve height and width."""
     scales: tuple[float, ...] = (1.0,)
-    """One discriminator for each of these sizes of the frame."""
+    """Scales of the frames; there is one discriminator for each."""
     spectral_norm: bool = False
     """Divide every kernel by its largest singular value."""
     use_keypoints: bool = False
-    """Show the discriminator the heatmaps of the driving keypoints."""
+    """Give the discriminator the heatmaps of the driving keypoints as further input channels."""
     heatmap_variance: float = 0.01
     """Variance of those heatmaps, in squared coordinate units."""
 
@@ -59,14 +59,14 @@ class DiscriminatorConfig:
 
 
 class InstanceNorm(nnx.Module):
-    """Normalization of every channel of every image by its own mean and biased variance, then a learned affine."""
+    """Normalizes every channel of every image by its own mean and biased variance, then scales and shifts it."""
 
     def __init__(self, features: int):
         self.scale = nnx.Param(constant(1.0, features))
         self.bias = nnx.Param(constant(0.0, features))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Normalize."""
+        """Normalize `x`."""
         mean = x.mean((1, 2), keepdims=True)
         var = jnp.square(x - mean).mean((1, 2), keepdims=True)
         return (x - mean) * jax.lax.rsqrt(var + 1e-5) * self.scale[...] + self.bias[...]
@@ -75,11 +75,11 @@ class InstanceNorm(nnx.Module):
 class SpectralNormConv(nnx.Conv):
     """A convolution whose kernel is divided by an estimate of its largest singular value.
 
-    The kernel is seen as the matrix [out, in * h * w]. Each call in training mode advances one power iteration,
-    in which no gradient flows.
+    The kernel is viewed as a matrix [out, in * h * w]. Each call in training mode runs one step of power iteration,
+    through which no gradient flows.
 
     Attributes:
-        u, v: left and right singular vectors, unit length, in PyTorch's order (in, h, w).
+        u, v: estimates of the left and right singular vectors, of unit length; `v` is in PyTorch's order (in, h, w).
     """
 
     def __init__(self, *args, rngs: nnx.Rngs, **kwargs):
@@ -90,11 +90,11 @@ class SpectralNormConv(nnx.Conv):
         self.use_running_average = False
 
     def set_view(self, use_running_average: bool | None = None):
-        """Let `nnx.view` and `model.eval()` stop the power iteration together with batch statistics."""
+        """Start or stop the power iteration; called by `nnx.view`."""
         if use_running_average is not None:
             self.use_running_average = use_running_average
 
-    def __call__(  # type: ignore[override]  # Flax's own takes a sharding as well
+    def __call__(  # type: ignore[override]  # Flax's own method also accepts a sharding
         self, x: Float[Array, "b h w c"]
     ) -> Float[Array, "b h2 w2 d"]:
         """Convolve with the normalized kernel."""
@@ -112,7 +112,7 @@ class SpectralNormConv(nnx.Conv):
             x,
             kernel / sigma,
             (1, 1),
-            self.padding,  # type: ignore[arg-type]  # pairs, as `conv` gives it
+            self.padding,  # type: ignore[arg-type]  # pairs of integers, as `conv` creates it
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         return out + self.bias[...]
@@ -127,7 +127,7 @@ def _unit(vector: Array) -> Array:
 
 
 class DiscriminatorBlock(nnx.Module):
-    """4x4 convolution without padding, instance norm, leaky ReLU, and halving."""
+    """4x4 convolution without padding, optional instance norm, leaky ReLU, and optional 2x2 average pooling."""
 
     def __init__(self, in_features: int, out_features: int, *, norm: bool, pool: bool, conv_type: type, rngs):
         self.conv = conv(in_features, out_features, 4, padding=0, rngs=rngs, conv_type=conv_type)
@@ -146,7 +146,7 @@ class DiscriminatorBlock(nnx.Module):
 
 
 class Discriminator(nnx.Module):
-    """The discriminator of one scale."""
+    """The discriminator at one scale."""
 
     def __init__(self, config: DiscriminatorConfig, in_features: int, *, rngs: nnx.Rngs):
         conv_type = SpectralNormConv if config.spectral_norm else nnx.Conv
@@ -160,7 +160,11 @@ class Discriminator(nnx.Module):
         self.conv = conv(widths[-1], 1, 1, padding=0, rngs=rngs, conv_type=conv_type)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Scores:
-        """Scores of frames."""
+        """Score frames, given with their heatmaps as further channels if the discriminator uses keypoints.
+
+        Raises:
+            InputError: if the frames are too small for the number of blocks.
+        """
         features, size = [], x.shape[1:3]
         for block in self.down_blocks:
             if min(x.shape[1:3]) < 4:
@@ -179,21 +183,24 @@ class MultiScaleDiscriminator(nnx.Module):
 
     Args:
         config: sizes.
-        num_channels: channels of the frames.
-        num_keypoints: keypoints, used with `config.use_keypoints`.
-        rngs: key of the initial weights.
+        num_channels: number of channels of the frames.
+        num_keypoints: number of keypoints; used only with `config.use_keypoints`.
+        rngs: random keys for the initial weights.
     """
 
     def __init__(self, config: DiscriminatorConfig, *, num_channels: int, num_keypoints: int, rngs: nnx.Rngs):
         self.config = config
         in_features = num_channels + num_keypoints * config.use_keypoints
-        self.names = tuple(f"{scale:g}".replace(".", "-") for scale in config.scales)  # as PyTorch has them: 1, 0-5
+        self.names = tuple(f"{scale:g}".replace(".", "-") for scale in config.scales)  # as in PyTorch: 1, 0-5
         self.discs = nnx.Dict({name: Discriminator(config, in_features, rngs=rngs) for name in self.names})
 
     def __call__(self, frames: Float[Array, "b h w c"], driving: Keypoints) -> tuple[Scores, ...]:
-        """Scores of frames in [0, 1] for every scale, in the order of `config.scales`.
+        """Score frames in [0, 1] at every scale, in the order of `config.scales`.
 
-        The driving keypoints are looked at with `config.use_keypoints` only.
+        The driving keypoints are used only with `config.use_keypoints`.
+
+        Raises:
+            InputError: if the frames are too small at one of the scales.
         """
         outputs = []
         for name, x in zip(self.names, image_pyramid(frames, self.config.scales), strict=True):
