@@ -1,1 +1,1 @@
-"""Benchmarks against PyTorch and other readers; the test suite does not run their timings."""
+"""Benchmarks against PyTorch and other data readers; the test suite does not run the timings."""

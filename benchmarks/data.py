@@ -1,10 +1,10 @@
-"""Times reading data: BAIR beside TensorFlow's and TFDS's readers, KTH from its cache, and how long training waits.
+"""Measures how fast data is read: BAIR against TensorFlow's and TFDS's readers, KTH from its cache, waits in training.
 
     python -m benchmarks.data --help
 
-In: BAIR as downloaded, or noise in its layout made on the spot, and the few KTH-like videos of the tests. Out:
-Markdown tables. All readers of a table take turns on the same files, which stay in the system's file cache; ratios
-are medians over the rounds. Run it on an otherwise idle machine.
+Input: BAIR as downloaded, or noise generated in the same layout, and the KTH-like test videos.
+Output: Markdown tables. In each round all readers of a table read the same files, which stay in the system's file
+cache; ratios are medians over the rounds. Run it on an otherwise idle machine.
 """
 
 import dataclasses
@@ -36,31 +36,34 @@ class Options:
     """What to measure."""
 
     work: tuple[Literal["records", "pairs", "cache", "wait"], ...] = ("records", "pairs", "cache", "wait")
-    """records: trajectories a second; pairs: training pairs a second; cache: clips of KTH a second; wait: the share of
-    a training step spent waiting for data."""
+    """records: trajectories per second; pairs: training pairs per second; cache: KTH clips per second; wait: the share
+    of a training step spent waiting for data."""
     data_dir: Path | None = None
-    """Folder that holds or is softmotion30_44k; without it, noise in its layout is written to a temporary folder."""
+    """Folder softmotion30_44k or its parent; by default, noise in its layout is written to a temporary folder."""
     files: int = 4
-    """Record files to write there."""
+    """Number of record files to generate without `data_dir`."""
     trajectories: int = 64
-    """Trajectories of each of them, 0.74 MB each."""
+    """Trajectories per generated file, 0.74 MB each."""
     rounds: int = 5
-    """Turns of each reader that count, after one that does not."""
+    """Measured rounds, after one round of warm-up."""
     pairs_per_record: int = 8
-    """Training pairs from each record, compared with one."""
+    """Training pairs drawn from each record, compared with a single one."""
     batch: int = 40
-    """Pairs of a batch."""
+    """Batch size, in pairs or clips."""
     steps: int = 6
-    """Training steps whose wait is measured, after as many that are not."""
+    """Training steps whose waiting time is measured, after equally many steps of warm-up."""
     train_batch: int = 4
-    """Pairs of a training step."""
+    """Pairs per training step."""
 
     def __post_init__(self):
         require_at_least(self, files=1, trajectories=1, rounds=1, pairs_per_record=1, batch=1, steps=1, train_batch=1)
 
 
 def take_turns(readers: Mapping[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
-    """What each reader reads a second, by round; a reader returns how much it has read."""
+    """Run all readers in each round, after one of warm-up; return items per second of each reader and round.
+
+    A reader returns the number of items that it has read.
+    """
     rates: dict[str, list[float]] = {name: [] for name in readers}
     for turn in range(rounds + 1):
         for name, read in readers.items():
@@ -72,12 +75,12 @@ def take_turns(readers: Mapping[str, Callable[[], int]], rounds: int) -> dict[st
 
 
 def ratio(ours: list[float], other: list[float]) -> float:
-    """Median over the rounds of how many times faster ours is."""
+    """Return the median over the rounds of our rate divided by the other one."""
     return statistics.median(a / b for a, b in zip(ours, other, strict=True))
 
 
 def record_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
-    """All that read the same trajectories once, every one as fast as it can."""
+    """Return functions that read all trajectories once, each as fast as its library can."""
     tf = import_tensorflow()
     from tensorflow_datasets.datasets.bair_robot_pushing_small import bair_robot_pushing_small_dataset_builder as tfds
 
@@ -110,7 +113,7 @@ def record_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
 
 
 def print_records(clips: BairClips, options: Options) -> None:
-    """Trajectories a second, against both bare readers' better one and TFDS's generator."""
+    """Print trajectories per second, also relative to the faster bare reader and to TFDS's generator."""
     rates = take_turns(record_readers(clips), options.rounds)
     plain, parallel, generator = list(rates.values())[:3]
     bare = list(map(max, plain, parallel))
@@ -122,7 +125,7 @@ def print_records(clips: BairClips, options: Options) -> None:
 
 
 def print_pairs(clips: BairClips, options: Options) -> None:
-    """Training pairs a second as training gets them, by pairs drawn from each record; and the memory that takes."""
+    """Print training pairs per second by the number drawn from each record, and memory growth over many passes."""
 
     def reader(per_record: int) -> Callable[[], int]:
         def read() -> int:
@@ -143,7 +146,7 @@ def print_pairs(clips: BairClips, options: Options) -> None:
 
 
 def print_cache(options: Options) -> None:
-    """Clips of KTH a second, 16 frames of 64 pixels each, from a cache that is there."""
+    """Print KTH clips per second, 16 frames of 64x64 pixels each, read from an existing cache."""
     with tempfile.TemporaryDirectory() as folder:
         clips = open_clips(DataConfig(name="kth", data_dir=KTH, cache_dir=Path(folder)), "train")
         batches = windows(clips, num_frames=16, batch_size=options.batch, seed=0)
@@ -152,7 +155,7 @@ def print_cache(options: Options) -> None:
 
 
 def print_wait(name: str, data: list[str], options: Options) -> None:
-    """Share of the time that training as released waits for data, by the log of a run."""
+    """Train with the default configuration and print the share of time spent waiting for data, as the run logs it."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "workdir": folder,
@@ -178,12 +181,12 @@ def print_wait(name: str, data: list[str], options: Options) -> None:
 
 
 def resident() -> float:
-    """Memory of this process, in MiB."""
+    """Return the resident memory of this process in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def main() -> None:
-    """Measure everything asked for."""
+    """Run the selected measurements."""
     options = tyro.cli(Options, description=__doc__)
     with tempfile.TemporaryDirectory() as folder:
         data_dir = options.data_dir

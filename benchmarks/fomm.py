@@ -1,10 +1,10 @@
-"""Times the First Order Motion Model beside the same network in plain PyTorch.
+"""Times the First Order Motion Model against the same network in plain PyTorch.
 
     python -m benchmarks.fomm --help
 
-In: configurations and what to do with them. Out: a Markdown table of ratios (ours / PyTorch, below 1 is faster) and
-peak memory. Both sides get equal weights and frames, run in a process each, and take turns: what slows the machine
-down for a while slows both. Run it on an otherwise idle machine.
+Output: a Markdown table of time ratios (ours / PyTorch, so below 1 ours is faster) and peak memory. Both sides use
+the same weights and frames in separate processes and run alternately, so that a slow phase of the machine affects
+both. Run it on an otherwise idle machine.
 """
 
 import dataclasses
@@ -21,38 +21,38 @@ from benchmarks.workers import Case, Report, serve
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Time the First Order Motion Model beside the same network in plain PyTorch."""
+    """Time the First Order Motion Model against the same network in plain PyTorch."""
 
     configs: tuple[str, ...] = ("kth-128", "bair-256")
-    """Configurations; `tiny-gray` and the like take seconds."""
+    """Configurations by name; tiny ones such as `tiny-gray` take seconds."""
     work: tuple[Literal["step", "frame"], ...] = ("step", "frame")
-    """One training step; one rendered frame, detection of its keypoints included."""
+    """step: one training step; frame: rendering, including detection of the driving keypoints."""
     train_batch: int = 4
-    """Pairs of a training step."""
+    """Pairs per training step."""
     perceptual: tuple[bool, ...] = (True, False)
-    """Train with the VGG19 perceptual loss, with the pyramid loss that replaces it, or both in turn."""
+    """Train with the VGG19 perceptual loss (True), the pyramid loss that can replace it (False), or each of them."""
     frame_batches: tuple[int, ...] = (8, 1)
-    """Frames our side renders in one call. PyTorch renders as many in one call, and, as the official loop does,
-    frame by frame."""
+    """Frames that our side renders per call. PyTorch is measured with the same number and, like the official code,
+    with one frame per call."""
     rounds: int = 5
-    """Turns of each side that count, after `warmup` ones that do not."""
+    """Measured rounds, after those of `warmup`."""
     warmup: int = 2
-    """Turns of each side before that; the first one compiles."""
+    """Rounds before the measured ones; the first includes compilation."""
     one_core: bool = False
-    """Keep each side to one core and count CPU seconds, which other work on the machine disturbs less (Linux)."""
+    """Pin each side to one core and measure CPU time, which other load on the machine disturbs less (Linux only)."""
     times: bool = False
-    """Print milliseconds too, which mean something on this machine only. On a GPU they are always printed."""
+    """Also print milliseconds, which hold for this machine only. On a GPU they are always printed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one case gave.
+    """Measurements of one case.
 
     Attributes:
-        seconds: of our side and of PyTorch, one each a round.
-        reports: of our side and of PyTorch.
-        difference: between the two sides' results, of the first round: largest absolute one of a prediction, relative
-            one of the reconstruction loss.
+        seconds: times of our side and of PyTorch, one per round.
+        reports: reports of our side and of PyTorch.
+        difference: between the results of the two sides in the first round: for rendering, the largest absolute
+            difference of the predictions; for training, the relative difference of the reconstruction losses.
     """
 
     seconds: tuple[list[float], list[float]]
@@ -61,13 +61,13 @@ class Outcome:
 
     @property
     def ratio(self) -> float:
-        """Our median time as a multiple of PyTorch's."""
+        """Our median time divided by PyTorch's."""
         ours, torch = map(statistics.median, self.seconds)
         return ours / torch
 
 
 def cases(options: Options) -> Iterator[Case]:
-    """The rows of the table."""
+    """Yield the case of each table row."""
     for config in options.configs:
         if "step" in options.work:
             for perceptual in options.perceptual:
@@ -79,14 +79,14 @@ def cases(options: Options) -> Iterator[Case]:
 
 
 def measure(case: Case, options: Options) -> Outcome:
-    """Lets both sides take turns, each in a fresh process."""
+    """Run both sides alternately, each in a new process."""
     context = multiprocessing.get_context("spawn")
     sides = []
     for framework in ("jax", "torch"):
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, framework, case, options.one_core), daemon=True)
         process.start()
-        theirs.close()  # so that a side which dies is an end of file here
+        theirs.close()  # so that `recv` raises EOFError if the other process dies
         sides.append((ours, process))
     seconds: tuple[list[float], list[float]] = ([], [])
     first = []
@@ -114,7 +114,7 @@ def _difference(case: Case, ours: dict[str, np.ndarray], torch: dict[str, np.nda
 
 
 def row(case: Case, outcome: Outcome, times: bool) -> str:
-    """One line of the table."""
+    """Format one row of the table."""
     if case.work == "step":
         work = f"step, batch {case.batch}, perceptual {'on' if case.perceptual else 'off'}"
     else:
@@ -130,8 +130,14 @@ def row(case: Case, outcome: Outcome, times: bool) -> str:
 
 
 def check(options: Options) -> None:
-    """Raises InputError for a configuration that does not exist or a number that makes no sense."""
-    from vidcomp_jax.errors import InputError  # not above: PyTorch's process imports this module, but never JAX
+    """Check the options.
+
+    Raises:
+        InputError: a configuration does not exist, or a number is less than 1.
+    """
+    from vidcomp_jax.errors import (
+        InputError,
+    )  # here, because PyTorch's process imports this module but must not load JAX
 
     known = [name for name, layout in layouts().items() if "model_params" in layout]
     for name in options.configs:
@@ -144,7 +150,7 @@ def check(options: Options) -> None:
 
 
 def main(options: Options) -> None:
-    """Measures everything asked for and prints a line as soon as it is known."""
+    """Run the selected measurements, and print each row as soon as it is complete."""
     check(options)
     started = False
     for case in cases(options):

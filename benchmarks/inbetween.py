@@ -1,10 +1,11 @@
-"""Times a training step of 3D-convolution in-betweening beside the same network in plain PyTorch.
+"""Times a training step of 3D-convolution in-betweening against the same network in plain PyTorch.
 
     python -m benchmarks.inbetween --help
 
-In: sizes of the networks, the published ones by default. Out: a Markdown table of ratios (ours / PyTorch, below 1 is
-faster) and memory, with and without gradient checkpointing. All sides get equal weights, clips and noise, run in a
-process each, and take turns: what slows the machine down for a while slows all. Run it on an otherwise idle machine.
+Input: sizes of the networks, the published ones by default.
+Output: a Markdown table of time ratios (ours / PyTorch, so below 1 ours is faster) and memory, with and without
+gradient checkpointing. All sides use the same weights, clips and noise in separate processes and run alternately, so
+that a slow phase of the machine affects all. Run it on an otherwise idle machine.
 """
 
 import dataclasses
@@ -33,13 +34,13 @@ class Options:
     """What to measure."""
 
     batch: int = 2
-    """Clips of a step."""
+    """Clips per step."""
     rounds: int = 3
-    """Turns of each side that count, after `warmup` ones that do not."""
+    """Measured rounds, after those of `warmup`."""
     warmup: int = 1
-    """Turns of each side before that; the first one compiles."""
+    """Rounds before the measured ones; the first includes compilation."""
     times: bool = False
-    """Print seconds too, which mean something on this machine only."""
+    """Also print seconds, which hold for this machine only."""
     inbetween: InbetweenConfig = InbetweenConfig()
     """Sizes of the networks."""
 
@@ -48,11 +49,11 @@ class Options:
 
 
 class Shared(NamedTuple):
-    """What all sides start from.
+    """Initial weights and noise that all sides share.
 
     Attributes:
-        weights: of all networks, by dotted name.
-        noise: [b, noise_size].
+        weights: arrays of all networks by dotted name.
+        noise: noise vectors of the clips, [b, noise_size].
     """
 
     weights: dict[str, np.ndarray]
@@ -60,14 +61,14 @@ class Shared(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a side says at the end.
+    """Device and memory of one side, sent after its last step.
 
     Attributes:
         device: name of the processor it ran on.
-        peak: bytes; of the GPU where there is one, otherwise of the process, its compiler included.
-        temporary: bytes that the compiled step holds beside its arguments and results; 0 where that is not known.
-        kept: bytes that the forward pass keeps for the backward pass, before XLA fuses any of it away; 0 where that
-            is not known. On a CPU, XLA undoes the recomputation, so that only this number shows what it saves.
+        peak: peak memory in bytes: of the GPU if there is one, otherwise of the process, compilation included.
+        temporary: bytes that the compiled step allocates besides its arguments and results; 0 if unknown.
+        kept: bytes that the forward pass stores for the backward pass, before XLA's fusions reduce them; 0 if unknown.
+            On a CPU, XLA undoes the recomputation, so that only this number shows what checkpointing saves.
     """
 
     device: str
@@ -80,7 +81,7 @@ Step = Callable[[], dict[str, float]]
 
 
 def clips(options: Options) -> np.ndarray:
-    """Smooth moving patterns [b, t, h, w, c] in [0, 1], the same for all sides."""
+    """Return smooth moving patterns [b, t, h, w, c] in [0, 1], the same for all sides."""
     config = options.inbetween
     y, x = np.mgrid[: config.frame_size, : config.frame_size] / config.frame_size
     t = np.arange(config.num_frames).reshape(1, -1, 1, 1, 1)
@@ -90,10 +91,10 @@ def clips(options: Options) -> np.ndarray:
 
 
 def serve(connection: Connection, side: str, options: Options, shared: Shared | None) -> None:
-    """Runs one side until it is told to stop: `None` ends it, anything else asks for one step.
+    """Run one step of a side for each message received, until that is `None`.
 
     Args:
-        shared: what the side of PyTorch starts from; None for a side of JAX, which makes it.
+        shared: initial weights and noise for PyTorch; None for the JAX sides, which send theirs back.
     """
     step, report, start = _jax(options, side == CHECKPOINTED) if shared is None else _torch(options, shared)
     connection.send(start)
@@ -113,7 +114,7 @@ def _jax(options: Options, remat: bool) -> tuple[Step, Callable[[], Report], Sha
     from vidcomp_jax.training.step import init_state, make_train_step
 
     config, loss = dataclasses.replace(options.inbetween, remat=remat), InbetweenLossConfig()
-    # XLA's own random numbers: the default ones take long to compile, once for each shape.
+    # XLA's own generator, because the default one takes long to compile for every new shape.
     model = Inbetween(config, rngs=nnx.Rngs(jax.random.key(0, impl="rbg")))
     flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
     weights = {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
@@ -142,7 +143,7 @@ def _jax(options: Options, remat: bool) -> tuple[Step, Callable[[], Report], Sha
 
 
 def _kept(config: InbetweenConfig, loss: InbetweenLossConfig, batch: int) -> int:
-    """Bytes that a step's forward pass keeps for its backward pass, the weights not counted; nothing is run for it."""
+    """Return the bytes that the forward pass stores for the backward pass, without the weights; nothing is executed."""
     import jax
     import jax.numpy as jnp
     from flax import nnx
@@ -191,7 +192,7 @@ def _resident() -> int:
 
 
 class Outcome(NamedTuple):
-    """What one side gave: seconds of its counted rounds, losses of its first step, and its report."""
+    """Measurements of one side: seconds of the measured rounds, losses of the first step, and the report."""
 
     seconds: list[float]
     first: dict[str, float]
@@ -199,7 +200,7 @@ class Outcome(NamedTuple):
 
 
 def measure(options: Options) -> dict[str, Outcome]:
-    """Lets all sides take turns, each in a fresh process."""
+    """Run all sides alternately, each in a new process."""
     context = multiprocessing.get_context("spawn")
     sides: dict[str, tuple[Connection, SpawnProcess]] = {}
     shared: Shared | None = None
@@ -208,7 +209,7 @@ def measure(options: Options) -> dict[str, Outcome]:
         given = shared if side == TORCH else None
         process = context.Process(target=serve, args=(theirs, side, options, given), daemon=True)
         process.start()
-        theirs.close()  # so that a side which dies is an end of file here
+        theirs.close()  # so that `recv` raises EOFError if the other process dies
         shared = ours.recv() or shared
         sides[side] = (ours, process)
     seconds: dict[str, list[float]] = {side: [] for side in sides}
@@ -229,12 +230,12 @@ def measure(options: Options) -> dict[str, Outcome]:
 
 
 def difference(ours: dict[str, float], torch: dict[str, float]) -> float:
-    """Largest relative difference between the losses of two sides' first steps."""
+    """Return the largest relative difference between the losses of two sides."""
     return max(abs(ours[name] / value - 1) for name, value in torch.items())
 
 
 def main() -> None:
-    """Measures and prints the table."""
+    """Measure all sides and print the table."""
     options = tyro.cli(Options, description=__doc__)
     outcomes = measure(options)
     torch = outcomes[TORCH]

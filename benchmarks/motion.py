@@ -1,10 +1,10 @@
-"""Times the motion GAN beside the same networks in plain PyTorch.
+"""Times training of the motion GAN against the same networks in plain PyTorch.
 
     python -m benchmarks.motion
 
-Both sides start from equal weights and windows, run in a process each, and take turns of 50 critic updates (with a
-generator update after every fifth), so that what slows the machine down for a while slows both. Out: a Markdown table;
-the speed-up says how many times as fast ours is. Run it on an otherwise idle machine.
+Both sides start from the same weights and windows in separate processes and alternate after 50 critic updates (with a
+generator update after every fifth), so that a slow phase of the machine affects both.
+Output: a Markdown table; the speed-up is PyTorch's time divided by ours. Run it on an otherwise idle machine.
 """
 
 import dataclasses
@@ -30,25 +30,25 @@ class Options:
     """What to measure."""
 
     constraints: tuple[Constraint, ...] = ("gradient-penalty", "weight-clipping")
-    """What keeps the critic Lipschitz."""
+    """How the critic is kept Lipschitz continuous."""
     turns: int = 5
-    """Turns of each side that count, after one that compiles."""
+    """Measured turns of each side, after one that includes compilation."""
     generator_updates: int = 10
-    """Generator updates a turn, each after five critic updates."""
+    """Generator updates per turn, each after five critic updates."""
 
     def __post_init__(self):
         require_at_least(self, turns=1, generator_updates=1)
 
 
 def windows(generator_updates: int) -> np.ndarray:
-    """Motion vectors [b, update, t, v], six windows for each generator update."""
+    """Return motion vectors [b, update, t, v], with six windows for each generator update."""
     with np.load(GOLDEN / "motion-wgan.npz") as file:
         real = file["real"].swapaxes(0, 1)
     return np.ascontiguousarray(np.tile(real, (1, generator_updates, 1, 1)))
 
 
 def jax_side(constraint: Constraint, generator_updates: int) -> Callable[[], float]:
-    """Our training step; a call makes all updates of a turn and returns the last Wasserstein estimate."""
+    """Return a function that runs all updates of one turn in JAX and returns the last Wasserstein estimate."""
     import jax
     from flax import nnx
 
@@ -74,7 +74,7 @@ def jax_side(constraint: Constraint, generator_updates: int) -> Callable[[], flo
 
 
 def torch_side(constraint: Constraint, generator_updates: int) -> Callable[[], float]:
-    """The same in PyTorch."""
+    """Return the PyTorch counterpart of `jax_side`."""
     import torch
 
     from benchmarks.torch_motion import WassersteinTraining
@@ -96,7 +96,7 @@ def torch_side(constraint: Constraint, generator_updates: int) -> Callable[[], f
 
 
 def serve(connection: Connection, framework: str, constraint: Constraint, generator_updates: int) -> None:
-    """Runs one side in its process: a turn for each request, until the request is None."""
+    """Run one turn of a side for each message received, until that is `None`."""
     turn = {"jax": jax_side, "torch": torch_side}[framework](constraint, generator_updates)
     while connection.recv() is not None:
         start = time.perf_counter()
@@ -105,7 +105,7 @@ def serve(connection: Connection, framework: str, constraint: Constraint, genera
 
 
 def measure(constraint: Constraint, options: Options) -> tuple[list[float], list[float]]:
-    """Seconds of each turn that counts, ours and PyTorch's."""
+    """Return the seconds of each measured turn, ours and PyTorch's."""
     context = multiprocessing.get_context("spawn")
     sides = []
     for framework in ("jax", "torch"):
@@ -114,7 +114,7 @@ def measure(constraint: Constraint, options: Options) -> tuple[list[float], list
             target=serve, args=(theirs, framework, constraint, options.generator_updates), daemon=True
         )
         process.start()
-        theirs.close()  # so that a side which dies is an end of file here
+        theirs.close()  # so that `recv` raises EOFError if the other process dies
         sides.append((ours, process))
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(1 + options.turns):
@@ -130,7 +130,7 @@ def measure(constraint: Constraint, options: Options) -> tuple[list[float], list
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measure both sides and print the table."""
     options = tyro.cli(Options, description=__doc__)
     updates = 5 * options.generator_updates
     print(f"| constraint | s a turn of {updates} critic updates, ours | PyTorch | speed-up | single turns |")

@@ -2,9 +2,9 @@
 
     python -m benchmarks.motion_quality
 
-Bodies of keypoints turn by about half a circle while they cross the picture. In the set `turning` the side, the speed
-and the way differ from clip to clip, so that only both ends together tell the motion; in `alike` one pose tells the
-next. Out: a Markdown table of errors on held-out clips, before training, on the way and at the end.
+Rigid groups of keypoints turn by about half a circle while they cross the frame. In the set `turning`, side, speed and
+direction vary between clips, so that the motion follows only from both end frames; in `alike`, each pose determines
+the next. Output: a Markdown table of errors on held-out clips before, during and after training.
 """
 
 import dataclasses
@@ -34,27 +34,27 @@ class Options:
     """What to train."""
 
     models: tuple[Model, ...] = ("wgan", "autoregressive")
-    """Models."""
+    """Models to train."""
     motions: tuple[Literal["turning", "alike"], ...] = ("turning", "alike")
-    """Kinds of motion."""
+    """Data sets to train on."""
     keypoints: int = 5
-    """Keypoints of a body."""
+    """Keypoints per body."""
     clips: int = 400
     """Clips to train on; 60 more are held out."""
     reports: int = 5
-    """Lines a training."""
+    """Evaluations per training run, besides the one before training."""
     wgan_steps: int = 1500
-    """Training steps of the GAN, of several updates each."""
+    """Training steps of the GAN, each of several updates."""
     autoregressive_steps: int = 3000
-    """Training steps of the next-frame model."""
+    """Training steps of the autoregressive model."""
     wgan: WGANConfig = WGANConfig(hidden=64, noise=10, learning_rate=5e-4)
-    """The GAN; small and quick by default."""
+    """Configuration of the GAN; smaller than the published one by default."""
     autoregressive: AutoregressiveConfig = AutoregressiveConfig(hidden=64, learning_rate=2e-3)
-    """The next-frame model."""
+    """Configuration of the autoregressive model."""
 
 
 def train(model: Model, motion: str, options: Options) -> Iterator[tuple[int, dict[str, float]]]:
-    """Steps done and the errors and losses then."""
+    """Train a model; yield the number of completed steps with the errors and losses at that point."""
     train_set, held_out = (
         turning_bodies(count, num_keypoints=options.keypoints, alike=motion == "alike", seed=seed)
         for count, seed in ((options.clips, 1), (60, 2))
@@ -93,7 +93,7 @@ def train(model: Model, motion: str, options: Options) -> Iterator[tuple[int, di
 
 
 def main() -> None:
-    """Prints the table."""
+    """Train all models and print the table."""
     options = tyro.cli(Options, description=__doc__)
     columns = ("error_linear", "error", "error_best", "velocity_linear", "velocity", "diversity", "wasserstein")
     print(f"| motion | model | step | {' | '.join(columns)} |\n|{'---|' * (3 + len(columns))}")

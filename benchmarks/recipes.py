@@ -1,7 +1,6 @@
-"""The configurations that both sides of a benchmark share; imports neither framework, so that neither side loads the
-other's.
+"""The configurations that both sides of a benchmark share; imports neither JAX nor PyTorch.
 
-Input: the name of a configuration such as `kth-128`. Output: its official parameters and the size of its frames.
+Input: the name of a configuration such as `kth-128`. Output: its official parameters and frame size.
 """
 
 import json
@@ -12,16 +11,16 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "data" / "golden"
 
 
 def layouts() -> dict[str, Any]:
-    """All configurations by name: official parameters, and the shape of every array."""
+    """Return all configurations by name, with their official parameters and the shapes of their arrays."""
     return json.loads((GOLDEN / "fomm_layouts.json").read_text())
 
 
 def model_params(name: str) -> dict[str, Any]:
-    """The official `model_params` of a configuration."""
+    """Return the official `model_params` of a configuration."""
     return layouts()[name]["model_params"]
 
 
 def frame_size(name: str) -> int:
-    """Height and width of a configuration's frames: the number at the end of its name, 64 where there is none."""
+    """Return the height and width of a configuration's frames: the number that its name ends with, or 64."""
     ending = name.rsplit("-", 1)[-1]
     return int(ending) if ending.isdecimal() else 64

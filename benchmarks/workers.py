@@ -1,7 +1,7 @@
-"""The two sides of the comparison, each in a process of its own, so that memory and threads are its own too.
+"""Worker processes of the First Order Motion Model benchmark, one for JAX and one for PyTorch.
 
-In: a `Case` over a pipe, then one request after another. Out: seconds and results of each, and at the end the peak
-memory. Both sides get the same weights and the same frames; only the process of a side imports its framework.
+Separate processes keep memory and threads apart; each imports only its own framework. Both use the same weights and
+frames.
 """
 
 import os
@@ -20,14 +20,14 @@ Work = Callable[[], dict[str, np.ndarray]]
 
 
 class Case(NamedTuple):
-    """What is timed.
+    """One benchmark case.
 
     Attributes:
         config: name of a configuration, such as `kth-128`.
         work: `step` (one training step) or `frame` (rendering, detection of the driving keypoints included).
         batch: pairs of a training step, or frames rendered in one call.
-        torch_batch: the same for PyTorch; a divisor of `batch`, which is then done in several calls.
-        perceptual: VGG19 perceptual loss, or the pyramid loss that stands in for it.
+        torch_batch: the same for PyTorch; must divide `batch`, which then takes several calls.
+        perceptual: train with the VGG19 perceptual loss instead of the pyramid loss.
     """
 
     config: str
@@ -38,12 +38,12 @@ class Case(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a side says at the end.
+    """Device and memory of one side, sent after its last run.
 
     Attributes:
         device: name of the processor it ran on.
         is_gpu: whether that is a GPU.
-        peak_memory: bytes, of the process, or of the GPU where there is one.
+        peak_memory: in bytes, of the GPU if there is one, otherwise of the process.
     """
 
     device: str
@@ -52,9 +52,10 @@ class Report(NamedTuple):
 
 
 def serve(connection: Connection, framework: str, case: Case, one_core: bool = False) -> None:
-    """Runs one side until it is told to stop: `None` ends it, anything else asks for one run.
+    """Run one case for each message received, until that is `None`.
 
-    With `one_core` the process keeps to one core and counts the CPU seconds it used instead of those that passed.
+    Sends (seconds, results by name) after each run and a `Report` at the end. With `one_core`, the process is pinned
+    to one core and CPU time is measured instead of wall time.
     """
     clock = time.process_time if one_core else time.perf_counter
     if one_core:
@@ -68,7 +69,7 @@ def serve(connection: Connection, framework: str, case: Case, one_core: bool = F
 
 
 def frames(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Source and driving frames [b, h, w, c] in [0, 1]: smooth patterns, the same for both sides."""
+    """Return source and driving frames [b, h, w, c] in [0, 1]: smooth patterns, the same for both sides."""
     size, channels = frame_size(case.config), model_params(case.config)["common_params"]["num_channels"]
     y, x = np.mgrid[:size, :size] / size
     phase = np.arange(2 * case.batch * channels).reshape(2, case.batch, 1, 1, channels)
@@ -188,7 +189,10 @@ def _jax_step(case: Case, model, device, source: np.ndarray, driving: np.ndarray
 
 
 def _loss(config: str) -> dict[str, Any]:
-    """Loss weights as released: gray models train without the adversarial terms; no scale below VGG19's 16 pixels."""
+    """Return the released loss weights.
+
+    Gray models train without the adversarial terms. Scales smaller than the 16 pixels that VGG19 needs are left out.
+    """
     params = model_params(config)
     gray = params["common_params"]["num_channels"] == 1
     return {
