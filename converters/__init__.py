@@ -1,1 +1,1 @@
-"""Conversion between PyTorch checkpoints and our model folders, in both directions."""
+"""Converts PyTorch checkpoints to model folders, and model folders to PyTorch checkpoints."""

@@ -60,7 +60,7 @@ def main(config: ConvertFOMMConfig) -> None:
 
 
 def read_fomm_checkpoint(path: Path) -> tuple[dict[str, State], list[str]]:
-    """Read the state dicts in an official file, and notes on what was left out.
+    """The state dicts in an official file, with notes on what was left out.
 
     Raises:
         InputError: see `read_torch_file`; or the file holds neither a generator nor a keypoint detector.
@@ -130,7 +130,7 @@ def _skeleton(config: FOMMConfig) -> FirstOrderMotionModel:
 def _state_dict(value: Any, name: str) -> tuple[State, list[str]]:
     """A state dict without data-parallel prefixes and spectrally normalized weights, and the keys of these weights.
 
-    PyTorch before 1.0 stored such a `weight` besides `weight_orig` and `weight_u`; later versions compute it.
+    PyTorch before 1.0 stored `weight` alongside `weight_orig` and `weight_u`; later versions compute it.
     """
     if not isinstance(value, dict):
         raise InputError(f"{name} is a {type(value).__name__}; a state dict was expected")

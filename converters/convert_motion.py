@@ -108,7 +108,7 @@ def main(config: ConvertMotionConfig) -> None:
 
 
 def _read(path: Path) -> tuple[State, list[str]]:
-    """Read a state dict, either bare or under `model_state_dict`, and notes on what was left out."""
+    """The state dict in a file, either bare or under `model_state_dict`, with notes on what was left out."""
     content = read_torch_file(path)
     if _WRAPPED not in content:
         return unwrap(content), []

@@ -1,8 +1,8 @@
 """Reads and writes PyTorch's `.pth` and `.pth.tar` files as nested dicts of NumPy arrays.
 
 Only data is read; files that would run code are refused. Both of PyTorch's formats are supported, the legacy one
-(before 1.6, used by the official checkpoints) and the zip one, which is memory-mapped. PyTorch is
-required; the extra `torch` installs it.
+(before 1.6, used by the official checkpoints) and the zip one, which is memory-mapped.
+PyTorch is required; the extra `torch` installs it.
 """
 
 import contextlib

@@ -138,7 +138,7 @@ def _over_windows(moments: _Moments, axis: int) -> _Moments:
 
 
 class JointError(NamedTuple):
-    """How accurately keypoints predict joints, in the units of the coordinates.
+    """Errors of joints predicted from keypoints, in the units of the coordinates.
 
     Attributes:
         fitted: mean distance between the true joints and their linear regression on the keypoints.
