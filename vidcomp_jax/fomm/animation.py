@@ -52,7 +52,7 @@ def animate(
     Args:
         model: a trained model.
         source: the frame to animate.
-        driving: the driving frames in order, up to `chunk` at a time, in the shape of the source.
+        driving: the driving frames in order, up to `chunk` at a time, with the source's shape.
         initial: keypoints of the driving frame whose pose matches the source's. The source's keypoints then move as the
             driving keypoints move relative to these. None uses the driving keypoints unchanged.
         chunk: number of frames processed at a time; shorter parts are padded, so that one compiled program serves all.

@@ -20,7 +20,7 @@ Render = Literal["first", "both"]
 """Which frames to render from: the first alone, as in the published method, or both, blending the results."""
 
 MAX_PIXELS = 2**22
-"""Default limit on the pixels rendered in one call of the program: 64 clips of 16 frames at 64 x 64."""
+"""Default limit on the pixels rendered by one call of the compiled program: 64 clips of 16 frames at 64 x 64."""
 
 Frames = Real[Array | np.ndarray, "..."]
 """[b, h, w, c], floats in [0, 1] or integers. The type allows any shape, so that a wrong one raises `InputError`."""
@@ -52,9 +52,9 @@ def render_between(
     """Render clips from their first and last frames and the keypoints of every frame.
 
     With `both`, each frame is a blend of the renderings from the two ends. The weight of an end is proportional to its
-    nearness in time and, at each pixel, to how much of it the generator could use there (its occlusion map). The
-    residual that rendering an end at its own keypoints leaves is warped along with the motion and added. So the clip
-    starts with exactly the first frame, ends with exactly the last, and fades from the detail of one to the other's.
+    nearness in time and, at each pixel, to how much of it the generator could use there (its occlusion map). What
+    an end loses when it is rendered at its own keypoints is warped along with the motion and added. So the clip starts
+    with exactly the first frame, ends with exactly the last, and fades from the detail of one to that of the other.
 
     Args:
         model: a trained model.

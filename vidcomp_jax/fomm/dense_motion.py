@@ -28,7 +28,7 @@ from vidcomp_jax.nn.layers import UNIT_FRACTION, AntiAliasDownsample, conv, is_u
 
 
 class Motion(NamedTuple):
-    """The output of the dense-motion network, at the resolution (h, w) of that network.
+    """The output of the dense-motion network, at the resolution (h, w) of the downsampled source.
 
     Attributes:
         deformation: sampling grid that warps the source to the driving frame; (x, y), mostly within [-1, 1].
@@ -123,7 +123,7 @@ class DenseMotion(nnx.Module):
         heatmaps -= gaussian_heatmaps(source_keypoints.position, height, width, variance)
         heatmaps = jnp.pad(heatmaps, ((0, 0), (0, 0), (0, 0), (1, 0)))  # the background's heatmap is 0
 
-        # One group of channels per candidate: its heatmap, then the source it warped.
+        # One group of channels per candidate: its heatmap, then the warped source.
         candidates = jnp.concatenate([heatmaps[..., None], jnp.moveaxis(deformed, 1, 3)], axis=-1)
         features = self.hourglass(candidates.reshape(b, height, width, -1))
 

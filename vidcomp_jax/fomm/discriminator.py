@@ -106,7 +106,7 @@ class SpectralNormConv(nnx.Conv):
             v = _unit(_matmul(constant.T, u))
             u = _unit(_matmul(constant, v))
             self.u[...], self.v[...] = u, v
-        assert self.bias is not None  # for the type checker; see `conv`
+        assert self.bias is not None  # for the type checker; `conv` always creates a bias
         sigma = _matmul(u, _matmul(matrix, v))
         out = jax.lax.conv_general_dilated(
             x,
@@ -160,7 +160,7 @@ class Discriminator(nnx.Module):
         self.conv = conv(widths[-1], 1, 1, padding=0, rngs=rngs, conv_type=conv_type)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Scores:
-        """Score frames, given with their heatmaps as further channels if the discriminator uses keypoints.
+        """Score frames; with `use_keypoints`, the keypoints' heatmaps are their last channels.
 
         Raises:
             InputError: if the frames are too small for the number of blocks.

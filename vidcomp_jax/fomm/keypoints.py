@@ -22,12 +22,12 @@ from vidcomp_jax.nn.layers import UNIT_FRACTION, AntiAliasDownsample, conv, is_u
 
 
 class Keypoints(NamedTuple):
-    """Keypoints of one or many frames; always float32.
+    """Keypoints of one or more frames; always float32.
 
     Attributes:
-        position: (x, y) in [-1, 1], -1 and 1 on the centers of the corner pixels.
-        jacobian: local linear map from the abstract reference frame to the image, rows are outputs. The identity
-            for models without Jacobians (zero-order motion).
+        position: (x, y) in [-1, 1]; -1 and 1 lie on the centers of the corner pixels.
+        jacobian: local linear map from the abstract reference frame to the image; rows are outputs, columns inputs.
+            The identity for models without Jacobians (zero-order motion).
     """
 
     position: Float[Array | np.ndarray, "*b k 2"]
@@ -39,13 +39,13 @@ class KeypointDetectorConfig(HourglassConfig):
     """Sizes of the keypoint detector."""
 
     width: int = 32
-    """Channels of the hourglass at its first level; doubled at each further one."""
+    """Number of channels at full resolution; doubled at each level down."""
     scale: float = 0.25
-    """The frame is shrunk by this factor first: 1, 1/2, 1/4, 1/8."""
+    """Factor by which the frame is downsampled first: 1, 1/2, 1/4, ..."""
     temperature: float = 0.1
-    """Divides the logits of the heatmap's softmax."""
+    """Temperature of the softmax that gives the heatmaps; it divides the logits."""
     single_jacobian: bool = False
-    """One map of Jacobians shared by all keypoints instead of one map each."""
+    """Predict one map of Jacobians for all keypoints instead of one for each."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -54,14 +54,14 @@ class KeypointDetectorConfig(HourglassConfig):
 
 
 class KeypointDetector(nnx.Module):
-    """Predicts keypoints of frames, without supervision.
+    """Predicts keypoints of frames; it is trained without keypoint labels.
 
     Args:
         config: sizes.
-        num_channels: channels of the frames.
-        num_keypoints: keypoints to predict.
+        num_channels: number of channels of the frames.
+        num_keypoints: number of keypoints to predict.
         estimate_jacobian: predict Jacobians; otherwise they are the identity (zero-order motion).
-        rngs: key of the initial weights.
+        rngs: random keys for the initial weights.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class KeypointDetector(nnx.Module):
         self.estimate_jacobian = estimate_jacobian
         if estimate_jacobian:
             maps = 1 if config.single_jacobian else num_keypoints
-            # Starts as the identity everywhere, so that training starts from zero-order motion.
+            # Initially the identity everywhere, so that training starts from zero-order motion.
             self.jacobian = nnx.Conv(
                 features,
                 4 * maps,
@@ -93,7 +93,11 @@ class KeypointDetector(nnx.Module):
             )
 
     def __call__(self, frames: Float[Array, "b h w c"]) -> Keypoints:
-        """Keypoints of frames in [0, 1]; height and width at least 7 pixels after shrinking."""
+        """Predict keypoints of frames in [0, 1].
+
+        Raises:
+            InputError: if height or width is less than 7 pixels after downsampling.
+        """
         features = self.predictor(self.down(frames))
         if min(features.shape[1:3]) < 7:
             raise InputError(

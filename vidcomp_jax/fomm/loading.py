@@ -1,7 +1,7 @@
 """Saving of First Order Motion Models to folders, and loading from them.
 
-A model folder holds `config.json`, whose entry `fomm` is the `FOMMConfig`, and `weights/`. The work folder of a
-training run has the same entry and its checkpoints, and is read in the same way.
+A model folder holds `weights/` and `config.json`, whose entry `fomm` is the `FOMMConfig`. The work folder of a
+training run has the same entry, with checkpoints in place of `weights/`, and is read in the same way.
 """
 
 import dataclasses
@@ -25,21 +25,21 @@ Which = Literal["latest", "best"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FOMMFolder:
-    """What `config.json` of a model folder says."""
+    """Contents of a model folder's `config.json`."""
 
     fomm: FOMMConfig
     """Sizes of the networks."""
 
 
 def load_fomm(directory: Path | str, which: Which = "latest") -> FirstOrderMotionModel:
-    """The model in a model folder or in the work folder of a training run, in inference mode.
+    """Load the model of a model folder or of a training run's work folder, in inference mode.
 
     Args:
-        directory: what a converter or `experiments.train_fomm` wrote.
-        which: of a training run, the latest checkpoint or the one with the smallest reconstruction error.
+        directory: a folder that a converter or `experiments.train_fomm` wrote.
+        which: for a training run, the latest checkpoint or the one with the smallest reconstruction error.
 
     Raises:
-        InputError: the folder, its config or its weights are missing, damaged, or do not fit each other.
+        InputError: if the folder, its config or its weights are missing, damaged, or do not fit each other.
     """
     config = load_config(Path(directory) / CONFIG_FILE, FOMMConfig, part="fomm")
     model = nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
@@ -49,24 +49,24 @@ def load_fomm(directory: Path | str, which: Which = "latest") -> FirstOrderMotio
 
 
 def load_fomm_weights(model: FirstOrderMotionModel, directory: Path | str, which: Which = "latest") -> None:
-    """Replace the weights of a model by those of a model folder or training run; `InputError` if they do not fit."""
+    """Replace a model's weights with those of a model folder or training run; `InputError` if they do not fit."""
     directory = Path(directory)
     prefix = "model" if (directory / CHECKPOINTS).is_dir() else ""
     load_weights(model, directory, which=which, prefix=prefix)
 
 
 def check_trained_data(directory: Path | str, data: DataConfig, *, any_data: bool = False) -> None:
-    """See that `data` has the frames and the split that the model was trained on, if it names the same data set.
+    """Check that `data` has the frames and the split that the model was trained on, if it is the same data set.
 
-    A folder that does not say what its model was trained on passes, and so does another data set.
+    Other data sets pass, and so do folders that do not say what their model was trained on.
 
     Args:
         directory: model folder or training run.
-        data: what the model is to be used with.
-        any_data: let all data pass.
+        data: the data to use the model with.
+        any_data: skip the check.
 
     Raises:
-        InputError: a setting differs; it names each one and both values.
+        InputError: if settings differ; the message names each with both values.
     """
     path = Path(directory) / CONFIG_FILE
     try:
@@ -80,7 +80,7 @@ def check_trained_data(directory: Path | str, data: DataConfig, *, any_data: boo
 
 
 def save_fomm(directory: Path | str, model: FirstOrderMotionModel) -> None:
-    """Write a model folder; `InputError` if it exists or the disk is full."""
+    """Write a model folder; `InputError` if the folder exists or cannot be written."""
     save_model(Path(directory), model, FOMMFolder(fomm=model.config))
 
 

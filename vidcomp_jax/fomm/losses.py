@@ -1,9 +1,9 @@
 """The training objective of the First Order Motion Model.
 
-Input: a batch of frame pairs. Output: one scalar, and its terms.
+Input: a batch of frame pairs. Output: the loss and its terms.
 
-Perceptual pyramid, LSGAN, feature matching, and equivariance of positions and Jacobians under a random warp
-(Siarohin et al., NeurIPS 2019, section 3.1 equations 9 to 11, and the released training code's weights).
+The terms are a perceptual pyramid, LSGAN, feature matching, and equivariance of positions and Jacobians under a random
+warp (Siarohin et al., NeurIPS 2019, section 3.1, equations 9 to 11), with the weights of the released training code.
 """
 
 import dataclasses
@@ -27,26 +27,26 @@ Metrics = dict[str, Float[Array, ""]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FOMMLossConfig:
-    """Weights of the terms, as released."""
+    """Weights of the loss terms. The defaults are those of the released code."""
 
     scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
-    """Sizes of the frame at which reconstruction is judged."""
+    """Scales of the frames at which the reconstruction losses are computed."""
     perceptual: tuple[float, ...] = (10.0, 10.0, 10.0, 10.0, 10.0)
-    """Weights of the five VGG19 layers; used when weights of that network are given."""
+    """Weights of the perceptual loss for the five VGG19 layers; used when VGG19 weights are given."""
     pyramid: float = 100.0
-    """Weight of the multi-scale L1 and gradient difference; used when no VGG19 weights are given."""
+    """Weight of the multi-scale L1 and gradient difference loss; used when no VGG19 weights are given."""
     generator_gan: float = 1.0
-    """Weight of the generator's LSGAN term; 0 leaves the discriminator out altogether."""
+    """Weight of the generator's LSGAN term; 0 trains without the discriminator."""
     discriminator_gan: float = 1.0
     """Weight of the discriminator's LSGAN term."""
     feature_matching: tuple[float, ...] = (10.0, 10.0, 10.0, 10.0)
-    """Weights of the discriminator's feature maps, one a block."""
+    """Weights of the feature matching losses, one for each block of the discriminator."""
     equivariance_position: float = 10.0
-    """Weight of the equivariance of positions."""
+    """Weight of the equivariance loss on positions."""
     equivariance_jacobian: float = 10.0
-    """Weight of the equivariance of Jacobians."""
+    """Weight of the equivariance loss on Jacobians."""
     warp: RandomWarpConfig = RandomWarpConfig()
-    """The random warp of the equivariance terms."""
+    """Random warp used by the equivariance losses."""
 
     def __post_init__(self):
         require(len(self.perceptual) == 5, self, "perceptual", "five weights, one for each layer of VGG19 that is used")
@@ -58,12 +58,15 @@ class FOMMLossConfig:
 
 
 class TrainingNetworks(nnx.Module):
-    """A model and the frozen network that judges it.
+    """A model and the settings and frozen network that its loss needs.
 
     Args:
-        model: what is trained.
-        loss: weights of the terms.
-        vgg: trained VGG19, its weights frozen; without it the pyramid loss is used.
+        model: the model to train.
+        loss: weights of the loss terms.
+        vgg: trained VGG19 with frozen weights; without it, the pyramid loss is used.
+
+    Raises:
+        InputError: if the discriminator is used and `loss.feature_matching` does not have one weight for each block.
     """
 
     def __init__(self, model: FirstOrderMotionModel, loss: FOMMLossConfig, vgg: VGG19 | None = None):
@@ -83,7 +86,7 @@ def fomm_objective(
     pair: tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]],
     keys: Key[Array, " b"],
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Loss and weighted terms of a batch of (source, driving) frames, with one random warp drawn from each key."""
+    """Loss and weighted terms for a batch of (source, driving) frames in [0, 1], with one random warp drawn per key."""
     source, driving = pair
     total, metrics, _ = fomm_losses(networks, source, driving, RandomWarp.draw(keys, networks.loss.warp))
     return total, metrics
@@ -92,13 +95,13 @@ def fomm_objective(
 def fomm_losses(
     networks: TrainingNetworks, source: Float[Array, "b h w c"], driving: Float[Array, "b h w c"], warp: RandomWarp
 ) -> tuple[Float[Array, ""], Metrics, Rendered]:
-    """Loss, weighted terms and predictions under given warps; frames in [0, 1].
+    """Loss, weighted terms and rendered frames for frames in [0, 1] and given warps.
 
-    The loss adds up the generator's and the discriminator's terms. Each network's gradient of it is that of its own
-    objective alone, as in the released alternating updates, which read the same weights.
+    The loss is the sum of the generator's and the discriminator's terms. Its gradient for either network is that of
+    the network's own objective, as in the alternating updates of the released code, which read the same weights.
 
     Returns:
-        The loss; its terms by name, weighted, with the plain `l1` of the prediction beside them; what was rendered.
+        The loss; its weighted terms by name, and the unweighted `l1` of the prediction; the rendered frames.
     """
     model, weights = networks.model, networks.loss
     _, keypoints, rendered = model.reconstruct(source, driving)
@@ -145,7 +148,7 @@ def _adversarial(
     weights: FOMMLossConfig,
 ) -> Metrics:
     keypoints = jax.lax.stop_gradient(keypoints)
-    # The same forward pass twice, with the gradient open to one side each: XLA computes it once.
+    # Written twice, with gradients to the generator only and to the discriminator only: XLA computes each pass once.
     frozen = _with_frozen_weights(discriminator)
     for_generator, for_generator_real = frozen(prediction, keypoints), frozen(frame, keypoints)
     generated = discriminator(jax.lax.stop_gradient(prediction), keypoints)

@@ -1,7 +1,8 @@
 """The First Order Motion Model: keypoint detector, dense motion, generator and discriminator.
 
-Input: frames. Output: their keypoints, or a source frame rendered at other keypoints. Siarohin et al., First Order
-Motion Model for Image Animation, NeurIPS 2019.
+Input: frames. Output: their keypoints, or a source frame rendered at other keypoints.
+
+Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019.
 """
 
 import dataclasses
@@ -29,36 +30,36 @@ class FOMMConfig:
     """Sizes of the four networks. The defaults are those of the released 256-pixel models."""
 
     num_channels: int = 3
-    """Channels of the frames: 1 for gray, 3 for RGB."""
+    """Number of channels of the frames: 1 for gray, 3 for RGB."""
     num_keypoints: int = 10
-    """Keypoints of a frame."""
+    """Number of keypoints per frame."""
     estimate_jacobian: bool = True
-    """Predict a Jacobian for each keypoint; otherwise motion is of zero order."""
+    """Predict a Jacobian for each keypoint; otherwise motion is zero-order."""
     estimate_occlusion: bool = True
     """Predict an occlusion map; otherwise the whole warped source is used."""
     align_corners: bool = True
     """Sampling rule of all warps: True as in PyTorch 1.0 and the released checkpoints, False as in later versions."""
     detector: KeypointDetectorConfig = KeypointDetectorConfig()
-    """Keypoint detector."""
+    """Sizes of the keypoint detector."""
     dense_motion: DenseMotionConfig = DenseMotionConfig()
-    """Dense-motion network."""
+    """Sizes of the dense-motion network."""
     generator: GeneratorConfig = GeneratorConfig()
-    """Generator."""
+    """Sizes of the generator."""
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    """Discriminator; used while training with a GAN weight above 0."""
+    """Sizes of the discriminator, which is used when training with a GAN weight above 0."""
 
     def __post_init__(self):
         require_at_least(self, num_channels=1, num_keypoints=1)
 
 
 class EncodedSource(NamedTuple):
-    """A source frame with all that does not depend on the driving keypoints.
+    """A source frame with everything rendering needs of it, whatever the driving keypoints.
 
     Attributes:
-        frame: in [0, 1].
+        frame: the frame, in [0, 1].
         keypoints: its keypoints.
-        small: the frame, shrunk for the dense-motion network.
-        features: the generator's features of it.
+        small: the frame, downsampled for the dense-motion network.
+        features: the generator's features of the frame.
     """
 
     frame: Float[Array, "*s h w c"]
@@ -68,15 +69,15 @@ class EncodedSource(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """A rendered frame and how it came about.
+    """A rendered frame and the intermediate results of rendering it.
 
     Attributes:
         prediction: the frame, in [0, 1].
         deformed_source: the source frame, warped by the deformation alone.
-        occlusion_map: 1 where the warped source was used, 0 where the generator painted anew.
-        masks: share of each candidate motion, background first.
-        deformation: sampling grid from the source, (x, y).
-        sparse_deformed: the shrunk source warped by each candidate motion.
+        occlusion_map: 1 where the warped source was used, 0 where the generator inpainted.
+        masks: weight of each candidate motion at every pixel, the background first; they sum to 1.
+        deformation: sampling grid that warps the source, (x, y).
+        sparse_deformed: the downsampled source warped by each candidate motion.
     """
 
     prediction: Float[Array, "*b h w c"]
@@ -90,12 +91,12 @@ class Rendered(NamedTuple):
 class FirstOrderMotionModel(nnx.Module):
     """Animates a source frame with the motion of keypoints.
 
-    `detect`, `encode` and `render` run in inference mode, whatever mode the model is in, and are compiled once for
-    each shape. `reconstruct` is the differentiable forward pass that training uses.
+    `detect`, `encode` and `render` always run in inference mode, whatever mode the model is in, and are compiled once
+    per shape. `reconstruct` is the differentiable forward pass that training uses.
 
     Args:
         config: sizes.
-        rngs: key of the initial weights, such as `nnx.Rngs(0)`.
+        rngs: random keys for the initial weights, such as `nnx.Rngs(0)`.
     """
 
     def __init__(self, config: FOMMConfig, *, rngs: nnx.Rngs):
@@ -115,7 +116,7 @@ class FirstOrderMotionModel(nnx.Module):
         self.discriminator = MultiScaleDiscriminator(config.discriminator, **sizes)
 
     def detect(self, frames: Real[Array | np.ndarray, "*b h w c"]) -> Keypoints:
-        """Keypoints of frames, with any number of leading axes.
+        """Detect keypoints of frames, with any number of leading axes.
 
         Args:
             frames: floats in [0, 1], or integers, which are divided by the largest value of their type (uint8: 255).
@@ -124,7 +125,7 @@ class FirstOrderMotionModel(nnx.Module):
             Positions [*b, k, 2] and Jacobians [*b, k, 2, 2], in coordinates (x, y) from -1 to 1.
 
         Raises:
-            InputError: the frames have another number of channels, are too small, or, outside of `jit`, hold floats
+            InputError: if the frames have a wrong number of channels, are too small, or, outside `jit`, hold floats
                 that are not in [0, 1].
         """
         frames = self._unit_frames(frames)
@@ -132,15 +133,15 @@ class FirstOrderMotionModel(nnx.Module):
         return _detect(graphdef, state, frames)
 
     def encode(self, source: Real[Array | np.ndarray, "*s h w c"], keypoints: Keypoints | None) -> EncodedSource:
-        """Compute once what rendering needs of source frames, however many frames are then rendered from them.
+        """Compute what rendering needs of source frames, once for all the frames to be rendered from them.
 
         Args:
-            source: as `detect` takes frames; height and width must be divisible by 4.
-            keypoints: those of the source, [*s, k, ...].
+            source: frames as for `detect`; height and width must be divisible by 2**config.generator.num_down_blocks.
+            keypoints: keypoints of the source, positions [*s, k, 2] and Jacobians [*s, k, 2, 2].
 
         Raises:
-            InputError: a wrong number of channels or keypoints, a height or width that does not divide, or, outside of
-                `jit`, floats that are not in [0, 1].
+            InputError: if the number of channels or keypoints is wrong, height or width is not divisible, or, outside
+                `jit`, floats are not in [0, 1].
         """
         source = self._unit_frames(source)
         expected = (*source.shape[:-3], self.config.num_keypoints, 2)
@@ -158,17 +159,17 @@ class FirstOrderMotionModel(nnx.Module):
     ) -> Rendered:
         """Render source frames at driving keypoints.
 
-        The driving keypoints have the leading axes of the source, then any further ones: one source frame
+        The driving keypoints have the leading axes of the source, then any number of others: one source frame
         [h, w, c] with keypoints [t, k, 2] gives t frames, a batch [b, h, w, c] with [b, t, k, 2] gives b x t.
         The source is encoded once for all of them.
 
         Args:
-            source: frames as `detect` takes them, or what `encode` returned for them.
+            source: frames as for `encode`, or the result of `encode`.
             source_keypoints: keypoints of the source; ignored for an encoded source.
             driving_keypoints: keypoints to render at.
 
         Raises:
-            InputError: wrong number of channels or keypoints, sizes that do not divide, leading axes that differ.
+            InputError: as for `encode`, or if the number or the leading axes of the driving keypoints are wrong.
         """
         encoded = source if isinstance(source, EncodedSource) else self.encode(source, source_keypoints)
         leading = encoded.frame.shape[:-3]
@@ -184,7 +185,7 @@ class FirstOrderMotionModel(nnx.Module):
     def reconstruct(
         self, source: Float[Array, "b h w c"], driving: Float[Array, "b h w c"]
     ) -> tuple[Keypoints, Keypoints, Rendered]:
-        """Keypoints of both frames, and the driving frame rendered from the source: the training forward pass."""
+        """Detect keypoints of both frames and render the driving frame from the source, as in training."""
         source_keypoints, driving_keypoints = self.detector(source), self.detector(driving)
         motion = self.dense_motion(source, source_keypoints, driving_keypoints)
         prediction = self.generator(source, motion)
@@ -253,17 +254,17 @@ def transfer_motion(
     relative_jacobian: bool = True,
     scale: float | Float[Array, "*#b"] = 1.0,
 ) -> Keypoints:
-    """Keypoints that move the source as the driving keypoints move away from their initial ones.
+    """Move the source keypoints as the driving keypoints move relative to their initial ones.
 
-    Section 3.3 of the paper: positions by difference, Jacobians by ratio.
+    Section 3.3 of the paper: positions change by the same difference, Jacobians by the same ratio.
 
     Args:
         source: keypoints of the source frame.
         driving: keypoints of driving frames; their leading axes broadcast against the others.
         driving_initial: keypoints of the driving frame that resembles the source in pose, usually the first.
-        relative: False gives the driving keypoints as they are.
-        relative_jacobian: with `relative`, whether Jacobians are transferred by ratio or kept as they are.
-        scale: multiplies the change of position; `movement_scale` gives a fitting one.
+        relative: False returns the driving keypoints unchanged.
+        relative_jacobian: with `relative`, whether to transfer Jacobians by ratio; False returns the driving ones.
+        scale: factor for the change of position, such as `movement_scale` returns.
     """
     if not relative:
         return driving
@@ -276,10 +277,12 @@ def transfer_motion(
 
 
 def movement_scale(source: Keypoints, driving_initial: Keypoints) -> float:
-    """How much larger the source figure is than the driving one: the root of their convex hulls' areas' ratio.
+    """Size of the source figure relative to the driving one: the square root of the ratio of their hulls' areas.
 
-    Takes the keypoints of one frame each, [k, 2], on the host. Raises InputError when the driving keypoints, or
-    the source's, span no area.
+    Takes the keypoints of one frame each, positions [k, 2], and computes their convex hulls on the host.
+
+    Raises:
+        InputError: if the keypoints of the source, or the driving ones, span no area.
     """
     from scipy.spatial import ConvexHull, QhullError
 

@@ -1,6 +1,6 @@
 """The reconstruction losses.
 
-Input: predicted and true frames. Output: a scalar.
+Input: predicted and true frames. Output: the loss, a scalar.
 
 With VGG19 weights, the multi-scale perceptual loss (Johnson et al., 2016) as released with the First Order Motion
 Model; without them, a multi-scale L1 and gradient difference loss (Mathieu et al., 2016, equation 6).
@@ -25,7 +25,7 @@ from vidcomp_jax.storage.atomic import new_file
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Channels of the convolutions in torchvision's `features`; "M" is a 2x2 maximum.
+# Channels of the convolutions in torchvision's `features`; "M" is 2x2 max pooling.
 _VGG19: list[int | str] = [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"]
 _TAPS = (0, 5, 10, 19, 28)
 
@@ -34,7 +34,7 @@ class VGG19(nnx.Module):
     """The convolutions of VGG19 (Simonyan and Zisserman, 2015), in torchvision's numbering.
 
     Args:
-        rngs: key of the initial weights; the losses need trained ones, see `load_vgg19`.
+        rngs: random keys for the initial weights; the losses need trained weights, see `load_vgg19`.
     """
 
     def __init__(self, *, rngs: nnx.Rngs):
@@ -48,7 +48,7 @@ class VGG19(nnx.Module):
             position, channels = position + 2, item
 
     def __call__(self, frames: Float[Array, "b h w c"]) -> list[Float[Array, "b _ _ _"]]:
-        """Features after relu1_1, relu2_1, relu3_1, relu4_1, relu5_1 of frames in [0, 1], gray or RGB."""
+        """Features after relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of gray or RGB frames in [0, 1]."""
         x = jnp.broadcast_to(frames, (*frames.shape[:3], 3))
         x = (x - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
         position, outputs = 0, []
@@ -74,9 +74,12 @@ def perceptual_loss(
     scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125),
     weights: Sequence[float] = (10.0, 10.0, 10.0, 10.0, 10.0),
 ) -> Float[Array, ""]:
-    """Weighted mean absolute difference of VGG19 features, summed over scales and layers.
+    """Weighted mean absolute difference of VGG19 features, summed over scales and layers; frames in [0, 1].
 
-    Frames must be at least 16 pixels at the smallest scale. No gradient flows into the target.
+    No gradient flows into the target.
+
+    Raises:
+        InputError: if height or width is less than 16 pixels at the smallest scale.
     """
     smallest = min(prediction.shape[1:3]) * min(scales)
     if smallest < 16:
@@ -97,7 +100,7 @@ def pyramid_loss(
     *,
     scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125),
 ) -> Float[Array, ""]:
-    """Mean absolute difference plus gradient difference, averaged over scales."""
+    """Mean absolute difference plus mean gradient difference, averaged over scales; frames in [0, 1]."""
     total = jnp.zeros(())
     for x, y in zip(image_pyramid(prediction, scales), image_pyramid(target, scales), strict=True):
         total += jnp.mean(jnp.abs(x - y))
@@ -107,7 +110,7 @@ def pyramid_loss(
 
 
 def save_vgg19(path: Path | str, vgg: VGG19) -> None:
-    """Write the weights to one file, NumPy's `.npz` whatever its name."""
+    """Write the weights to one file in NumPy's `.npz` format, whatever the file's name."""
     path = Path(path)
     with new_file(path) as temporary, temporary.open("wb") as file:
         arrays: dict[str, Any] = {key: np.asarray(leaf[...]) for key, leaf in _vgg19_leaves(vgg)}
@@ -115,10 +118,10 @@ def save_vgg19(path: Path | str, vgg: VGG19) -> None:
 
 
 def load_vgg19(path: Path | str) -> VGG19:
-    """VGG19 with the weights of a file that `save_vgg19` wrote, frozen.
+    """Load VGG19 with frozen weights from a file that `save_vgg19` wrote.
 
     Raises:
-        InputError: the file is missing, is something else, or lacks weights.
+        InputError: if the file is missing, is not such a file, or lacks weights.
     """
     vgg = nnx.eval_shape(lambda: VGG19(rngs=nnx.Rngs(0)))
     not_converted = InputError(
@@ -146,6 +149,6 @@ def load_vgg19(path: Path | str) -> VGG19:
 def _vgg19_leaves(vgg: VGG19) -> Iterator[tuple[str, nnx.Variable]]:
     for position in vgg.features:
         layer = vgg.features[position]
-        assert layer.bias is not None  # for the type checker; see `conv`
+        assert layer.bias is not None  # for the type checker; `conv` always creates a bias
         yield f"features.{position}.kernel", layer.kernel
         yield f"features.{position}.bias", layer.bias

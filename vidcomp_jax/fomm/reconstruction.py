@@ -1,4 +1,4 @@
-"""Reconstruction of clips from their first frame, its error, and a panel of examples.
+"""Reconstruction of clips from their first frame: the frames, the error, and a panel of examples.
 
 The evaluation of the First Order Motion Model (Siarohin et al., NeurIPS 2019, section 4): every frame of a held-out
 clip is rendered from the clip's first frame and its own keypoints.
@@ -26,8 +26,8 @@ class Reconstruction(NamedTuple):
 
     Attributes:
         truth: the clip's frames, in [0, 1].
-        keypoints: detected in them.
-        rendered: the same frames, rendered from the first.
+        keypoints: the keypoints detected in them.
+        rendered: the same frames, rendered from the first one.
     """
 
     truth: Float[np.ndarray, "t h w c"]
@@ -35,17 +35,17 @@ class Reconstruction(NamedTuple):
     rendered: Rendered
 
     def score(self) -> FrameScores:
-        """How close the rendered frames are to the clip's, a number for each frame."""
+        """Score each rendered frame against the clip's."""
         return score(self.rendered.prediction, self.truth)
 
 
 def reconstruct(model: FirstOrderMotionModel, frames: Float[np.ndarray, "t h w c"], chunk: int = 16) -> Reconstruction:
-    """Render all frames of a clip, in [0, 1], from its first one.
+    """Render all frames of a clip from its first one.
 
     Args:
-        model: trained.
-        frames: the clip.
-        chunk: frames on the device at a time. Clips are padded to a multiple of it, so that clips of all lengths
+        model: a trained model.
+        frames: the clip's frames, in [0, 1].
+        chunk: number of frames processed at a time. Clips are padded to a multiple of it, so that clips of all lengths
             share one compiled program.
     """
     source = frames[0]
@@ -63,9 +63,9 @@ def reconstruct(model: FirstOrderMotionModel, frames: Float[np.ndarray, "t h w c
 def reconstructions(
     model: FirstOrderMotionModel, clips: Clips, max_clips: int | None = None, max_frames: int | None = None
 ) -> Iterator[Reconstruction]:
-    """Reconstruct clips one after another, the first `max_frames` frames of each.
+    """Reconstruct clips one after another, up to `max_frames` frames of each.
 
-    With `max_clips` as many are taken, spread over the data set: neighbors often show the same person.
+    At most `max_clips` clips are used, spread over the data set because neighbors often show the same person.
     """
     count = len(clips.names)
     for clip in spread(count, max_clips or count):
@@ -77,14 +77,17 @@ def reconstructions(
 def reconstruction_error(
     model: FirstOrderMotionModel, clips: Clips, max_clips: int = 64, max_frames: int = 32
 ) -> float:
-    """Mean L1 over clips, their frames in [0, 1] rendered from the first one; see `reconstructions`."""
+    """Mean L1 error of reconstructed clips, with frames in [0, 1]; see `reconstructions` for which clips are used."""
     return float(np.mean([found.score().l1.mean() for found in reconstructions(model, clips, max_clips, max_frames)]))
 
 
 def reconstruction_panel(
     model: FirstOrderMotionModel, clips: Clips, num_rows: int = 6
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A picture of reconstructions spread over the data set, one a row: the last frame of a clip from its first."""
+    """A picture with one reconstruction per row, of clips spread over the data set.
+
+    Each row shows how the 16th frame of a clip, or the last of a shorter one, is rendered from the first.
+    """
     rows = []
     for clip in spread(len(clips.names), num_rows):
         frames = clips.frames(clip, [0, min(int(clips.lengths[clip]), 16) - 1]).astype(np.float32) / 255

@@ -29,7 +29,7 @@ def coordinate_grid(height: int, width: int) -> Float[Array, "h w 2"]:
 
 
 def inverse_2x2(matrix: Float[AnyArray, "*b 2 2"]) -> Float[Array, "*b 2 2"]:
-    """Inverse of 2x2 matrices in closed form, for singular ones too.
+    """Inverse of 2x2 matrices in closed form, finite even for singular ones.
 
     A determinant smaller than `MIN_DETERMINANT` in absolute value is replaced by it, keeping the sign. A keypoint whose
     Jacobian collapses during training then gives a large but finite gradient instead of NaN.
@@ -45,7 +45,7 @@ def inverse_2x2(matrix: Float[AnyArray, "*b 2 2"]) -> Float[Array, "*b 2 2"]:
 def multiply_2x2(a: Float[AnyArray, "*#b 2 2"], b: Float[AnyArray, "*#b 2 2"]) -> Float[Array, "*b 2 2"]:
     """Matrix product of stacks of 2x2 matrices, in float32 on every device.
 
-    Written out because matrix units round float32 inputs to fewer bits, too few for keypoints.
+    Written as a sum because matrix units round float32 inputs to fewer bits, too few for keypoints.
     """
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
 
@@ -66,7 +66,7 @@ def gaussian_heatmaps(
 
 
 def resize_bilinear(x: Float[AnyArray, "*b h w c"], height: int, width: int) -> Float[Array, "*b h2 w2 c"]:
-    """Resize bilinearly with half-pixel centers and no anti-aliasing, as `torch.nn.functional.interpolate` does."""
+    """Resize bilinearly with half-pixel centers and no anti-aliasing, as PyTorch's `interpolate` does by default."""
     if x.shape[-3:-1] == (height, width):
         return jnp.asarray(x)
     shape = (*x.shape[:-3], height, width, x.shape[-1])

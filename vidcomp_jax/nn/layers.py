@@ -257,7 +257,7 @@ class UpBlock(SameBlock):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Apply the block."""
-        # Twice as fast on a CPU, in training too, except for small images, where adding up the taps takes longer.
+        # Twice as fast on a CPU, in training too, except for small images, where adding up the taps takes too long.
         if jax.default_backend() == "cpu" and min(x.shape[1:3]) >= 16:
             assert self.conv.bias is not None  # for the type checker; `conv` always creates a bias
             return nnx.relu(self.norm(convolve_doubled(x, self.conv.kernel[...]) + self.conv.bias[...]))
