@@ -1,9 +1,9 @@
-"""The networks of the First Order Motion Model in plain PyTorch, to be timed beside `vidcomp_jax`.
+"""The networks of the First Order Motion Model in plain PyTorch, as a reference for timings.
 
-In: images, float32 [b, c, h, w] in [0, 1]. Out: keypoints and rendered frames.
-Siarohin et al., "First Order Motion Model for Image Animation", NeurIPS 2019. Modules carry the names of the
-released checkpoints, so that the official state dicts load strictly, and nothing is computed more cleverly
-than there: rendering encodes the source again for every frame. `torch_fomm_training` holds losses and updates.
+Input: images, float32 [b, c, h, w] in [0, 1]. Output: keypoints and rendered frames.
+Siarohin et al., "First Order Motion Model for Image Animation", NeurIPS 2019. Parameter names are those of the
+released checkpoints, so that the official state dicts load strictly. As in the official code, rendering encodes the
+source again for every frame. `torch_fomm_training` has the losses and the training step.
 """
 
 from collections import OrderedDict
@@ -38,12 +38,12 @@ class Keypoints(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """What the generator computes for a batch.
+    """Outputs of the generator for a batch.
 
     Attributes:
         prediction: [b, c, h, w] in [0, 1].
-        deformation: sampling grid at the size of the motion, [b, h', w', 2].
-        occlusion_map: [b, 1, h', w'] in [0, 1], or None where the configuration has none.
+        deformation: sampling grid at the resolution of the motion network, [b, h', w', 2].
+        occlusion_map: [b, 1, h', w'] in [0, 1], or None if the configuration has none.
         mask: weights of the background and of each keypoint, [b, k + 1, h', w'], summing to one.
         sparse_deformed: the source warped by each candidate motion, [b, k + 1, c, h', w'].
         deformed: the source warped by `deformation`, [b, c, h, w].
@@ -58,12 +58,12 @@ class Rendered(NamedTuple):
 
 
 def resized_grid(grid: Tensor, height: int, width: int) -> Tensor:
-    """A sampling grid [b, h, w, 2] at another size."""
+    """Resize a sampling grid [b, h, w, 2] to [b, height, width, 2]."""
     return F.interpolate(grid.permute(0, 3, 1, 2), (height, width), mode="bilinear").permute(0, 2, 3, 1)
 
 
 class KeypointDetector(nn.Module):
-    """Frame -> Keypoints: averages under a softmax heatmap, of coordinates and of Jacobian maps."""
+    """Detects keypoints as the averages of coordinates and of Jacobian maps under softmax heatmaps."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class KeypointDetector(nn.Module):
         self.jacobian = nn.Conv2d(self.predictor.outputs, maps, 7) if estimate_jacobian else None
 
     def forward(self, frame: Tensor) -> Keypoints:
-        """[b, c, h, w] -> the keypoints of each frame."""
+        """Return the keypoints of frames [b, c, h, w]."""
         features = self.predictor(self.down(frame))
         scores = self.kp(features)
         b, _, h, w = scores.shape
@@ -98,7 +98,7 @@ class KeypointDetector(nn.Module):
 
 
 class DenseMotion(nn.Module):
-    """Source and two sets of keypoints -> sampling grid, occlusion map, masks, warped candidates."""
+    """Predicts the dense motion from the source and both frames' keypoints."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class DenseMotion(nn.Module):
         self.occlusion = nn.Conv2d(self.hourglass.outputs, 1, 7, padding=3) if estimate_occlusion_map else None
 
     def candidate_grids(self, source: Keypoints, driving: Keypoints, height: int, width: int) -> Tensor:
-        """The identity and one affine motion a keypoint (equation 4), [b, k + 1, height, width, 2]."""
+        """Return the identity and one affine motion per keypoint (equation 4), [b, k + 1, height, width, 2]."""
         identity = coordinate_grid(height, width, source.position)
         offset = identity - driving.position[:, :, None, None]
         if source.jacobian is not None and driving.jacobian is not None:
@@ -127,7 +127,7 @@ class DenseMotion(nn.Module):
         return torch.cat([identity.expand_as(motions[:, :1]), motions], 1)
 
     def forward(self, source: Tensor, source_kp: Keypoints, driving_kp: Keypoints) -> tuple[Tensor | None, ...]:
-        """`deformation`, `occlusion_map`, `mask` and `sparse_deformed` as in `Rendered`."""
+        """Return `deformation`, `occlusion_map`, `mask` and `sparse_deformed` as in `Rendered`."""
         source = self.down(source)
         b, c, h, w = source.shape
         grids = self.candidate_grids(source_kp, driving_kp, h, w)
@@ -135,7 +135,7 @@ class DenseMotion(nn.Module):
         repeated = source[:, None].expand(b, n, c, h, w).reshape(b * n, c, h, w)
         warped = F.grid_sample(repeated, grids.flatten(0, 1), align_corners=self.align_corners).view(b, n, c, h, w)
         heatmap = gaussians(driving_kp.position, h, w) - gaussians(source_kp.position, h, w)
-        heatmap = F.pad(heatmap, (0, 0, 0, 0, 1, 0))  # the background has none
+        heatmap = F.pad(heatmap, (0, 0, 0, 0, 1, 0))  # the background has no heatmap
         features = self.hourglass(torch.cat([heatmap[:, :, None], warped], 2).flatten(1, 2))
         mask = F.softmax(self.mask(features), 1)
         deformation = (mask[..., None] * grids).sum(1)
@@ -144,7 +144,7 @@ class DenseMotion(nn.Module):
 
 
 class OcclusionAwareGenerator(nn.Module):
-    """Source and motion -> frame."""
+    """Renders the driving frame from the source frame and the keypoints of both."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class OcclusionAwareGenerator(nn.Module):
         self.final = nn.Conv2d(widths[0], num_channels, 7, padding=3)
 
     def forward(self, source: Tensor, source_kp: Keypoints, driving_kp: Keypoints) -> Rendered:
-        """[b, c, h, w] and the keypoints of both frames -> the driving frame as this model sees it."""
+        """Render the driving frame from a source [b, c, h, w] and both frames' keypoints."""
         features = self.first(source)
         for block in self.down_blocks:
             features = block(features)
@@ -188,12 +188,12 @@ class OcclusionAwareGenerator(nn.Module):
         return Rendered(prediction, grid, occlusion, mask, sparse, self.warp(source, grid))
 
     def warp(self, image: Tensor, grid: Tensor) -> Tensor:
-        """Samples `image` [b, c, h, w] where `grid` points, after giving the grid the image's size."""
+        """Sample `image` [b, c, h, w] at the coordinates in `grid`, after resizing that to the image's size."""
         return F.grid_sample(image, resized_grid(grid, *image.shape[2:]), align_corners=self.align_corners)
 
 
 class FOMM(NamedTuple):
-    """The two networks that render.
+    """The two networks needed for rendering.
 
     Attributes:
         detector: frame -> keypoints.
@@ -205,17 +205,17 @@ class FOMM(NamedTuple):
 
 
 def load_recipe(module: nn.Module, name: str, part: str) -> None:
-    """Fills a network strictly with the recipe weights of one part (`generator`, ...) of a configuration."""
+    """Load the recipe weights of one part (`generator`, ...) of a configuration; all names must match."""
     state = recipe_state(name)[part]
     module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=True)
 
 
 def build(name: str, *, align_corners: bool = True) -> FOMM:
-    """The networks of a configuration, with the recipe weights, in inference mode."""
+    """Return the networks of a configuration with the recipe weights, in inference mode."""
     params = model_params(name)
     common, generator = dict(params["common_params"]), dict(params["generator_params"])
     detector = KeypointDetector(**common, **params["kp_detector_params"])
-    del common["estimate_jacobian"]  # the generator sees it in the keypoints
+    del common["estimate_jacobian"]  # the generator tells from the keypoints whether there are Jacobians
     generator.setdefault("estimate_occlusion_map", False)
     model = FOMM(detector, OcclusionAwareGenerator(**common, **generator, align_corners=align_corners))
     load_recipe(model.detector, name, "kp_detector")
@@ -227,5 +227,5 @@ def build(name: str, *, align_corners: bool = True) -> FOMM:
 
 @torch.no_grad()
 def render(model: FOMM, source: Tensor, source_kp: Keypoints, driving: Tensor) -> Tensor:
-    """Renders driving frames [b, c, h, w] from a source [b, c, h, w] whose keypoints are known."""
+    """Render driving frames [b, c, h, w] from a source [b, c, h, w] and its keypoints."""
     return model.generator(source, source_kp, model.detector(driving)).prediction

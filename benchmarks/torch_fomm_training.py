@@ -1,8 +1,8 @@
-"""One training step of the First Order Motion Model in plain PyTorch, to be timed beside `vidcomp_jax`.
+"""A training step of the First Order Motion Model in plain PyTorch, as a reference for timings.
 
-In: source and driving frames, float32 [b, c, h, w] in [0, 1]. Out: weighted losses, after one Adam update of
-generator and detector and, where its weight is not zero, of the discriminator. Objectives of Siarohin et al.,
-"First Order Motion Model for Image Animation", NeurIPS 2019, section 3.3, weighted as released.
+Input: source and driving frames, float32 [b, c, h, w] in [0, 1]. Output: weighted losses and one Adam update of the
+generator, the detector and, if its weight is not zero, the discriminator. Objectives of Siarohin et al., "First Order
+Motion Model for Image Animation", NeurIPS 2019, section 3.3, with the weights of the release.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ VGG19_TAPS = (1, 6, 11, 20, 29)  # the outputs of relu1_1, relu2_1, relu3_1, rel
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainParams:
-    """Loss weights and scales; the defaults are the released ones."""
+    """Loss weights and scales; the defaults are those of the release."""
 
     scales: tuple[float, ...] = (1, 0.5, 0.25, 0.125)
     perceptual: tuple[float, ...] = (10.0,) * 5
@@ -38,7 +38,7 @@ class TrainParams:
 
 
 class DiscriminatorBlock(nn.Module):
-    """4x4 convolution, instance norm except in the first block, leaky ReLU, halving except in the last."""
+    """4x4 convolution, instance norm (except in the first block), leaky ReLU, pooling (except in the last block)."""
 
     def __init__(self, inputs: int, outputs: int, sn: bool, norm: bool, pool: bool):
         super().__init__()
@@ -55,7 +55,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Patch discriminator of one scale, which may see the keypoints as Gaussians."""
+    """Patch discriminator of one scale, optionally with Gaussians at the keypoints as additional input."""
 
     def __init__(self, inputs: int, block_expansion: int, max_features: int, num_blocks: int, sn: bool, use_kp: bool):
         super().__init__()
@@ -69,7 +69,7 @@ class Discriminator(nn.Module):
         self.conv = spectral_norm(conv) if sn else conv
 
     def forward(self, x: Tensor, position: Tensor) -> list[Tensor]:
-        """The feature maps of all blocks, then the score map [b, 1, h', w']."""
+        """Return the feature maps of all blocks, followed by the score map [b, 1, h', w']."""
         if self.use_kp:
             x = torch.cat([x, gaussians(position, *x.shape[2:])], 1)
         maps = []
@@ -80,7 +80,7 @@ class Discriminator(nn.Module):
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """One discriminator a scale."""
+    """One discriminator per scale."""
 
     def __init__(
         self,
@@ -99,13 +99,13 @@ class MultiScaleDiscriminator(nn.Module):
         )
 
     def forward(self, pyramid: dict[float, Tensor], position: Tensor) -> list[list[Tensor]]:
-        """Images at all scales, keypoint positions [b, k, 2] -> feature maps and score map of each scale."""
+        """Return the feature maps and score map of each scale, given the images and keypoint positions [b, k, 2]."""
         discs = zip(self.scales, self.discs.values(), strict=True)
         return [disc(pyramid[scale], position) for scale, disc in discs]
 
 
 class ImagePyramid(nn.Module):
-    """An image at several scales."""
+    """Downsamples images to several scales."""
 
     def __init__(self, num_channels: int, scales: Sequence[float]):
         super().__init__()
@@ -113,12 +113,12 @@ class ImagePyramid(nn.Module):
         self.downs = nn.ModuleList(AntiAliasDownsample(num_channels, scale) for scale in scales)
 
     def forward(self, image: Tensor) -> dict[float, Tensor]:
-        """[b, c, h, w] -> the image at each scale."""
+        """Return images [b, c, h, w] at each scale."""
         return {scale: down(image) for scale, down in zip(self.scales, self.downs, strict=True)}
 
 
 class VGG19(nn.Module):
-    """The convolutions of torchvision's VGG19, under its names, returning five of their ReLUs."""
+    """The convolutions of VGG19 under torchvision's names; returns five of its ReLU activations."""
 
     mean: Tensor
     std: Tensor
@@ -150,7 +150,7 @@ class VGG19(nn.Module):
 
 
 class RandomWarp(NamedTuple):
-    """An affine and thin-plate transformation of the plane, one for each example.
+    """A random affine and thin-plate-spline transformation for each example.
 
     Attributes:
         theta: affine part, [b, 2, 3].
@@ -162,7 +162,7 @@ class RandomWarp(NamedTuple):
 
     @classmethod
     def sample(cls, batch: int, device: torch.device) -> "RandomWarp":
-        """A warp as strong as in the released configurations."""
+        """Draw warps with the standard deviations of the released configurations."""
         theta = 0.05 * torch.randn(batch, 2, 3, device=device) + torch.eye(2, 3, device=device)
         return cls(theta, 0.005 * torch.randn(batch, 1, 25, device=device))
 
@@ -171,21 +171,21 @@ class RandomWarp(NamedTuple):
         return points[:, :, None] - coordinate_grid(n, n, points).view(1, 1, -1, 2)
 
     def points(self, points: Tensor) -> Tensor:
-        """Moves points [b, n, 2]."""
+        """Return the transformed points of [b, n, 2]."""
         distance = self._from_control_points(points).abs().sum(-1)
         bend = (distance.square() * torch.log(distance + 1e-6) * self.control).sum(-1, keepdim=True)
         return points @ self.theta[:, :, :2].mT + self.theta[:, None, :, 2] + bend
 
     def jacobian(self, points: Tensor) -> Tensor:
-        """The derivative of `points` at points [b, n, 2]: [b, n, 2, 2]."""
+        """Return the Jacobian of the transformation at points [b, n, 2]: [b, n, 2, 2]."""
         offset = self._from_control_points(points)
         distance = offset.abs().sum(-1)
         slope = 2 * distance * torch.log(distance + 1e-6) + distance.square() / (distance + 1e-6)
         bend = ((slope * self.control)[..., None] * offset.sign()).sum(2)
-        return self.theta[:, None, :, :2] + bend[:, :, None]  # the bend moves x and y alike
+        return self.theta[:, None, :, :2] + bend[:, :, None]  # the spline adds the same offset to x and y
 
     def frame(self, frame: Tensor, align_corners: bool) -> Tensor:
-        """Samples frames [b, c, h, w] at the moved pixel grid, reflecting at the border."""
+        """Sample frames [b, c, h, w] at the transformed pixel grid, reflecting at the border."""
         b, _, h, w = frame.shape
         grid = coordinate_grid(h, w, frame).view(1, h * w, 2).expand(b, -1, -1)
         grid = self.points(grid).view(b, h, w, 2)
@@ -193,7 +193,7 @@ class RandomWarp(NamedTuple):
 
 
 def pyramid_loss(real: dict[float, Tensor], fake: dict[float, Tensor]) -> Tensor:
-    """Mean absolute difference of pixels and of gradients' sizes, averaged over scales."""
+    """Return the mean absolute difference of pixels plus that of gradient magnitudes, averaged over scales."""
     loss = total(F.l1_loss(fake[scale], real[scale]) for scale in real)
     for dim in (2, 3):
         loss += total(F.l1_loss(fake[s].diff(dim=dim).abs(), real[s].diff(dim=dim).abs()) for s in real)
@@ -201,7 +201,7 @@ def pyramid_loss(real: dict[float, Tensor], fake: dict[float, Tensor]) -> Tensor
 
 
 class Training(nn.Module):
-    """Everything one training step touches; a module only so that it moves between devices as one."""
+    """Networks, losses and optimizers of a training step; a module so that `to` moves all of it to a device."""
 
     def __init__(self, name: str, params: TrainParams, model: FOMM, vgg: VGG19 | None = None):
         super().__init__()
@@ -217,7 +217,7 @@ class Training(nn.Module):
         self.optimizers = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in trained]
 
     def generator_losses(self, source: Tensor, driving: Tensor, warp: RandomWarp) -> tuple:
-        """The weighted losses of generator and detector, the prediction and the driving positions."""
+        """Return the weighted losses of generator and detector, the prediction and the driving positions."""
         weights = self.params
         kp = self.detector(driving)
         prediction = self.generator(source, self.detector(source), kp).prediction
@@ -236,7 +236,7 @@ class Training(nn.Module):
         return losses, prediction, kp.position
 
     def reconstruction(self, real: dict[float, Tensor], fake: dict[float, Tensor]) -> Tensor:
-        """The perceptual loss over all scales, or without VGG19 what `vidcomp_jax` puts in its place."""
+        """Return the perceptual loss over all scales or, without VGG19, the pyramid loss of `vidcomp_jax`."""
         if self.vgg is None:
             return self.params.pyramid * pyramid_loss(real, fake)
         return total(
@@ -246,7 +246,7 @@ class Training(nn.Module):
         )
 
     def equivariance(self, driving: Tensor, kp: Keypoints, warp: RandomWarp) -> dict[str, Tensor]:
-        """How far the keypoints of a warped frame are from the warped keypoints (equations 5 and 6)."""
+        """Return the weighted equivariance losses of keypoints and Jacobians (equations 5 and 6)."""
         warped_kp = self.detector(warp.frame(driving, self.generator.align_corners))
         value = F.l1_loss(kp.position, warp.points(warped_kp.position))
         losses = {"equivariance_value": self.params.equivariance_value * value}
@@ -257,7 +257,7 @@ class Training(nn.Module):
         return losses
 
     def discriminator_loss(self, driving: Tensor, prediction: Tensor, position: Tensor) -> Tensor:
-        """Least squares: real patches to one, rendered patches to zero."""
+        """Return the weighted least-squares loss, with target one for real and zero for rendered patches."""
         prediction, position = prediction.detach(), position.detach()
         fakes = self.discriminator(self.pyramid(prediction), position)
         reals = self.discriminator(self.pyramid(driving), position)
@@ -266,7 +266,7 @@ class Training(nn.Module):
         return self.params.discriminator_gan * loss
 
     def step(self, source: Tensor, driving: Tensor, warp: RandomWarp) -> dict[str, Tensor]:
-        """One update of every network from [b, c, h, w] frames; the losses before it, detached."""
+        """Update every network once on frames [b, c, h, w]; return the losses before the update, detached."""
         losses, prediction, position = self.generator_losses(source, driving, warp)
         for optimizer in self.optimizers:
             optimizer.zero_grad()

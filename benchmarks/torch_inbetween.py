@@ -1,7 +1,7 @@
-"""In-betweening by 3D convolutions in plain PyTorch: what a port in that framework would look like.
+"""In-betweening by 3D convolutions in plain PyTorch, as a reference for timings.
 
-In: weights under the names of `vidcomp_jax.inbetween.Inbetween`, clips [b, t, h, w, c] and noise. Out: one training
-step, with the losses it had. Written for `benchmarks.inbetween`; layers follow PyTorch's own layout, channels first.
+Input: weights named as in `vidcomp_jax.inbetween.Inbetween`, clips [b, c, t, h, w] in [0, 1] and noise [b, n].
+Output: the losses of a training step. The data layout is PyTorch's own, channels first.
 """
 
 import itertools
@@ -18,7 +18,7 @@ DISCRIMINATORS = ("video_discriminator", "image_discriminator")
 
 
 class Encoder(nn.Module):
-    """Frames [b, c, h, w] to their encodings."""
+    """Encodes frames [b, c, h, w] as features [b, width, h / 8, w / 8]."""
 
     def __init__(self, config: InbetweenConfig):
         super().__init__()
@@ -29,7 +29,7 @@ class Encoder(nn.Module):
         self.head = _encode(4 * w, w, 3, 1)
 
     def forward(self, x):
-        """Encode."""
+        """Return the features of frames [b, c, h, w]."""
         for block in [*self.blocks, self.head]:
             x = F.relu(block["norm"](block["conv"](x)))
         return x
@@ -48,7 +48,7 @@ class Stage(nn.Module):
         self.second = nn.Conv3d(w, w, 3, padding=1)
 
     def forward(self, start, end, z, noise):
-        """Mix in the encoded ends, and refine."""
+        """Mix the encoded end frames into the latent video `z`, and refine the result."""
         x = self.linear(noise).reshape(len(noise), self.num_frames, -1).transpose(1, 2)
         gates = self.mix(x)[..., None, None].chunk(3, dim=1)
         start_gate, end_gate, additive = gates[0].sigmoid(), gates[1].sigmoid(), gates[2]
@@ -66,12 +66,12 @@ class DecoderBlock(nn.Module):
         self.norm = nn.BatchNorm3d(outputs)
 
     def forward(self, x):
-        """Apply the block."""
+        """Return the features, at twice the height and width if upsampling."""
         return F.leaky_relu(self.norm(self.conv(x)), 0.2)
 
 
 class Generator(nn.Module):
-    """First and last frames [b, c, h, w] and noise to clips [b, c, t, h, w]."""
+    """Generates clips [b, c, t, h, w] from first and last frames [b, c, h, w] and noise."""
 
     def __init__(self, config: InbetweenConfig):
         super().__init__()
@@ -87,7 +87,7 @@ class Generator(nn.Module):
         self.decoder = nn.ModuleDict({"blocks": nn.ModuleList(blocks), "head": _decode(w, config.num_channels, True)})
 
     def forward(self, first, last, noise):
-        """Generate."""
+        """Return clips that begin and end with exactly the given frames."""
         start, end = self.encoder(torch.cat([first, last])).chunk(2)
         x = torch.zeros_like(start)[:, :, None].expand(-1, -1, self.lengths[0], -1, -1)
         for length, stage in zip(self.lengths, self.latent["stages"].children(), strict=True):
@@ -100,20 +100,20 @@ class Generator(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Normalizes over everything but the batch; scale and bias for each channel."""
+    """Normalizes over all axes but the batch, with a scale and a bias per channel."""
 
     def __init__(self, features: int):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
 
     def forward(self, x):
-        """Normalize."""
+        """Normalize [b, c, ...]."""
         shape = (-1, *[1] * (x.ndim - 2))
         return F.layer_norm(x, x.shape[1:]) * self.weight.view(shape) + self.bias.view(shape)
 
 
 class VideoDiscriminator(nn.Module):
-    """Clips [b, c, t, h, w] to logits."""
+    """Rates clips [b, c, t, h, w]."""
 
     def __init__(self, config: InbetweenConfig):
         super().__init__()
@@ -123,15 +123,15 @@ class VideoDiscriminator(nn.Module):
         self.head = nn.Linear(config.num_frames * (config.frame_size // 16) ** 2 * widths[-1], 1)
 
     def forward(self, x):
-        """Judge."""
+        """Return logits [b, 1]."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            # Four taps in time keep the number of frames with one frame of padding before and two after.
+            # With a kernel of four frames, padding by one frame before and two after keeps the number of frames.
             x = F.leaky_relu(norm(conv(F.pad(x, (0, 0, 0, 0, 1, 2)))), 0.2)
         return self.head(x.permute(0, 2, 3, 4, 1).flatten(1))
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside an average-pooled shortcut; halves the size."""
+    """Two convolutions with an average-pooled shortcut; halves height and width."""
 
     def __init__(self, in_features: int, features: int):
         super().__init__()
@@ -142,13 +142,13 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_features, features, 1)
 
     def forward(self, x):
-        """Features at half the size."""
+        """Return features at half the height and width."""
         y = self.second_norm(self.second(F.leaky_relu(self.first_norm(self.first(x)), 0.2)))
         return F.leaky_relu(y + self.shortcut(F.avg_pool2d(x, 2)), 0.2)
 
 
 class ImageDiscriminator(nn.Module):
-    """Frames [n, c, h, w] to logits."""
+    """Rates single frames [n, c, h, w]."""
 
     def __init__(self, config: InbetweenConfig):
         super().__init__()
@@ -157,7 +157,7 @@ class ImageDiscriminator(nn.Module):
         self.head = nn.Linear((config.frame_size // 16) ** 2 * widths[-1], 1)
 
     def forward(self, x):
-        """Judge."""
+        """Return logits [n, 1]."""
         for block in self.blocks:
             x = block(x)
         return self.head(x.permute(0, 2, 3, 1).flatten(1))
@@ -183,7 +183,7 @@ class Training:
         }
 
     def step(self, clips: torch.Tensor, noise: torch.Tensor) -> dict[str, torch.Tensor]:
-        """One update of all networks that do not pause, on clips [b, c, t, h, w]."""
+        """Update all networks that are not paused on clips [b, c, t, h, w]; return the losses before the update."""
         generated = self.networks["generator"](clips[:, :, 0], clips[:, :, -1], noise)
         inner, target = generated[:, :, 1:-1], clips[:, :, 1:-1]
         losses = {
@@ -228,7 +228,11 @@ class Training:
 
 
 def load(networks: nn.Module, weights: dict[str, np.ndarray]) -> None:
-    """Copy weights named and laid out as in `vidcomp_jax.inbetween.Inbetween`; every parameter must be there."""
+    """Copy weights with the names and layout of `vidcomp_jax.inbetween.Inbetween`.
+
+    Raises:
+        ValueError: a parameter is missing, or a weight belongs to none.
+    """
     modules = dict(networks.named_modules())
     state = {}
     for name, value in weights.items():
@@ -244,7 +248,7 @@ def load(networks: nn.Module, weights: dict[str, np.ndarray]) -> None:
 
 def _kernel(module: nn.Module, value: np.ndarray) -> np.ndarray:
     if isinstance(module, nn.ConvTranspose3d) and module.stride == (1, 2, 2):
-        # A transposed convolution mirrors the kernel in time too.
+        # `vidcomp_jax` stores the spatial taps in the order of a transposed convolution, but not the temporal ones.
         return value[::-1].transpose(3, 4, 0, 1, 2)
     if isinstance(module, nn.ConvTranspose3d):
         return value[::-1, ::-1, ::-1].transpose(3, 4, 0, 1, 2)

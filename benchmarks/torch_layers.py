@@ -1,7 +1,7 @@
-"""The blocks that the PyTorch networks of the benchmarks are made of.
+"""Building blocks of the First Order Motion Model in plain PyTorch.
 
-In and out: float32 [b, c, h, w], images in [0, 1], coordinates (x, y) in [-1, 1]. Siarohin et al., "First Order
-Motion Model for Image Animation", NeurIPS 2019, supplementary material; parameters named as in its checkpoints.
+Tensors are float32 [b, c, h, w], with images in [0, 1] and coordinates (x, y) in [-1, 1]. Siarohin et al., "First
+Order Motion Model for Image Animation", NeurIPS 2019, supplementary material; parameters named as in its checkpoints.
 """
 
 import functools
@@ -16,18 +16,18 @@ KEYPOINT_VARIANCE = 0.01
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Coordinates (x, y) of the pixel centers, [height, width, 2], the corners at -1 and 1."""
+    """Return the coordinates (x, y) of the pixel centers, [height, width, 2], with the corners at -1 and 1."""
     y, x = (torch.linspace(-1, 1, size, dtype=like.dtype, device=like.device) for size in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
 def total(terms: Iterable[Tensor]) -> Tensor:
-    """The sum of one or more tensors; `sum` would begin with the number 0."""
+    """Return the sum of one or more tensors; unlike `sum`, it does not start from the number 0."""
     return functools.reduce(operator.add, terms)
 
 
 def gaussians(position: Tensor, height: int, width: int) -> Tensor:
-    """One unnormalized Gaussian around each position: [b, k, 2] -> [b, k, height, width]."""
+    """Return an unnormalized Gaussian around each position: [b, k, 2] -> [b, k, height, width]."""
     offset = coordinate_grid(height, width, position) - position[:, :, None, None]
     return torch.exp(-0.5 / KEYPOINT_VARIANCE * offset.square().sum(-1))
 
@@ -56,7 +56,7 @@ class AntiAliasDownsample(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, ReLU; halving the size afterwards (`down`) or doubling it before (`up`)."""
+    """Convolution, batch norm and ReLU, followed by 2x pooling (`down`) or preceded by 2x upsampling (`up`)."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, resample: str = ""):
         super().__init__()
@@ -73,7 +73,7 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two pre-activated 3x3 convolutions beside the identity."""
+    """Two pre-activated 3x3 convolutions with an identity shortcut."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -81,12 +81,12 @@ class ResidualBlock(nn.Module):
         self.norm1, self.norm2 = (nn.BatchNorm2d(channels) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, c, h, w] -> the same shape."""
+        """[b, c, h, w] -> [b, c, h, w]."""
         return x + self.conv2(F.relu(self.norm2(self.conv1(F.relu(self.norm1(x))))))
 
 
 class Hourglass(nn.Module):
-    """Encoder and decoder with skip connections; `outputs` channels, the input's own among them."""
+    """Encoder and decoder with skip connections; the `outputs` output channels include those of the input."""
 
     def __init__(self, inputs: int, block_expansion: int, num_blocks: int, max_features: int):
         super().__init__()

@@ -1,11 +1,11 @@
-"""The motion GAN in plain PyTorch, as one would write it there: weights and batches in, updated networks out."""
+"""The motion GAN and its training in plain PyTorch, as a reference for timings."""
 
 import torch
 from torch import nn
 
 
 class Generator(nn.Module):
-    """Ends and noise to motion vectors."""
+    """Generates motion vectors from the first and last vector and noise."""
 
     def __init__(self, vector_size: int = 60, encoding: int = 40, noise: int = 40, hidden: int = 256):
         super().__init__()
@@ -14,14 +14,14 @@ class Generator(nn.Module):
         self.linear = nn.Sequential(nn.Linear(2 * hidden, vector_size), nn.Tanh())
 
     def forward(self, first, last, noise):
-        """Vectors [b, t, v] from ends [b, v] and noise [b, t, n]."""
+        """Return vectors [b, t, v] from the first and last [b, v] and noise [b, t, n]."""
         ends = torch.cat([self.motion_encoder(first), self.motion_encoder(last)], -1)
         ends = ends[:, None].expand(-1, noise.shape[1], -1)
         return self.linear(self.gru(torch.cat([noise, ends], -1))[0])
 
 
 class Critic(nn.Module):
-    """Motion vectors to one score a frame."""
+    """Rates motion vectors, with one score per frame."""
 
     def __init__(self, vector_size: int = 60, hidden: int = 256):
         super().__init__()
@@ -29,7 +29,7 @@ class Critic(nn.Module):
         self.linear = nn.Linear(2 * hidden, 1)
 
     def forward(self, vectors):
-        """Scores [b, t, 1]."""
+        """Return scores [b, t, 1] of vectors [b, t, v]."""
         return self.linear(self.gru(vectors)[0])
 
 
@@ -37,9 +37,9 @@ class WassersteinTraining:
     """Both networks with their optimizers.
 
     Args:
-        state: PyTorch state dicts of NumPy arrays, of `generator` and `critic`.
+        state: state dicts of `generator` and `critic`, as NumPy arrays.
         clipping: clip the critic's weights; otherwise penalize its gradient.
-        device: where to compute.
+        device: PyTorch device to compute on.
     """
 
     def __init__(self, state, *, clipping: bool, device: str):
@@ -50,7 +50,10 @@ class WassersteinTraining:
         self.clipping = clipping
 
     def update_critic(self, real, noise, alpha) -> torch.Tensor:
-        """One critic update; returns the Wasserstein estimate."""
+        """Update the critic once on vectors [b, t, v]; return the Wasserstein estimate before the update.
+
+        `alpha` [b, t, 1] in [0, 1] interpolates between real and generated vectors for the gradient penalty.
+        """
         with torch.no_grad():
             fake = self.generator(real[:, 0], real[:, -1], noise)
         distance = self.critic(real).mean() - self.critic(fake).mean()
@@ -67,7 +70,7 @@ class WassersteinTraining:
         return distance.detach()
 
     def update_generator(self, real, noise) -> None:
-        """One generator update."""
+        """Update the generator once."""
         self._step(0, -self.critic(self.generator(real[:, 0], real[:, -1], noise)).mean())
 
     def _step(self, index: int, loss: torch.Tensor) -> None:

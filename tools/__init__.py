@@ -1,1 +1,1 @@
-"""Programs that the Makefile runs, besides the commands and the tests."""
+"""Development programs, most of which the Makefile runs."""

@@ -1,4 +1,4 @@
-"""Writes record files in the layout of the BAIR robot pushing download, filled with synthetic clips."""
+"""Writes synthetic clips as record files in the layout of the BAIR robot pushing download."""
 
 from pathlib import Path
 
@@ -13,8 +13,9 @@ def write_download(folder: Path, *, train: list[int], test: list[int], draw: boo
     """Write `softmotion30_44k/{train,test}` below `folder`.
 
     Args:
-        train, test: number of trajectories of each file.
-        draw: show a robot; otherwise noise, which is made a hundred times faster.
+        folder: existing folder without a softmotion30_44k.
+        train, test: number of trajectories in each file.
+        draw: draw a robot; otherwise the frames are noise, which is a hundred times faster.
     """
     for split, counts in (("train", train), ("test", test)):
         path = folder / "softmotion30_44k" / split
@@ -27,7 +28,7 @@ def write_download(folder: Path, *, train: list[int], test: list[int], draw: boo
 
 
 def trajectories(count: int, *, seed: list[int], draw: bool) -> list[dict[str, np.ndarray]]:
-    """Both cameras' frames, uint8 [30, 64, 64, 3], and actions [30, 4] and positions [30, 3] of some trajectories."""
+    """Return `count` trajectories: two cameras' frames, uint8 [30, 64, 64, 3], actions [30, 4], positions [30, 3]."""
     rng = np.random.default_rng(seed)
     config = SyntheticConfig(scene="robot", num_train=count, length=LENGTH, seed=int(rng.integers(2**31)))
     scenes = SyntheticClips(config, "train", size=64, num_channels=3)
@@ -48,7 +49,7 @@ def trajectories(count: int, *, seed: list[int], draw: bool) -> list[dict[str, n
 
 
 def write_records(path: Path, made: list[dict[str, np.ndarray]]) -> None:
-    """Write trajectories to one file, a record each."""
+    """Write trajectories to one file, as one record each."""
     tf = import_tensorflow()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for trajectory in made:

@@ -1,6 +1,6 @@
-"""Build the wheel and the sdist, install them as users do, and use them outside of the clone: `make check-install`.
+"""Builds the wheel and the sdist, installs them as users do, and runs them outside the clone: `make check-install`.
 
-Works in temporary folders on a copy of the sources, so that nothing is left in the clone. Needs the network.
+Works on a copy of the sources in temporary folders, so that the clone is not changed. Needs network access.
 """
 
 import shutil
@@ -32,7 +32,7 @@ COMMANDS = ("experiments.train_fomm", "experiments.complete", "experiments.anima
 
 
 def main() -> int:
-    """Build, install and use; return the exit code."""
+    """Build, install and run everything; return the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         sources, built, elsewhere = work / "sources", work / "built", work / "elsewhere"
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def copy_sources(folder: Path) -> None:
-    """Copy what a clone holds: all files that git tracks."""
+    """Copy all files that git tracks."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
@@ -73,7 +73,7 @@ def copy_sources(folder: Path) -> None:
 
 
 def check_files(sources: Path, wheel: Path) -> None:
-    """Raise `SystemExit` unless the wheel holds every file of the packages, data files included."""
+    """Exit with an error unless the wheel contains every file of the packages, including data files."""
     held = set(zipfile.ZipFile(wheel).namelist())
     packages = ("vidcomp_jax", "experiments", "converters")
     files = {str(path.relative_to(sources)) for package in packages for path in (sources / package).rglob("*.*")}
@@ -82,12 +82,12 @@ def check_files(sources: Path, wheel: Path) -> None:
 
 
 def step(name: str) -> None:
-    """Say what happens next."""
+    """Print a heading for the next step."""
     print(f"== {name}", flush=True)
 
 
 def run(*command: str | Path, cwd: Path | None = None, quiet: bool = False) -> None:
-    """Run a command; end with its output if it fails."""
+    """Run a command and print its last line of output, unless `quiet`; if it fails, exit with all of its output."""
     done = subprocess.run([str(part) for part in command], cwd=cwd, text=True, capture_output=True)
     if done.returncode:
         sys.exit(f"error: {' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")

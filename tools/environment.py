@@ -3,12 +3,12 @@
     python3 tools/environment.py install DIR [--extra NAME ...] [--latest]
     python3 tools/environment.py remove DIR
 
-An environment holds the dependencies in setup.cfg, those of the extras asked for, in the versions of
-requirements.lock, and this clone on its module search path. Nothing is written into the clone, so that it may be
-read-only. A file in the environment marks it as made here and records what it holds: installing what is already there
-takes no time and no network, and only a marked environment is ever removed.
+An environment contains the dependencies in setup.cfg, with those of the requested extras, in the versions of
+requirements.lock, and has this clone on its module search path. Nothing is written into the clone, which may be
+read-only. A marker file in the environment shows that this program created it and records its contents: installing
+what is already there is immediate and works offline, and only a marked environment is ever removed.
 
-Uses the standard library alone, and starts on Python 3.6, to say that it is too old.
+Uses only the standard library, and runs on Python 3.6 and later in order to report that a newer one is needed.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 MARK = "vidcomp_jax-environment.json"
-"""Name of the file that marks an environment as made by this program."""
+"""Name of the marker file of environments that this program created."""
 MINIMUM = (3, 11)
 
 
 class Failure(Exception):
-    """What stops a command, in one line."""
+    """An error that ends the command; its one-line message is shown to the user."""
 
 
 def main(arguments=None):
@@ -64,7 +64,7 @@ def main(arguments=None):
 
 
 def install(folder, extras, latest=False, any_python=False):
-    """Bring the environment in `folder` to hold the runtime dependencies and those of `extras`."""
+    """Create or update the environment in `folder`, with the runtime dependencies and those of `extras`."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if sys.version_info < MINIMUM:
         raise Failure(
@@ -100,10 +100,10 @@ def install(folder, extras, latest=False, any_python=False):
 
 
 def create(folder, wanted):
-    """Make the environment, empty and marked, unless it is there; return its interpreter."""
+    """Create the marked environment, without packages, unless it exists; return its interpreter."""
     if not folder.exists() or not read_mark(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Marked before anything else, as ours but not complete, so that an interrupted set-up can go on.
+        # Marked first, as ours but incomplete, so that an interrupted installation can be continued.
         write_mark(folder, {**wanted, "digest": None, "extras": []})
     if not (folder / "pyvenv.cfg").exists() or not any(folder.glob("lib/python*/site-packages/pip")):
         made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
@@ -125,7 +125,7 @@ def remove(folder):
 
 
 def read_mark(folder):
-    """Return what the environment in `folder` holds, or None for an empty folder."""
+    """Return the recorded contents of the environment in `folder`, or None for an empty folder."""
     try:
         return json.loads((folder / MARK).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -142,14 +142,14 @@ def read_mark(folder):
 
 
 def write_mark(folder, held):
-    """Mark `folder`, and record what it holds."""
+    """Write the marker file of `folder`, with its contents `held`."""
     new = folder / (MARK + ".new")
     new.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     new.replace(folder / MARK)
 
 
 def read_requirements(extras):
-    """Return the requirements in setup.cfg: those at run time and those of `extras`."""
+    """Return the runtime requirements in setup.cfg and those of `extras`."""
     config = configparser.ConfigParser(interpolation=None)
     config.read(str(ROOT / "setup.cfg"), encoding="utf-8")
     available = config["options.extras_require"]

@@ -1,11 +1,11 @@
-"""The locked versions of all dependencies: `make lock` writes requirements.lock, `make check-lock` checks it.
+"""Locks the versions of all dependencies: `make lock` writes requirements.lock, `make check-lock` checks it.
 
-The lock holds one version of each package for every supported platform and Python, with markers where a package is
-not needed everywhere. Installing uses it as constraints: pip installs what setup.cfg asks for, in the versions of the
-lock, so that a build of PyTorch without CUDA brings no CUDA packages.
+The lock lists one version of each package for all supported platforms and Python versions, with markers where a
+package is not needed everywhere. It serves as a constraints file: pip installs what setup.cfg requires in the locked
+versions, so that a PyTorch build without CUDA brings in no CUDA packages.
 
-`check` makes sure that the lock still is what setup.cfg asks for, and that pip finds a wheel of everything for each
-platform, Python and set of extras. It resolves with uv and installs nothing.
+`check` verifies that the lock agrees with setup.cfg, and that all packages resolve to wheels for each platform, Python
+version and set of extras. It resolves with uv and installs nothing.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PLATFORMS = {
 MACOS = "14.0"
 """The oldest macOS that PyTorch has wheels for."""
 SOURCE_ONLY = "promise"
-"""A package in pure Python, needed by tensorflow-datasets, that is published as source alone."""
+"""A pure Python dependency of tensorflow-datasets that is published only as source."""
 EXTRAS: dict[str, tuple[str, ...]] = {
     "run time": (),
     "torch, test": ("torch", "test"),
@@ -68,7 +68,7 @@ def check() -> int:
     for extras in EXTRAS.values():
         for platform in PLATFORMS:
             if platform.startswith("macOS") and any(extra.startswith("cuda") for extra in extras):
-                continue  # NVIDIA's packages are for Linux
+                continue  # NVIDIA's packages are for Linux only
             for python in PYTHONS:
                 error = resolve(PLATFORMS[platform], python, extras, pins(lock))
                 name = ", ".join(("run time", *extras))
@@ -79,7 +79,7 @@ def check() -> int:
 
 
 def compile_lock(*, upgrade: bool = False) -> str:
-    """Return the lock that setup.cfg asks for; versions of the present lock are kept where they satisfy it."""
+    """Return a lock for setup.cfg, which keeps the current lock's versions where they fit, unless `upgrade`."""
     with tempfile.TemporaryDirectory() as folder:
         new = Path(folder) / LOCK.name
         if LOCK.exists() and not upgrade:
@@ -92,7 +92,7 @@ def compile_lock(*, upgrade: bool = False) -> str:
 
 
 def resolve(platform: str, python: str, extras: tuple[str, ...], locked: set[str]) -> str | None:
-    """Resolve for a platform that this machine need not be; return what is wrong, or None."""
+    """Resolve for any platform, whatever this machine is; return the problem, or None."""
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder) / "requirements.txt"
         requirements.write_text("\n".join(read_requirements(extras)), encoding="utf-8")
@@ -113,15 +113,15 @@ def resolve(platform: str, python: str, extras: tuple[str, ...], locked: set[str
 
 
 def pins(lock: str) -> set[str]:
-    """Return the `name==version` of every line of a lock."""
+    """Return every `name==version` in a lock."""
     return set(re.findall(r"^([\w.-]+==[^\s;]+)", lock, re.MULTILINE))
 
 
 def run_uv(*arguments: str) -> str:
-    """Run uv from the environment of this interpreter, on the index that pip uses; return all that it printed.
+    """Run this environment's uv with the package index that pip uses; return its output.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: uv failed; the message is its error output.
     """
     environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": MACOS}
     if "UV_DEFAULT_INDEX" not in environment and (index := pip_index()):
@@ -134,7 +134,7 @@ def run_uv(*arguments: str) -> str:
 
 
 def pip_index() -> str | None:
-    """Return the package index that pip is set to use in place of PyPI, if any; uv does not read pip's settings."""
+    """Return the package index that pip is configured to use instead of PyPI, if any; uv ignores pip's settings."""
     if "PIP_INDEX_URL" in os.environ:
         return os.environ["PIP_INDEX_URL"]
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]

@@ -1,7 +1,7 @@
-"""The API reference, from the docstrings: `make docs` writes it to build/docs.
+"""Generates the API reference from the docstrings: `make docs` writes it to build/docs.
 
-Every module of the library, the commands and the converters gets a page. A warning of the generator is an error:
-an annotation that cannot be read, or a member that cannot be imported.
+Every module of the library, the commands and the converters gets a page. Any warning of the generator, such as an
+annotation that cannot be resolved or a member that cannot be imported, is an error.
 """
 
 import argparse
@@ -26,10 +26,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--output", metavar="DIR", type=Path, default=ROOT / "build" / "docs")
     options = parser.parse_args()
-    jax.Array.__name__ = "Array"  # as signatures in the sources name it, in place of jaxlib._jax.Array
+    jax.Array.__name__ = "Array"  # as in the sources' signatures, instead of jaxlib._jax.Array
     names = module_names()
     for name in names:
-        # Warnings of other libraries show up here; they are not about these pages.
+        # Imported here, so that warnings raised by other libraries on import do not count below.
         remove_generated_docstrings(importlib.import_module(name))
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
@@ -53,7 +53,7 @@ def module_names() -> list[str]:
 
 
 def remove_generated_docstrings(module: ModuleType) -> None:
-    """Empty what Python writes about the fields of a NamedTuple; `Attributes:` of its class describes them."""
+    """Clear the docstrings that Python generates for fields of a NamedTuple; the class docstring describes them."""
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields"):
             value.__new__.__doc__ = ""
@@ -62,13 +62,13 @@ def remove_generated_docstrings(module: ModuleType) -> None:
 
 
 def write(names: list[str], folder: Path) -> int:
-    """Write the pages of the modules called `names` into `folder`, in place of an earlier reference; count them."""
+    """Write the pages of the given modules to `folder`, replacing an earlier reference; return their number."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / "search.js").exists():
             sys.exit(f"error: {folder} holds something other than the reference; name another folder")
         shutil.rmtree(folder)
     pdoc.render.configure(docformat="google", show_source=False)
-    # pdoc goes on from a package to its modules by itself, unless the package lists its names in __all__.
+    # pdoc finds the modules of a package by itself, unless the package defines __all__.
     listed = [name for name in names if hasattr(sys.modules[name.rpartition(".")[0] or name], "__all__")]
     pdoc.pdoc(*dict.fromkeys([*PACKAGES, *listed]), output_directory=folder)
     return len(list(folder.rglob("*.html"))) - 1  # without the index
