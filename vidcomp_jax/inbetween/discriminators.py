@@ -2,8 +2,9 @@
 
 Input: clips or frames in [0, 1]. Output: a logit for each, high for real video.
 
-Li, Roblek and Tagliasacchi (2019), section 3.4: one judges the whole clip, the other each inner frame by itself.
-Layer norm spans all positions and channels of an example; the statistics of a batch would leak between real and fake.
+One discriminator judges whole clips, the other single inner frames (Li, Roblek and Tagliasacchi, 2019, section 3.4).
+Both use layer norm over all positions and channels of an example, because batch statistics would leak information
+between real and generated examples.
 """
 
 import itertools
@@ -19,7 +20,7 @@ HALVINGS = 4
 
 
 class VideoDiscriminator(nnx.Module):
-    """Four 4x4x4 convolutions that halve height and width, then one number for the clip."""
+    """Discriminator of clips: four 4x4x4 convolutions that halve height and width, then a linear layer."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
         widths = _widths(config)
@@ -30,7 +31,7 @@ class VideoDiscriminator(nnx.Module):
         self.remat = config.remat
 
     def __call__(self, clips: Float[Array, "b t h w c"]) -> Float[Array, " b"]:
-        """Judge clips in [0, 1] of the configured length and size."""
+        """Compute the logits of clips in [0, 1] of the configured length and size."""
         run = nnx.remat(_layer) if self.remat else _layer
         x = clips
         for conv, norm in zip(self.convs, self.norms, strict=True):
@@ -39,7 +40,7 @@ class VideoDiscriminator(nnx.Module):
 
 
 class ResidualBlock(nnx.Module):
-    """3x3 and 4x4/2 convolutions beside an average-pooled 1x1 shortcut; halves height and width."""
+    """A 3x3 and a strided 4x4 convolution with an average-pooled 1x1 shortcut; halves height and width."""
 
     def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
         he = nnx.initializers.he_normal()
@@ -50,14 +51,14 @@ class ResidualBlock(nnx.Module):
         self.shortcut = nnx.Conv(in_features, features, (1, 1), rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        """Features at half the size."""
+        """Compute features at half the height and width."""
         y = _leaky_relu(self.first_norm(self.first(x)))
         y = self.second_norm(self.second(y))
         return _leaky_relu(y + self.shortcut(nnx.avg_pool(x, (2, 2), strides=(2, 2))))
 
 
 class ImageDiscriminator(nnx.Module):
-    """Four residual blocks, then one number for the frame."""
+    """Discriminator of single frames: four residual blocks, then a linear layer."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
         widths = _widths(config)
@@ -66,7 +67,7 @@ class ImageDiscriminator(nnx.Module):
         self.remat = config.remat
 
     def __call__(self, frames: Float[Array, "b h w c"]) -> Float[Array, " b"]:
-        """Judge frames in [0, 1] of the configured size."""
+        """Compute the logits of frames in [0, 1] of the configured size."""
         run = nnx.remat(ResidualBlock.__call__) if self.remat else ResidualBlock.__call__
         x = frames
         for block in self.blocks:
@@ -88,7 +89,7 @@ def _layer_norm(features: int, num_axes: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
 
 
 def _head(features: int, rngs: nnx.Rngs) -> nnx.Linear:
-    # With weights of zero both losses start at log 2, so that neither network has a lead.
+    # With zero weights, all losses start at log 2, so that neither side starts out ahead.
     return nnx.Linear(features, 1, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
 
 

@@ -1,7 +1,7 @@
-"""Clips from a trained 3D-convolution generator, and their errors.
+"""Generation of clips with a trained 3D-convolution generator, and its errors on held-out clips.
 
-Input: first and last frames. Output: clips. The errors on held-out clips are reported beside those of two baselines
-that need no model: repeating the first frame, and fading from the first frame into the last.
+Input: first and last frames. Output: clips. Errors are reported together with those of two baselines that need no
+model: repeating the first frame, and cross-fading from the first frame to the last.
 """
 
 import functools
@@ -24,18 +24,18 @@ from vidcomp_jax.storage.checkpoint import load_weights
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
 
 BATCH_SIZE = 16
-"""Clips generated at a time; fewer are filled up, so that one compiled program serves all."""
+"""Number of clips generated at a time; smaller batches are padded, so that one compiled program serves all."""
 
-Frames = Float[np.ndarray, "_b _h _w _c"]  # compared by hand, so that a mismatch is an InputError
+Frames = Float[np.ndarray, "_b _h _w _c"]  # sizes are checked by the functions, which raise an InputError
 
 
 class InbetweenModel:
-    """A trained generator, ready to fill clips.
+    """A trained generator, ready for inference.
 
     Attributes:
-        config: sizes of its networks.
-        num_frames: frames of the clips it makes, ends included.
-        stochastic: True: another key gives other clips.
+        config: sizes of the networks.
+        num_frames: frames per generated clip, ends included.
+        stochastic: True, because the clips depend on the random key.
     """
 
     stochastic = True
@@ -48,17 +48,18 @@ class InbetweenModel:
     def __call__(
         self, first: Frames, last: Frames, *, key: Key[Array, ""] | None = None
     ) -> Float[np.ndarray, "b t h w c"]:
-        """Generate the clips between `first` and `last`, frames in [0, 1].
+        """Generate the clips between `first` and `last`.
 
         Args:
-            first, last: of any size that 8 divides; that of the training data gives the best results.
-            key: of the noise; another key gives other clips.
+            first, last: frames in [0, 1], with a height and width that are multiples of 8. Frames of the size used in
+                training give the best results.
+            key: random key of the noise; None uses a fixed key.
 
         Returns:
-            Clips of `num_frames` frames in [0, 1], their ends being `first` and `last` as given.
+            Clips of `num_frames` frames in [0, 1]; their ends are exactly `first` and `last`.
 
         Raises:
-            InputError: frames of another size, number of channels, or of two sizes.
+            InputError: the two shapes differ, or the size or the number of channels does not suit the model.
         """
         if first.shape != last.shape:
             raise InputError(f"first frames are {first.shape}, last frames {last.shape}; they must be alike")
@@ -78,14 +79,14 @@ class InbetweenModel:
 
 
 def load_inbetween(directory: Path | str, which: Literal["latest", "best"] = "latest") -> InbetweenModel:
-    """The generator of a run of `experiments.train_inbetween`.
+    """Load the generator of a run of `experiments.train_inbetween`.
 
     Args:
-        directory: the work folder of the run.
-        which: the latest checkpoint or the one with the smallest error on held-out clips.
+        directory: work folder of the run.
+        which: the latest checkpoint, or the one with the smallest error on held-out clips.
 
     Raises:
-        InputError: the folder, its config or its weights are missing, damaged, or do not fit each other.
+        InputError: the folder, its config or its weights are missing, damaged, or do not match each other.
     """
     config = load_config(Path(directory) / CONFIG_FILE, InbetweenConfig, part="inbetween")
     generator = nnx.eval_shape(lambda: Generator(config, rngs=nnx.Rngs(0)))
@@ -94,11 +95,18 @@ def load_inbetween(directory: Path | str, which: Literal["latest", "best"] = "la
 
 
 def inbetween_errors(model: InbetweenModel, clips: Clips, max_clips: int = 64) -> dict[str, float]:
-    """Mean L1 of the inner frames of held-out clips, at most `max_clips` spread over all of them, given their ends.
+    """Mean L1 error of the inner frames of held-out clips, generated from their ends.
+
+    Args:
+        model: the model to evaluate.
+        clips: held-out clips.
+        max_clips: number of clips to use at most, spread evenly over those that are long enough.
 
     Returns:
-        `l1` of the model's clips, `l1_first_frame` of showing the first frame throughout, `l1_blend` of fading from
-        the first into the last.
+        `l1` for the model, `l1_first_frame` for repeating the first frame, and `l1_blend` for cross-fading.
+
+    Raises:
+        InputError: no clip is long enough.
     """
     truth = _openings(clips, model.num_frames, max_clips)
     first, last = truth[:, 0], truth[:, -1]
@@ -115,7 +123,7 @@ def inbetween_errors(model: InbetweenModel, clips: Clips, max_clips: int = 64) -
 
 
 def blend(first: Frames, last: Frames, num_frames: int) -> Float[np.ndarray, "b t h w c"]:
-    """Fade from `first` into `last`."""
+    """Cross-fade linearly from `first` to `last` over `num_frames` frames, ends included."""
     weight = np.linspace(0, 1, num_frames, dtype=np.float32)[None, :, None, None, None]
     return first[:, None] * (1 - weight) + last[:, None] * weight
 
@@ -123,7 +131,7 @@ def blend(first: Frames, last: Frames, num_frames: int) -> Float[np.ndarray, "b 
 def inbetween_panel(
     model: InbetweenModel, clips: Clips, num_clips: int = 4, num_columns: int = 8
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture of held-out clips: frames spread over each, the true ones above the generated ones."""
+    """Draw frames of up to `num_clips` held-out clips, the true ones above the generated ones."""
     truth = _openings(clips, model.num_frames, num_clips)
     generated = model(truth[:, 0], truth[:, -1])
     times = np.unique(np.linspace(0, model.num_frames - 1, num_columns).round().astype(int))
@@ -132,7 +140,7 @@ def inbetween_panel(
 
 
 def _openings(clips: Clips, num_frames: int, max_clips: int) -> Float[np.ndarray, "b t h w c"]:
-    """The first frames of clips spread over all that are long enough."""
+    """The first `num_frames` frames, in [0, 1], of clips spread evenly over those that are long enough."""
     usable = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)
     if not len(usable):
         raise InputError(f"no held-out clip has {num_frames} frames; the longest has {max(clips.lengths)}")

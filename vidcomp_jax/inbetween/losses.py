@@ -1,9 +1,11 @@
 """The objective and optimizer of 3D-convolution in-betweening.
 
-Input: the three networks and a batch of real clips. Output: one loss for all of them, and its parts. The loss is
-reconstruction (squared error and gradient difference, Mathieu et al., 2016) plus two non-saturating GAN terms. A step
-trains the generator and both discriminators at once, because the gradient of each term reaches its own network only.
-A paused network gets a gradient of exact zeros, for which `pausing` leaves its parameters and Adam's moments alone.
+Input: the three networks and a batch of real clips. Output: one loss for all networks, and its parts.
+
+The loss is the sum of a reconstruction loss (squared error and gradient difference; Mathieu et al., 2016) and two
+non-saturating GAN losses. One step trains the generator and both discriminators, since the gradient of each term
+reaches only its own network. A paused network gets a gradient of exact zeros, for which `pausing` leaves both its
+parameters and its Adam moments unchanged.
 """
 
 import dataclasses
@@ -25,22 +27,22 @@ Scalar = Float[Array, ""]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InbetweenLossConfig:
-    """Weights of the loss, and the optimizer."""
+    """Weights of the loss terms and settings of the optimizer."""
 
     reconstruction_weight: float = 1.0
-    """Weight of squared error plus gradient difference of the inner frames."""
+    """Weight of the reconstruction loss of the inner frames: squared error plus gradient difference."""
     gradient_weight: float = 1.0
-    """Weight of the gradient difference beside the squared error. Small networks learn much faster with 0.1."""
+    """Weight of the gradient difference relative to the squared error. Small networks learn much faster with 0.1."""
     adversarial_weight: float = 0.02
     """Weight of the two GAN terms in the generator's loss; 0 trains without discriminators."""
     margin: float = 0.3
-    """A discriminator with a loss below this pauses, one with a loss above 1 minus this pauses the generator."""
+    """A discriminator is paused while its loss is below this, and the generator while one is above 1 minus this."""
     learning_rate: float = 1e-4
-    """Step size of Adam, for all networks."""
+    """Learning rate of Adam, for all networks."""
     cosine_steps: int = 0
-    """If not 0, the learning rate falls to a hundredth over this many steps, along a cosine."""
+    """If not 0, cosine decay of the learning rate to a hundredth over this many steps."""
     beta1: float = 0.5
-    """Decay of Adam's first moment."""
+    """Decay rate of Adam's first moment."""
 
     def __post_init__(self):
         require_at_least(self, reconstruction_weight=0, gradient_weight=0, adversarial_weight=0, cosine_steps=0)
@@ -60,11 +62,11 @@ class Inbetween(nnx.Module):
 
 
 class AdversarialLosses(NamedTuple):
-    """The losses of one discriminator and of the generator against it; each is log 2 where every logit is 0.
+    """The losses of one discriminator, and of the generator against it. Each is log 2 if all logits are 0.
 
     Attributes:
-        real, fake: the discriminator's cross-entropy on real and on generated input.
-        generator: the generator's non-saturating loss, -log D(generated).
+        real, fake: cross-entropy of the discriminator on real and on generated input.
+        generator: non-saturating loss of the generator, -log D(generated).
     """
 
     real: Scalar
@@ -73,7 +75,7 @@ class AdversarialLosses(NamedTuple):
 
 
 class ActiveNetworks(NamedTuple):
-    """Which networks are updated in this step; the same on all devices.
+    """Which networks a step updates; the same on all devices.
 
     Attributes:
         generator, video_discriminator, image_discriminator: False if the network is paused.
@@ -91,23 +93,24 @@ def objective(
     *,
     config: InbetweenLossConfig,
 ) -> tuple[Scalar, dict[str, Scalar]]:
-    """Loss of all networks on a batch of clips in [0, 1].
+    """Compute the loss of all networks on a batch of clips.
 
     Args:
         model: the networks, in training mode.
-        clips: of the configured length and size.
-        keys: one random key for each clip; its noise is drawn from it.
+        clips: clips in [0, 1] of the configured length and size.
+        keys: one random key for the noise of each clip.
+        config: weights of the loss terms.
 
     Returns:
-        The loss, and its parts unweighted, with `active_*` at 1 for each network that is updated and 0 for
-            one that is paused.
+        The loss, and as metrics its unweighted parts and `active_*`, which is 1 for a network that is updated and 0
+            for one that is paused.
     """
     generated = model.generator(clips[:, 0], clips[:, -1], draw_noise(keys, model.noise_size))
     inner, target = generated[:, 1:-1], clips[:, 1:-1]
     squared_error = jnp.square(inner - target).mean()
     gradients = gradient_difference(inner, target)
-    # The published weights take the squared error of pixels from -1 to 1, four times that from 0 to 1, and the gradient
-    # difference of pixels from 0 to 1.
+    # The published weights are for squared errors of pixels in [-1, 1], which are four times those of pixels in [0, 1],
+    # but for gradient differences of pixels in [0, 1].
     loss = config.reconstruction_weight * (4 * squared_error + config.gradient_weight * gradients)
     metrics = {"squared_error": squared_error, "gradient_difference": gradients, "l1": abs(inner - target).mean()}
     if not config.adversarial_weight:
@@ -117,7 +120,7 @@ def objective(
     image = adversarial_losses(model.image_discriminator, _as_frames(target), _as_frames(inner))
     active = active_networks(video, image, config.margin)
     loss += config.adversarial_weight * (video.generator + image.generator)
-    # A factor of exactly 0 or 1 for all losses of a network is what pauses it.
+    # A factor of 0 makes the gradient exactly zero, which pauses the network.
     loss *= active.generator
     loss += active.video_discriminator * (video.real + video.fake)
     loss += active.image_discriminator * (image.real + image.fake)
@@ -128,20 +131,20 @@ def objective(
 
 
 def draw_noise(keys: Key[Array, " b"], size: int) -> Float[Array, "b n"]:
-    """Standard normal noise, each row from its own key."""
+    """Draw standard normal noise, each row from its own key."""
     return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
 
 
 def gradient_difference(a: Float[Array, "b t h w c"], b: Float[Array, "b t h w c"]) -> Scalar:
-    """Mean difference between the absolute spatial differences of two clips, vertical plus horizontal."""
+    """Gradient difference loss: mean difference of absolute image gradients, vertical plus horizontal."""
     terms = (abs(abs(jnp.diff(a, axis=axis)) - abs(jnp.diff(b, axis=axis))).mean() for axis in (2, 3))
-    return sum(terms)  # type: ignore[return-value]  # the number 0 for no terms only
+    return sum(terms)  # type: ignore[return-value]  # sum() is typed as int for no terms
 
 
 def adversarial_losses(
     discriminator: nnx.Module, real: Float[Array, "*s"], generated: Float[Array, "*s"]
 ) -> AdversarialLosses:
-    """Losses of a discriminator and of the generator; the gradient of each reaches its own network only."""
+    """Losses of a discriminator and of the generator. The gradient of each reaches only its own network."""
     definition, state = nnx.split(discriminator)
     judge = nnx.merge(definition, jax.lax.stop_gradient(state))
     return AdversarialLosses(
@@ -152,10 +155,10 @@ def adversarial_losses(
 
 
 def active_networks(video: AdversarialLosses, image: AdversarialLosses, margin: float) -> ActiveNetworks:
-    """Which networks a step updates, from its losses averaged over all devices.
+    """Decide which networks a step updates, based on the losses averaged over all devices.
 
-    A discriminator with a loss below `margin` is ahead and is paused. With a loss above 1 - `margin` it is behind, and
-    the generator is paused. If that would pause all three, all are updated.
+    A discriminator with a loss below `margin` is ahead and is paused. If one has a loss above 1 - `margin`, it is
+    behind and the generator is paused. If this would pause all three networks, all are updated.
     """
     losses = mean_over_devices(jax.lax.stop_gradient(jnp.array([[g.real, g.fake] for g in (video, image)])))
     ahead = losses.min(axis=1) < margin
@@ -165,7 +168,7 @@ def active_networks(video: AdversarialLosses, image: AdversarialLosses, margin: 
 
 
 def optimizer(config: InbetweenLossConfig) -> optax.GradientTransformation:
-    """Adam for each network by itself, pausing on a gradient of zeros. For parameters of `Inbetween`."""
+    """A separate Adam for each network of `Inbetween`, which leaves a network with zero gradients unchanged."""
     rate = config.learning_rate
     if config.cosine_steps:
         rate = optax.cosine_decay_schedule(rate, config.cosine_steps, alpha=0.01)
@@ -174,7 +177,7 @@ def optimizer(config: InbetweenLossConfig) -> optax.GradientTransformation:
 
 
 def pausing(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`inner`, except that a gradient of nothing but zeros changes neither the parameters nor its state."""
+    """Wrap `inner` so that an all-zero gradient changes neither the parameters nor the optimizer state."""
 
     def update(gradients, state, parameters=None):
         moving = optax.tree.norm(gradients) != 0

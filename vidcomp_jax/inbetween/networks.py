@@ -2,9 +2,10 @@
 
 Input: first and last frames, and a noise vector for each pair. Output: clips, both ends included.
 
-Li, Roblek and Tagliasacchi, "From Here to There: Video Inbetweening Using Direct 3D Convolutions" (2019), section 3:
-an image encoder, a latent video made in stages of growing temporal resolution, each mixing in the two encoded
-frames by gates that the noise drives, and a decoder of transposed convolutions.
+The architecture is that of Li, Roblek and Tagliasacchi, "From Here to There: Video Inbetweening Using Direct 3D
+Convolutions" (2019), section 3. An image encoder is followed by stages that generate a latent video of increasing
+temporal resolution, each mixing in the two encoded frames through gates controlled by the noise, and by a decoder of
+transposed convolutions.
 """
 
 import dataclasses
@@ -24,34 +25,34 @@ Latent = Float[Array, "b t h w c"]
 Gate = Float[Array, "b t c"]
 
 REDUCTION = 8
-"""Height and width of a frame over those of its encoding."""
+"""Factor by which the encoder reduces height and width."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InbetweenConfig:
-    """Sizes of the networks; the defaults are the published ones."""
+    """Sizes of the networks. The defaults are the published values."""
 
     num_frames: int = 16
-    """Frames of a clip, first and last included; a multiple of 4."""
+    """Frames per clip, first and last included; a multiple of 4."""
     frame_size: int = 64
     """Height and width of the frames in pixels; a multiple of 16."""
     num_channels: int = 1
-    """1 for gray, 3 for color."""
+    """Color channels of the frames: 1 for gray, 3 for RGB."""
     width: int = 64
-    """Channels of the encoding and of the latent video; the encoder and the decoder go up to four times as many."""
+    """Channels of the encoding and the latent video; encoder and decoder have up to four times as many inside."""
     num_stages: int = 8
-    """Stages of the latent video at each of its three temporal resolutions."""
+    """Fusion stages at each of the three temporal resolutions of the latent video."""
     noise_size: int = 128
-    """Length of the noise vector of a clip."""
+    """Length of the noise vector for each clip."""
     discriminator_width: int = 64
-    """Channels after the first layer of each discriminator; they double with each halving of the size."""
+    """Channels after the first layer of each discriminator, doubled by each later layer."""
     remat: bool = False
-    """Keep the input of each layer for the backward pass and recompute the rest: less memory, more time. On a CPU, XLA
-    merges the recomputation with the first pass, and nothing changes."""
+    """Keep only the input of each layer for the backward pass and recompute the rest, which saves memory but takes more
+    time. It has no effect on a CPU, where XLA merges the recomputation with the first pass."""
 
     def __post_init__(self):
         require_at_least(self, num_frames=1, width=1, num_stages=1, noise_size=1, discriminator_width=1)
-        # The latent video grows from a quarter of the frames to a half to all of them.
+        # The latent video starts with a quarter of the frames and doubles twice.
         require(self.num_frames % 4 == 0, self, "num_frames", "a multiple of 4")
         multiple_of_16 = self.frame_size >= 16 and self.frame_size % 16 == 0
         require(multiple_of_16, self, "frame_size", "a positive multiple of 16")
@@ -59,7 +60,7 @@ class InbetweenConfig:
 
 
 class ConvBlock(nnx.Module):
-    """Convolution, batch norm, ReLU over frames."""
+    """2D convolution, batch norm and ReLU."""
 
     def __init__(self, in_features: int, features: int, size: int, stride: int, *, rngs: nnx.Rngs):
         self.conv = nnx.Conv(
@@ -74,12 +75,12 @@ class ConvBlock(nnx.Module):
         self.norm = BatchNorm(features)
 
     def __call__(self, x: Frame) -> Float[Array, "b h2 w2 d"]:
-        """Encode `x` one step further."""
+        """Apply the block to features `x`."""
         return nnx.relu(self.norm(self.conv(x)))
 
 
 class ImageEncoder(nnx.Module):
-    """A frame to its encoding at an eighth of the size, by seven convolutions of which three halve it."""
+    """Encodes a frame at an eighth of its size, with seven convolutions of which three halve the size."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
         w = config.width
@@ -92,7 +93,7 @@ class ImageEncoder(nnx.Module):
         self.remat = config.remat
 
     def __call__(self, frames: Frame) -> Float[Array, "b h2 w2 d"]:
-        """Encode frames in [0, 1]."""
+        """Encode frames in [0, 1] to features with an eighth of their height and width."""
         run = nnx.remat(ConvBlock.__call__) if self.remat else ConvBlock.__call__
         x = frames
         for block in [*self.blocks, self.head]:
@@ -105,9 +106,9 @@ def fuse(start: Frame, end: Frame, previous: Latent, start_gate: Gate, end_gate:
 
     Args:
         start, end: encoded first and last frame, [b, h, w, c].
-        previous: latent video of the stage before, [b, t, h, w, c].
+        previous: latent video from the previous stage, [b, t, h, w, c].
         start_gate, end_gate: weights in [0, 1] for each frame and channel, [b, t, c].
-        additive: what the noise adds to each frame and channel, [b, t, c].
+        additive: noise term n added to each frame and channel, [b, t, c].
     """
     start_gate, end_gate, additive = (x[:, :, None, None] for x in (start_gate, end_gate, additive))
     keep = jnp.maximum(0, 1 - start_gate - end_gate)
@@ -115,11 +116,11 @@ def fuse(start: Frame, end: Frame, previous: Latent, start_gate: Gate, end_gate:
 
 
 class FusionStage(nnx.Module):
-    """One stage of the latent video: stochastic fusion, then two 3x3x3 convolutions with a residual."""
+    """One stage of the latent video: stochastic fusion, then a residual block of two 3x3x3 convolutions."""
 
     def __init__(self, config: InbetweenConfig, num_frames: int, *, rngs: nnx.Rngs):
         width = config.width
-        # The bias is the stage's own code of time; without it the frames would differ at first by their padding only.
+        # The bias encodes the time of each frame; without it, frames would initially differ only through padding.
         self.linear = nnx.Linear(
             config.noise_size, num_frames * width, bias_init=nnx.initializers.normal(1.0), rngs=rngs
         )
@@ -133,24 +134,24 @@ class FusionStage(nnx.Module):
             rngs=rngs,
         )
         self.first = Conv3d(width, width, (3, 3, 3), rngs=rngs)
-        # The last convolution starts at zero: two dozen stages without normalization then neither grow nor fade.
+        # It starts at zero so that activations neither grow nor vanish over two dozen stages without normalization.
         self.second = Conv3d(width, width, (3, 3, 3), kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
         self.num_frames = num_frames
 
     def gates(self, noise: Float[Array, "b n"]) -> tuple[Gate, Gate, Gate]:
-        """Start gate, end gate and additive term for each frame and channel."""
+        """Compute the start gate, end gate and additive term for each frame and channel."""
         x = self.linear(noise).reshape(noise.shape[0], self.num_frames, -1)
         start, end, additive = jnp.split(self.mix(x), 3, axis=-1)
         return jax.nn.sigmoid(start), jax.nn.sigmoid(end), additive
 
     def __call__(self, start: Frame, end: Frame, previous: Latent, noise: Float[Array, "b n"]) -> Latent:
-        """Refine `previous`, which has this stage's number of frames."""
+        """Refine the latent video `previous`, which has this stage's number of frames."""
         z = fuse(start, end, previous, *self.gates(noise))
         return _leaky_relu(z + self.second(_leaky_relu(self.first(z))))
 
 
 class LatentVideo(nnx.Module):
-    """Encoded ends and noise to a latent video, in three groups of stages at T/4, T/2 and T frames."""
+    """Generates a latent video from encoded ends and noise, in three groups of stages at T/4, T/2 and T frames."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
         lengths = [config.num_frames // 4, config.num_frames // 2, config.num_frames]
@@ -160,7 +161,7 @@ class LatentVideo(nnx.Module):
         self.remat = config.remat
 
     def __call__(self, start: Frame, end: Frame, noise: Float[Array, "b n"]) -> Latent:
-        """Generate the latent video [b, num_frames, h, w, c]; between groups each frame is repeated twice."""
+        """Generate the latent video [b, num_frames, h, w, c]; every frame is doubled between two groups of stages."""
         run = nnx.remat(FusionStage.__call__) if self.remat else FusionStage.__call__
         first = self.stages[0].num_frames
         z = jnp.zeros((start.shape[0], first, *start.shape[1:]), start.dtype)
@@ -171,21 +172,21 @@ class LatentVideo(nnx.Module):
 
 
 class DecoderBlock(nnx.Module):
-    """Transposed convolution, batch norm, leaky ReLU."""
+    """3D convolution, plain or transposed, with batch norm and leaky ReLU."""
 
     def __init__(self, conv: nnx.Module, features: int):
         self.conv = conv
         self.norm = BatchNorm(features)
 
     def __call__(self, x: Latent) -> Float[Array, "b t h2 w2 d"]:
-        """Decode `x` one step further."""
+        """Apply the block to a latent video `x`."""
         return _leaky_relu(self.norm(self.conv(x)))
 
 
 class VideoDecoder(nnx.Module):
-    """A latent video to frames in [0, 1], by seven transposed 3D convolutions of which three double the size.
+    """Decodes a latent video to frames in [0, 1] with seven transposed 3D convolutions, of which three double the size.
 
-    A transposed convolution of stride 1 is a convolution whose kernel is mirrored, so those are convolutions here.
+    A transposed convolution of stride 1 is a convolution with a mirrored kernel, so those are plain convolutions here.
     """
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
@@ -204,7 +205,7 @@ class VideoDecoder(nnx.Module):
         self.remat = config.remat
 
     def __call__(self, latent: Latent) -> Float[Array, "b t h2 w2 d"]:
-        """Decode; the frames are eight times as high and wide as `latent`."""
+        """Decode to frames that are eight times as high and wide as `latent`."""
         run = nnx.remat(DecoderBlock.__call__) if self.remat else DecoderBlock.__call__
         x = latent
         for block in self.blocks:
@@ -213,7 +214,7 @@ class VideoDecoder(nnx.Module):
 
 
 class Generator(nnx.Module):
-    """First and last frame and noise to a clip."""
+    """Generates a clip from its first and last frame and a noise vector."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
         self.encoder = ImageEncoder(config, rngs=rngs)
@@ -228,12 +229,15 @@ class Generator(nnx.Module):
             noise: standard normal, [b, noise_size].
 
         Returns:
-            num_frames frames in [0, 1]: `first`, the generated ones, `last`.
+            Clips of `num_frames` frames in [0, 1]: `first`, the generated inner frames, and `last`.
+
+        Raises:
+            InputError: the height or width is not a multiple of 8.
         """
         for size in first.shape[1:3]:
             if size % REDUCTION:
                 raise InputError(f"frames must have a height and width that 8 divides, found {first.shape[1:3]}")
-        # One pass over both ends, so that batch norm sees them as one batch.
+        # Both ends are encoded in one pass, so that batch norm sees them as one batch.
         start, end = jnp.split(self.encoder(jnp.concatenate([first, last])), 2)
         clip = self.decoder(self.latent(start, end, noise))
         return jnp.concatenate([first[:, None], clip[:, 1:-1], last[:, None]], axis=1)
@@ -244,6 +248,6 @@ def _leaky_relu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 
 def _gates_nearly_closed(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Float[Array, " c3"]:
-    """Gates of about 0.12 at first: half-open ones would sum to one and cut off the stages before."""
+    """Initial bias for gates of about 0.12. Gates of 0.5 would sum to one and cut off the previous stages."""
     third = shape[0] // 3
     return jnp.concatenate([jnp.full(2 * third, -2.0, dtype), jnp.zeros(third, dtype)])

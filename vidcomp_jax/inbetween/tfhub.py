@@ -1,9 +1,9 @@
 """The in-betweening modules that Li, Roblek and Tagliasacchi published on TensorFlow Hub.
 
 `google/tweening_conv3d_kth/1` and `google/tweening_conv3d_bair/1` (Li, Roblek and Tagliasacchi, 2019) have the
-signature `default`: [16, 2, 64, 64, 3] floats in 0..255 to [16, 14, 64, 64, 3]. TensorFlow itself loads them, both
-in the TF1 hub format and as TF2 saved models. The package tensorflow_hub is not needed: its cache is found by its
-rule, and a module that is not there is fetched.
+signature `default`, which maps floats [16, 2, 64, 64, 3] in [0, 255] to [16, 14, 64, 64, 3]. TensorFlow loads them
+both in the TF1 hub format and as TF2 SavedModels. The package tensorflow_hub is not needed: modules are looked up in
+its cache by the same naming rule and downloaded there if missing.
 """
 
 import hashlib
@@ -34,25 +34,25 @@ OUTPUT_SHAPE = (BATCH_SIZE, NUM_FRAMES - 2, SIZE, SIZE, 3)
 _ARCHIVE_QUERY = "tf-hub-format=compressed"
 _MODEL_FILE = "saved_model.pb"
 
-Frames = Float[np.ndarray, "_b _h _w _c"]  # compared by hand, so that a mismatch is an InputError
+Frames = Float[np.ndarray, "_b _h _w _c"]  # sizes are checked by the functions, which raise an InputError
 
 
 class HubModule:
-    """A published in-betweening module, ready to generate.
+    """A published in-betweening module, ready for inference.
 
     Attributes:
-        num_frames: frames of the clips it makes, ends included.
-        stochastic: False: a module holds one learned noise vector, so the same ends always give the same clip.
+        num_frames: frames per generated clip, ends included.
+        stochastic: False, because a module holds one learned noise vector: the same ends always give the same clip.
     """
 
     num_frames = NUM_FRAMES
     stochastic = False
 
     def __init__(self, module: str | pathlib.Path):
-        """Load `module`: a folder, or a handle such as google/tweening_conv3d_kth/1 or its web address.
+        """Load `module`, which is a folder, a handle such as google/tweening_conv3d_kth/1, or a web address.
 
         Raises:
-            InputError: it cannot be found or fetched, is no SavedModel, or has another signature.
+            InputError: the module cannot be found or downloaded, is not a SavedModel, or has another signature.
         """
         self._folder = find_module(module)
         self._loaded = _load(self._folder)
@@ -63,12 +63,18 @@ class HubModule:
     ) -> Float[np.ndarray, "b t h w c"]:
         """Generate the clips between `first` and `last`.
 
-        Frames are gray or RGB in [0, 1]. Gray goes in as three equal channels and comes back as their mean. Other
-        sizes than 64x64 are resized for the module and back, with a warning in the log. `key` is there so that this
-        is called as `InbetweenModel` is; it changes nothing.
+        Gray frames are passed as three equal channels, and the generated channels are averaged. Frames that are not
+        64x64 are resized for the module and back, with a warning in the log.
+
+        Args:
+            first, last: gray or RGB frames in [0, 1].
+            key: not used; present so that this class and `InbetweenModel` are called alike.
 
         Returns:
-            Clips of 16 frames in [0, 1], their ends being `first` and `last` as given.
+            Clips of 16 frames in [0, 1]; their ends are exactly `first` and `last`.
+
+        Raises:
+            InputError: the two shapes differ, or the frames are neither gray nor RGB.
         """
         if first.shape != last.shape:
             raise InputError(f"first frames are {first.shape}, last frames {last.shape}; they must be alike")
@@ -87,7 +93,7 @@ class HubModule:
         return np.concatenate([ends[:, :1], inner, ends[:, 1:]], axis=1)
 
     def _one_batch(self, ends: Float[np.ndarray, "b 2 h w 3"]) -> Float[np.ndarray, "b t h w 3"]:
-        """Run up to 16 clips; the module takes no fewer, so the last clip fills the rest."""
+        """Generate up to 16 clips; the module takes exactly 16, so the batch is padded with the last one."""
         count = len(ends)
         padded = filled_up(ends, BATCH_SIZE)
         tf = import_tensorflow()
@@ -96,10 +102,10 @@ class HubModule:
 
 
 def find_module(module: str | pathlib.Path) -> pathlib.Path:
-    """The folder of a module, fetched into TensorFlow Hub's cache if it is not there.
+    """Find the folder of a module, downloading it into TensorFlow Hub's cache if necessary.
 
     Raises:
-        InputError: a folder that is no SavedModel, or a handle that is not cached and cannot be fetched.
+        InputError: the folder is not a SavedModel, or the handle is not valid or cannot be downloaded.
     """
     folder = pathlib.Path(module)
     if folder.is_dir():
@@ -128,14 +134,14 @@ def _archive_url(handle: str) -> str:
 
 
 def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
-    """Download and unpack the archive of `handle` as `folder`."""
+    """Download the archive of `handle` and unpack it as `folder`."""
     by_hand = (
         f"fetch it by hand, mkdir MODULE && curl -L '{archive}' | tar -xz -C MODULE, and give the folder MODULE instead"
     )
     if not archive.startswith(("http://", "https://")):
         raise InputError(f"{handle}: only http and https addresses can be fetched; {by_hand}")
     try:
-        # There may be a folder without a model, or the finished one of another process, which does no harm.
+        # An existing folder either lacks a model or was just finished by another process; both can be replaced.
         with new_folder(folder, replace=True) as unpacked:
             with urllib.request.urlopen(archive, timeout=60) as reply, tarfile.open(fileobj=reply, mode="r|gz") as tar:
                 tar.extractall(unpacked, filter="data")
@@ -148,7 +154,7 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 def _load(folder: pathlib.Path):
-    """Load a saved model of either format."""
+    """Load a SavedModel in the TF1 or TF2 format."""
     tf = import_tensorflow()
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
@@ -157,7 +163,7 @@ def _load(folder: pathlib.Path):
     try:
         saved.ParseFromString((folder / _MODEL_FILE).read_bytes())
         variants = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
-        # A module in the TF1 format holds one graph without tags, and often a second one for training.
+        # A TF1 module has one graph without tags for inference, and often a second one for training.
         tags: list[str] | None = [] if [] in variants else None
         return tf.saved_model.load(str(folder), tags=tags)
     except (DecodeError, ValueError, KeyError, RuntimeError, OSError, tf.errors.OpError) as error:
@@ -166,7 +172,7 @@ def _load(folder: pathlib.Path):
 
 
 def _check_signature(loaded, folder: pathlib.Path):
-    """The function to call and the name of its argument, if they are what in-betweening needs."""
+    """Return the function to call and the name of its argument, or raise an `InputError` if they do not fit."""
     if SIGNATURE not in loaded.signatures:
         raise InputError(
             f"{folder} is no in-betweening module: it has the signatures {sorted(loaded.signatures)}, not {SIGNATURE!r}"
