@@ -1,1 +1,1 @@
-"""Training of any module on all devices: the step, the loop and the run folder. No network is known here."""
+"""Training of any NNX module on all devices: the step, the loop and the run folder."""

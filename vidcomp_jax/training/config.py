@@ -1,4 +1,4 @@
-"""How long a run trains, and how often it logs, evaluates, draws and saves."""
+"""Settings of the training loop: how long to train, and how often to log, evaluate, draw panels and save."""
 
 import dataclasses
 
@@ -8,25 +8,25 @@ from vidcomp_jax.storage.config import MAY_CHANGE
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How long to train and what to report. Steps, never epochs."""
+    """How long to train and how often to report. All periods are in steps."""
 
     num_steps: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps to train for in all, those before a resume included. A finished run can be prolonged by raising it, so
-    learning-rate schedules must not be derived from it but have fields of their own."""
+    """Total number of steps, including those before a resume. Raising it extends a finished run, so learning-rate
+    schedules must have fields of their own instead of depending on it."""
     batch_size: int = 8
-    """Examples a step, over all devices and hosts."""
+    """Examples per step over all devices and hosts."""
     seed: int = 0
-    """Seed of the initial weights, the order of the data and all random draws."""
+    """Seed of the initial weights, the order of the data and all other random draws."""
     log_every: int = dataclasses.field(default=50, metadata=MAY_CHANGE)
-    """Steps between two reports of the losses. With several hosts also the steps until a stop signal is heeded."""
+    """Steps between reports of the losses. With several hosts, stop signals are checked only when something is due."""
     panel_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two image panels; None makes one at the end only."""
+    """Steps between image panels; None draws panels only at the end."""
     evaluate_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two evaluations, each followed by a checkpoint; None evaluates at the end only."""
+    """Steps between evaluations, each of which is followed by a checkpoint; None evaluates only at the end."""
     checkpoint_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
-    """Steps between two checkpoints; None writes one at the end, or when stopped, only."""
+    """Steps between checkpoints; None saves only at the end, when stopped, and after evaluations."""
     keep_last: int = dataclasses.field(default=3, metadata=MAY_CHANGE)
-    """Checkpoints to keep beside the best one."""
+    """Number of latest checkpoints to keep, in addition to the best one."""
 
     def __post_init__(self):
         require_at_least(self, num_steps=1, batch_size=1, seed=0, log_every=1, keep_last=1)

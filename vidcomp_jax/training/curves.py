@@ -1,4 +1,4 @@
-"""An image of the loss curves of a run, drawn from its log."""
+"""Loss curves of a run, drawn as an image from its log."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ _INK, _PALE, _LINE = (40, 40, 40), (210, 210, 210), (31, 90, 180)
 
 
 def read_scalars(path: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
-    """Name -> (step, value) of everything in a run's `metrics.jsonl`, in the order of the first mention."""
+    """Read the (step, value) pairs of every number in `metrics.jsonl`, by name, in order of first appearance."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in pathlib.Path(path).read_text().splitlines():
         entry = json.loads(line)
@@ -26,7 +26,7 @@ def read_scalars(path: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
 def draw_curves(
     curves: Mapping[str, Sequence[tuple[int, float]]], leave_out: Sequence[str] = ("steps_per_second", "data_wait")
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """One chart a name, with the range of values at its left edge and the last value in its title."""
+    """Draw one chart per name, with the range of values at the left edge and the last value in the title."""
     names = [name for name, points in curves.items() if points and name not in leave_out]
     rows = max(-(-len(names) // _COLUMNS), 1)
     picture = Image.new("RGB", (_COLUMNS * _WIDTH, rows * _HEIGHT), "white")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop, which the training loop heeds between two steps."""
+"""Handling of Ctrl-C and SIGTERM as a request to stop training after the current step."""
 
 import os
 import signal
@@ -7,12 +7,12 @@ import threading
 
 
 class StopSignal:
-    """While entered, the first SIGINT or SIGTERM is only remembered; a Ctrl-C after it raises KeyboardInterrupt.
+    """Context manager that records SIGINT and SIGTERM; a Ctrl-C after a recorded signal raises KeyboardInterrupt.
 
-    Outside of the main thread Python delivers no signals, and nothing changes.
+    It does nothing outside of the main thread, where Python does not allow signal handlers.
 
     Attributes:
-        received: number of the signal that came, None so far.
+        received: number of the latest signal, or None.
     """
 
     def __init__(self):
@@ -33,6 +33,6 @@ class StopSignal:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = int(number)
-        # Written without Python's buffers: a handler may interrupt a print and must not enter it again.
+        # Bypasses Python's buffered streams, which are not reentrant: the handler may have interrupted a print.
         if sys.__stderr__ is not None:
             os.write(sys.__stderr__.fileno(), b"\nstopping after this step; Ctrl-C again aborts without saving\n")

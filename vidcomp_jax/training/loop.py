@@ -1,9 +1,9 @@
 """The training loop.
 
-Input: a module, an objective and batches. Output: the trained module, and the folder of the run.
+Input: a module, an objective and batches. Output: the trained module, and the run folder.
 
-Steps are run by `vidcomp_jax.training.step`, on all devices of all hosts. This file decides when to log, evaluate,
-draw, save and stop, and takes up a run where its latest checkpoint left it.
+The loop decides when to log, evaluate, draw panels, save and stop, and resumes a run from its latest checkpoint. The
+steps themselves are run by `vidcomp_jax.training.step` on all devices of all hosts.
 """
 
 import collections
@@ -46,13 +46,13 @@ from vidcomp_jax.training.step import (
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """What `fit` leaves.
+    """The result of `fit`.
 
     Attributes:
         model: the module that was passed in, now with the trained weights and in training mode.
-        step: steps done.
-        metrics: of the last step; empty if there was none left to do.
-        signal: number of the signal that stopped the run, None if it came to its end.
+        step: number of steps completed.
+        metrics: metrics of the last step; empty if the run was already complete.
+        signal: number of the signal that stopped the run, or None if the run is complete.
     """
 
     model: nnx.Module
@@ -67,7 +67,7 @@ class FitResult:
 
     @property
     def exit_code(self) -> int:
-        """0, or what a shell expects of a process that a signal stopped: 130 for Ctrl-C, 143 for SIGTERM."""
+        """Exit code of the process: 0, or 128 plus the signal (130 for Ctrl-C, 143 for SIGTERM)."""
         return 0 if self.signal is None else 128 + self.signal
 
 
@@ -86,31 +86,34 @@ def fit(
     best: str | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> FitResult:
-    """Train `model` until `config.num_steps`, going on from the latest checkpoint in `workdir`.
+    """Train `model` for `config.num_steps` steps in all, resuming from the latest checkpoint in `workdir`.
 
-    A resumed run computes bit for bit what an uninterrupted one would have. Ctrl-C and SIGTERM end the step under
-    way, save and return; a second Ctrl-C aborts. With several processes, all call `fit`, and process 0 alone reads
-    and writes `workdir`, prints, evaluates and draws panels.
+    A resumed run is bit-for-bit equal to an uninterrupted one. After Ctrl-C or SIGTERM, the current step is completed
+    and saved before `fit` returns; a second Ctrl-C aborts. With several processes, all of them call `fit`, but only
+    process 0 reads and writes `workdir`, prints, evaluates and draws panels.
 
     Args:
-        model: in training mode; holds `nnx.Param`, `nnx.BatchStat` and `vidcomp_jax.nn.layers.Constant` variables.
-            Changed in place.
-        tx: the optimizer; `tx.init(params)` makes `TrainState.opt_state`.
-        batches: `BatchShare` -> this process's shares of the batches of the steps after `start_step`: NumPy arrays of
-            `config.batch_size / process_count` examples.
-        config: how long, how often.
-        workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `panels/`.
-        objective: what to minimize with `tx`; or else
-        step: a whole step in its place, for several optimizers or several updates a batch.
-        run_config: the dataclass stored in `workdir`, which a resumed run must repeat; `config` if None.
-        panels: from the module in evaluation mode on one device, a uint8 image [h, w, c] or a dict of them.
-        evaluate: from the same, numbers to log.
-        best: name of the number of `evaluate` whose smallest value marks the best checkpoint; None marks none.
-        devices: all visible ones by default.
+        model: module in training mode with `nnx.Param`, `nnx.BatchStat` and `vidcomp_jax.nn.layers.Constant`
+            variables only. It is updated in place.
+        tx: the optimizer; `tx.init(params)` initializes `TrainState.opt_state`.
+        batches: function from a `BatchShare` to an iterator over this process's shares of all batches after
+            `start_step`: NumPy arrays of `config.batch_size / process_count` examples.
+        config: how long to train and how often to report.
+        workdir: folder for `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `panels/`.
+        objective: function to minimize with `tx`.
+        step: complete training step to use instead of `objective`, for several optimizers or updates per batch.
+        run_config: dataclass to store in `workdir`, which must be the same when the run is resumed; `config` if None.
+        panels: function from the module, in evaluation mode on one device, to a uint8 image [h, w, c] or a dict of
+            images.
+        evaluate: function from the same module to a dict of numbers to log.
+        best: name of the number from `evaluate` whose smallest value marks the best checkpoint; None marks none.
+        devices: devices to train on; None for all of them.
 
     Raises:
-        InputError: batch size and devices do not fit, `workdir` holds another run, or a checkpoint is damaged.
-        TrainingError: a metric is not finite; the last good checkpoint stays.
+        InputError: the batch size does not divide over the devices, `workdir` belongs to another run, or a checkpoint
+            is damaged.
+        TrainingError: a metric or weight is not finite; the checkpoints saved before are kept.
+        ValueError: neither or both of `objective` and `step` are given.
     """
     if step is None and objective is not None:
         step = gradient_step(tx, objective)
@@ -145,7 +148,7 @@ def fit(
             pending.append((number, metrics))
             due = due_after(number, start, config)
             heeded = bool(due) if processes > 1 else bool(due or stop.received)
-            # One step stays in flight, so that the devices have work while the host looks at the one before.
+            # Reading the metrics one step late keeps the devices busy while the host waits for them.
             while len(pending) > (0 if heeded else 1):
                 values = _finite(*pending.popleft())
             folder.advance(number)
@@ -161,18 +164,19 @@ def fit(
 
 
 def check_batch_size(batch_size: int, num_devices: int | None = None) -> None:
-    """Raise an `InputError` unless a batch divides over the devices, by default all visible ones."""
+    """Raise an `InputError` unless `batch_size` divides over the devices, by default all of them."""
     count = jax.device_count() if num_devices is None else num_devices
     if batch_size % count:
         raise InputError(f"`batch_size` is {batch_size}; it must be a multiple of the number of devices, {count}")
 
 
 def _signal_of_any(stop: StopSignal) -> int | None:
-    """The signal that this process or another has received; no signal has number 0."""
+    """Number of a signal that any process has received, or None. No signal has the number 0."""
     return largest_of_all(stop.received or 0) or None
 
 
 def _finite(step: int, metrics: dict[str, jax.Array]) -> dict[str, float]:
+    """Fetch the metrics of `step`, or raise a `TrainingError` if any of them is not finite."""
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     if not all(map(math.isfinite, values.values())):
         terms = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))

@@ -1,4 +1,4 @@
-"""Prefetching: while the devices work on one batch, the next two are read and copied to them."""
+"""Prefetching, which reads the next two batches and copies them to the devices during the current step."""
 
 import collections
 import concurrent.futures
@@ -10,10 +10,10 @@ _END = object()
 
 
 class Prefetch:
-    """Iterates over `place(batch)` for the batches of an iterator, working ahead in one thread.
+    """Iterator over `place(batch)` for all batches, computed ahead of time in a background thread.
 
-    A context manager: leaving it ends the thread once the batch under way is read. What the iterator raises is
-    raised where its batch would have come.
+    Exiting it as a context manager ends the thread after the batch being read. Exceptions from the iterator are raised
+    in place of the batch.
     """
 
     def __init__(self, batches: Iterator[Any], place: Callable[[Any], Any]):

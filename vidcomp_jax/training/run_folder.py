@@ -1,6 +1,6 @@
 """The folder of a training run: its configuration, log, panels and checkpoints.
 
-Of the processes of a run on several hosts, only process 0 reads and writes it.
+If a run has several processes, only process 0 accesses the folder.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from vidcomp_jax.training.step import Batch, TrainState
 
 
 class RunFolder:
-    """Claims a work folder, restores its latest checkpoint, and reports what is due. A context manager.
+    """Claims a run folder, restores its latest checkpoint and writes its reports. A context manager.
 
     Args:
-        workdir: the run folder, created if missing.
-        config: how often to do what.
-        panels, evaluate, best: as `vidcomp_jax.training.loop.fit` takes them.
+        workdir: path of the run folder, which is created if missing.
+        config: settings of the training loop.
+        panels, evaluate, best: see `vidcomp_jax.training.loop.fit`.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class RunFolder:
         return self._stack.__exit__(*error)
 
     def open(self, run_config: Any) -> int:
-        """Claim the folder for `run_config`; return the step of its latest checkpoint, 0 if there is none.
+        """Claim the folder for `run_config` and return the step of its latest checkpoint, or 0 if there is none.
 
         Raises:
-            InputError: if it holds a run with other settings, or a longer one, or is in use.
+            InputError: the folder is in use, or holds a run that is longer or has other settings.
         """
         directory = self.workdir / CHECKPOINTS
         latest = latest_step(directory) or 0
@@ -71,18 +71,18 @@ class RunFolder:
         self._lock()
         log = self.workdir / METRICS
         if not latest and not (log.is_file() and log.stat().st_size):
-            # Nothing was trained here: a run that a mistake ended at once may be started with other settings.
+            # Nothing was trained yet, so a run that failed at the start may be repeated with other settings.
             (self.workdir / CONFIG_FILE).unlink(missing_ok=True)
         claim_workdir(self.workdir, run_config)
         self._checkpoints = self._stack.enter_context(Checkpoints(directory, self._config.keep_last))
         return latest
 
     def restore(self, state: TrainState) -> TrainState:
-        """The latest checkpoint, as NumPy arrays in the structure of `state`."""
+        """Load the latest checkpoint as NumPy arrays in the structure of `state`."""
         return self._checkpoints.restore(state)
 
     def begin(self, start: int) -> None:
-        """Open the log of the steps after `start`."""
+        """Open the log for the steps after `start`."""
         self._log = self._stack.enter_context(RunLog(self.workdir, start, self._config.num_steps))
         if start == self._config.num_steps:
             self._log.say(f"{self.workdir} is trained to step {start} already; raise num_steps to go on")
@@ -90,7 +90,7 @@ class RunFolder:
             self._log.say(f"going on from step {start} of {self.workdir}")
 
     def advance(self, step: int) -> None:
-        """Move the progress bar."""
+        """Move the progress bar to `step`."""
         if self._log is not None:
             self._log.advance(step)
 
@@ -104,9 +104,12 @@ class RunFolder:
         evaluation_model: Callable[[], Any],
         stopped: int | None,
     ) -> None:
-        """Do what is due after `step`: log `metrics`, evaluate, draw panels, save `state`.
+        """Do what is due after `step`: log `metrics`, evaluate, draw panels and save `state`.
 
-        If a signal has stopped the run (`stopped` is its number), log and save only.
+        If a signal stopped the run (`stopped` is its number), only log and save.
+
+        Raises:
+            TrainingError: a weight to be saved is not finite.
         """
         if "log" in due:
             self._running_log.progress(step, metrics, *pace.measure(step))
@@ -142,7 +145,7 @@ class RunFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(f"{self.workdir}: another run is using this folder; stop it, or take another") from error
-        except OSError:  # some network file systems have no locks; training goes on without
+        except OSError:  # some network file systems do not support locks; train without one
             return
 
     def _evaluated(self, step: int, numbers: Mapping[str, float]) -> float:
@@ -161,14 +164,18 @@ class RunFolder:
 
 
 class Pace:
-    """Measures steps a second and the share of time spent waiting for data."""
+    """Measures steps per second and the fraction of time spent waiting for data."""
 
     def __init__(self):
         self._since: tuple[int, float] | None = None
         self._waited = 0.0
 
     def wait_for(self, data: Iterator[Batch], step: int) -> Batch:
-        """The next batch of `data`, which step `step` needs."""
+        """Return the next batch of `data`, for step `step`.
+
+        Raises:
+            InputError: there are no more batches.
+        """
         start = time.perf_counter()
         batch = next(data, None)
         if batch is None:
@@ -177,21 +184,21 @@ class Pace:
         return batch
 
     def restart(self, step: int) -> None:
-        """Measure from here, the end of `step`."""
+        """Start measuring from the end of `step`."""
         self._since, self._waited = (step, time.perf_counter()), 0.0
 
     def measure(self, step: int) -> tuple[float, float]:
-        """Steps a second and share of waiting since `restart`; NaN before it."""
-        if self._since is None or step == self._since[0]:  # the first step compiles, which says nothing of the pace
+        """Return steps per second and the fraction of time spent waiting since `restart`; NaN if not known yet."""
+        if self._since is None or step == self._since[0]:  # the first step is mostly compilation
             return math.nan, math.nan
         elapsed = time.perf_counter() - self._since[1]
         return (step - self._since[0]) / elapsed, min(1.0, self._waited / elapsed)
 
 
 def due_after(step: int, start: int, config: TrainConfig) -> set[str]:
-    """What to do after `step` of a run from `start`: "log", "evaluate", "panel", "checkpoint".
+    """What is due after `step` of a run that began at `start`: "log", "evaluate", "panel", "checkpoint".
 
-    All processes must come to the same answer, so it depends on nothing else.
+    All processes must agree on it, so it depends only on the arguments.
     """
     every = {
         "log": config.log_every,

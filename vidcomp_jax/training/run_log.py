@@ -1,4 +1,4 @@
-"""The log of a training run: JSON lines, TensorBoard events, image files, and progress on the terminal."""
+"""The log of a training run: JSON lines, TensorBoard events, image files and progress on the terminal."""
 
 import io
 import json
@@ -26,16 +26,16 @@ PANELS = "panels"
 
 
 class RunLog:
-    """Writes what a run reports, to `workdir` and to the terminal. A context manager.
+    """Writes the reports of a run to `workdir` and to the terminal. A context manager.
 
-    On a terminal there is a progress bar at the bottom; elsewhere each report is one line. A resumed run takes
-    back what was logged after the step it resumes from, so that no step appears twice.
+    On a terminal, a progress bar is shown at the bottom; elsewhere, each report is printed as one line. When a run is
+    resumed, log entries after the step it resumes from are removed, so that no step appears twice.
 
     Args:
-        workdir: gets `metrics.jsonl`, `tensorboard/` and `panels/`.
-        step: steps done so far; entries of later steps are dropped.
-        num_steps: steps the run will have done at its end.
-        stream: where progress is printed, standard error by default.
+        workdir: folder for `metrics.jsonl`, `tensorboard/` and `panels/`.
+        step: number of steps completed so far; entries of later steps are removed.
+        num_steps: total number of steps of the run.
+        stream: stream to print progress to, standard error by default.
     """
 
     def __init__(self, workdir: pathlib.Path, step: int, num_steps: int, stream: io.TextIOBase | None = None):
@@ -60,7 +60,7 @@ class RunLog:
         self._events.close()
 
     def say(self, text: str) -> None:
-        """Print one line, above the progress bar where there is one."""
+        """Print one line, above the progress bar if there is one."""
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:
@@ -72,13 +72,13 @@ class RunLog:
             self._bar.update(step - self._bar.n)
 
     def progress(self, step: int, metrics: Mapping[str, float], steps_per_second: float, data_wait: float) -> None:
-        """Log the metrics of step `step` and how fast the run is.
+        """Log the metrics of `step` and the speed of the run.
 
         Args:
-            step: the step they belong to.
+            step: step that the metrics belong to.
             metrics: finite numbers by name.
-            steps_per_second: since the last report; NaN if not known yet.
-            data_wait: share of that time spent waiting for data, in [0, 1]; NaN if not known yet.
+            steps_per_second: speed since the last report; NaN if not known yet.
+            data_wait: fraction of that time spent waiting for data, in [0, 1]; NaN if not known yet.
         """
         speed = {"steps_per_second": steps_per_second, "data_wait": data_wait}
         self.scalars(step, {**metrics, **{name: value for name, value in speed.items() if math.isfinite(value)}})
@@ -92,7 +92,7 @@ class RunLog:
         self.say(f"step {step}/{self.num_steps}  {losses}  {pace}".rstrip())
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one JSON line and one TensorBoard event."""
+        """Append `values` to the log as one JSON line and one TensorBoard event."""
         line = {"step": step, **{name: float(value) for name, value in values.items()}}
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()
@@ -118,7 +118,7 @@ class RunLog:
 
 
 class _Events:
-    """A TensorBoard event file. TensorBoard's own writer would import TensorFlow where it is installed."""
+    """A TensorBoard event file. It avoids TensorBoard's own writer, which imports TensorFlow if it is installed."""
 
     def __init__(self, directory: pathlib.Path, step: int):
         directory.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ class _Events:
         self._file = (directory / name).open("wb")
         self._records = RecordWriter(self._file)
         self._add(event_pb2.Event(file_version="brain.Event:2"))
-        # Tells TensorBoard to forget what an interrupted run logged from here on.
+        # Makes TensorBoard discard what an interrupted run logged for later steps.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._add(event_pb2.Event(step=step + 1, session_log=start))
 
@@ -143,7 +143,7 @@ class _Events:
 
 
 def _open_lines(path: pathlib.Path, step: int) -> TextIO:
-    """Open `path` for appending, keeping only whole lines of steps up to `step`."""
+    """Open `path` for appending, keeping only complete lines of steps up to `step`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = []
     if path.exists():

@@ -2,9 +2,9 @@
 
 Input: a module and an objective. Output: the compiled step.
 
-The step is mapped over the batch with `jax.pmap`; the state is one copy of everything, the same on each device.
-Gradients, metrics and batch statistics are averaged over the devices inside of the step, and each example draws
-from its own random key, so that N devices compute what one device would.
+`jax.pmap` maps the step over shares of the batch, and each device holds an identical copy of the state. Gradients,
+metrics and batch statistics are averaged over the devices within the step, and each example has its own random key,
+so that N devices compute what one device would.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ from vidcomp_jax.nn.layers import Constant
 
 
 class TrainState(NamedTuple):
-    """Everything that training changes, as plain dicts of arrays.
+    """Everything that training updates, as plain pytrees of arrays.
 
     Attributes:
-        step: number of steps done.
-        params: the module's `nnx.Param`s.
-        batch_stats: its `nnx.BatchStat`s.
-        opt_state: what `tx.init(params)` returned, updated.
+        step: number of steps completed.
+        params: `nnx.Param` variables of the module.
+        batch_stats: `nnx.BatchStat` variables of the module.
+        opt_state: state of the optimizer, initialized by `tx.init(params)`.
     """
 
     step: Int[Array, ""]
@@ -37,23 +37,23 @@ class TrainState(NamedTuple):
 
 
 Batch = Any
-"""A tuple or NamedTuple of arrays, or one array, with the examples along the first axis."""
+"""An array, or a tuple or NamedTuple of arrays, with the examples along the first axis."""
 Metrics = dict[str, Float[Array, ""]]
 Objective = Callable[[Any, Batch, Key[Array, " b"]], tuple[Float[Array, ""], Metrics]]
-"""`(module, batch, keys) -> (loss, metrics)` on one device's share of the batch, with one key an example."""
+"""`(module, batch, keys) -> (loss, metrics)` on one device's share of the batch, with one key per example."""
 DeviceStep = Callable[[Any, TrainState, dict, Batch, Key[Array, " b"]], tuple[TrainState, Metrics]]
-"""`(graphdef, state, constants, batch, keys) -> (state, metrics)` on one device's share of the batch. It averages
-its gradients itself (`mean_over_devices`); the counting of steps, and the averaging of metrics and batch
-statistics, is done around it."""
+"""`(graphdef, state, constants, batch, keys) -> (state, metrics)` on one device's share of the batch. It must
+average its gradients itself (`mean_over_devices`); `map_over_devices` counts the steps and averages metrics and batch
+statistics."""
 
 
 def init_state(
     model: nnx.Module, tx: optax.GradientTransformation, devices: Sequence[jax.Device]
 ) -> tuple[nnx.GraphDef, dict, TrainState]:
-    """Split `model` into its structure, its constants and a state at step 0, copied to each of this process's devices.
+    """Split `model` into structure, constants and a state at step 0, both copied to all of this process's devices.
 
     Raises:
-        ValueError: from NNX, if `model` holds variables other than `Param`, `BatchStat` and `Constant`.
+        ValueError: `model` has variables other than `Param`, `BatchStat` and `Constant`.
     """
     graphdef, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Constant)
     params, batch_stats, constants = map(nnx.to_pure_dict, states)
@@ -62,7 +62,7 @@ def init_state(
 
 
 def gradient_step(tx: optax.GradientTransformation, objective: Objective) -> DeviceStep:
-    """One optimizer step on the gradient of `objective`; adds `loss` and `grad_norm` to its metrics."""
+    """A step that updates with the gradient of `objective` and adds `loss` and `grad_norm` to its metrics."""
 
     def step(graphdef, state, constants, batch, keys):
         def loss_fn(params):
@@ -74,7 +74,7 @@ def gradient_step(tx: optax.GradientTransformation, objective: Objective) -> Dev
         grads = mean_over_devices(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        # A loss can be finite where its gradient is not, and then only the next loss would show it.
+        # The gradient may be non-finite although the loss is finite; the norm shows it one step earlier than the loss.
         metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step, params, batch_stats, opt_state), metrics
 
@@ -82,12 +82,12 @@ def gradient_step(tx: optax.GradientTransformation, objective: Objective) -> Dev
 
 
 def map_over_devices(graphdef: nnx.GraphDef, step: DeviceStep, devices: Sequence[jax.Device]) -> Callable:
-    """Compile `step` for `devices` (those of all processes).
+    """Compile `step` for `devices`, which are those of all processes.
 
     Returns:
-        `(state, constants, batch, key) -> (state, metrics)`. `state` is donated: use the returned one. `batch` is
-        this process's share as `vidcomp_jax.devices.shard` returns it. Example j of the whole batch gets the key
-        `fold_in(fold_in(key, state.step), j)`, however many devices share the batch.
+        A function `(state, constants, batch, key) -> (state, metrics)`. `state` is donated and must not be used again.
+        `batch` is this process's share, as returned by `vidcomp_jax.devices.shard`. Example j of the whole batch gets
+        the key `fold_in(fold_in(key, state.step), j)` for any number of devices.
     """
 
     def mapped(state, constants, batch, key):
@@ -95,7 +95,7 @@ def map_over_devices(graphdef: nnx.GraphDef, step: DeviceStep, devices: Sequence
         examples = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, state.step), examples)
         new, metrics = step(graphdef, state, constants, batch, keys)
-        # A mean makes floats of integers; counters move in step on all devices anyway.
+        # A mean would convert integers to floats, and counters are equal on all devices anyway.
         batch_stats = jax.tree.map(lambda x: x if x.dtype.kind in "iub" else mean_over_devices(x), new.batch_stats)
         return new._replace(step=state.step + 1, batch_stats=batch_stats), mean_over_devices(metrics)
 
@@ -110,5 +110,5 @@ def make_train_step(
     objective: Objective,
     devices: Sequence[jax.Device],
 ) -> Callable:
-    """The compiled step of `gradient_step(tx, objective)`; see `map_over_devices`."""
+    """Compile the step `gradient_step(tx, objective)`; see `map_over_devices`."""
     return map_over_devices(graphdef, gradient_step(tx, objective), devices)
