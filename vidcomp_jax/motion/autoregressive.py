@@ -25,7 +25,7 @@ from vidcomp_jax.motion.vectors import JacobianLimits, Order, Scaling
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AutoregressiveConfig:
-    """Sizes and training settings of the next-frame model. The defaults are the published values."""
+    """Sizes and training settings of the next-frame model. The defaults are the published values unless noted."""
 
     hidden: int = 256
     """Hidden units of each half of the GRU."""

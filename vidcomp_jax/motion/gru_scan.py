@@ -90,7 +90,7 @@ def _backward(residuals, d_states, d_gates):
     inputs, weight, states, gates = residuals
     before = _delay(states)
     reset, update, candidate, g_n = _activations(inputs, gates)
-    # dh / d(argument of the tanh or of a sigmoid)
+    # Derivatives of h_t with respect to the arguments of the tanh and of the two sigmoids.
     d_candidate = (1 - update) * (1 - candidate**2)
     d_reset = d_candidate * g_n * reset * (1 - reset)
     d_update = (before - candidate) * update * (1 - update)

@@ -22,5 +22,15 @@ class MotionModel(Protocol):
         ...
 
     def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]) -> Keypoints:
-        """Keypoints [b, num_frames, k, ...] between [b, k, ...] and [b, k, ...], both of which are kept exactly."""
+        """Generate the keypoints of all frames; the first and last are kept exactly.
+
+        Args:
+            first: keypoints of the first frame: positions [b, k, 2] and Jacobians [b, k, 2, 2].
+            last: keypoints of the last frame, with the same shapes.
+            num_frames: length of the sequence including both ends, at least 2.
+            keys: one random key per sequence; deterministic models ignore them.
+
+        Returns:
+            Keypoints [b, num_frames, k, ...].
+        """
         ...

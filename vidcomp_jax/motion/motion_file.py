@@ -223,6 +223,9 @@ def motion_windows(
         per_example: windows per example, n.
         seed: seed of the draws.
         share: the step to start at and this process's rows of each batch; by default step 0 and all rows.
+
+    Raises:
+        InputError: the batch size does not divide over the processes.
     """
     rows = share.rows(batch_size)
     step = share.start_step

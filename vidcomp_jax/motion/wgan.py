@@ -21,7 +21,7 @@ from vidcomp_jax.motion.vectors import JacobianLimits, Order, Scaling
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WGANConfig:
-    """Sizes and training settings of the motion GAN. The defaults are the published values."""
+    """Sizes and training settings of the motion GAN. The defaults are the published values unless noted."""
 
     hidden: int = 256
     """Hidden units of each direction of both GRUs."""
@@ -43,7 +43,7 @@ class WGANConfig:
     """Learning rate of RMSprop, for both the generator and the critic."""
     show_true_ends: bool = True
     """Show the critic generated motion with its ends pulled to the true ones, as in sampling. The published critic sees
-    the raw output."""
+    the raw output and cannot tell whether the ends match."""
     order: Order = "position-first"
     """Which part of a motion vector comes first, positions or Jacobians."""
 

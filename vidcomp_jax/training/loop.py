@@ -88,7 +88,7 @@ def fit(
 ) -> FitResult:
     """Train `model` for `config.num_steps` steps in all, resuming from the latest checkpoint in `workdir`.
 
-    A resumed run is bit-for-bit equal to an uninterrupted one. After Ctrl-C or SIGTERM, the current step is completed
+    A resumed run gives bit for bit the results of an uninterrupted one. After Ctrl-C or SIGTERM, the current step is completed
     and saved before `fit` returns; a second Ctrl-C aborts. With several processes, all of them call `fit`, but only
     process 0 reads and writes `workdir`, prints, evaluates and draws panels.
 
