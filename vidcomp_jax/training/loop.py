@@ -88,9 +88,9 @@ def fit(
 ) -> FitResult:
     """Train `model` for `config.num_steps` steps in all, resuming from the latest checkpoint in `workdir`.
 
-    A resumed run gives bit for bit the results of an uninterrupted one. After Ctrl-C or SIGTERM, the current step is completed
-    and saved before `fit` returns; a second Ctrl-C aborts. With several processes, all of them call `fit`, but only
-    process 0 reads and writes `workdir`, prints, evaluates and draws panels.
+    A resumed run gives bit for bit the results of an uninterrupted one. After Ctrl-C or SIGTERM, the current step is
+    completed and saved before `fit` returns; a second Ctrl-C aborts. With several processes, all of them call `fit`,
+    but only process 0 reads and writes `workdir`, prints, evaluates and draws panels.
 
     Args:
         model: module in training mode with `nnx.Param`, `nnx.BatchStat` and `vidcomp_jax.nn.layers.Constant`
