@@ -1,4 +1,4 @@
-"""Set-up of the whole suite: two simulated CPU devices and a compilation cache that outlives the run."""
+"""Setup for the whole suite: two simulated CPU devices and a persistent compilation cache."""
 
 import gc
 import os
@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
-# A clone may be read-only; the environment that the tests run in is not.
+# The clone may be read-only; the virtual environment is writable.
 CACHE = ROOT / ".cache" if os.access(ROOT, os.W_OK) else pathlib.Path(sys.prefix) / "cache"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -21,10 +21,10 @@ import jax  # noqa: E402 - reads the variables above
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_more_programs_than_the_system_can_map():
-    """Free the compiled programs of a module.
+    """Free the compiled programs after each test module.
 
-    Those of the whole suite take more memory mappings than Linux grants a process (65530 by default), and XLA ends
-    in a segmentation fault where it is refused one.
+    Those of the whole suite need more memory mappings than Linux allows a process (65530 by default), and XLA crashes
+    with a segmentation fault when it cannot get another.
     """
     yield
     jax.clear_caches()

@@ -66,7 +66,7 @@ def gray(path, **options):
 
 
 def same_pictures(a, b):
-    """Equal but for the rounding of a few pixels, which lie between two levels."""
+    """Assert equality, except that rounding may change a few pixels by one level."""
     difference = np.abs(a.astype(int) - b.astype(int))
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
 
@@ -141,7 +141,7 @@ def test_best_frame_resembles_the_source(folder, model, tmp_path, capsys):
 
 
 class PointModel(FirstOrderMotionModel):
-    """Stands for a model whose keypoints can be read off its frames: rows hold x and y."""
+    """A model with known keypoints: each row of a frame contains the x and y of one."""
 
     def __init__(self):
         pass

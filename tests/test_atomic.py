@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever fails while they are written."""
+"""Files and folders appear complete or not at all, whatever fails while they are written."""
 
 import errno
 import pathlib
@@ -16,7 +16,7 @@ AVI = pathlib.Path(__file__).parent / "data" / "kth_like" / "walking" / "person1
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Text files take their first letter, and then there is no space left."""
+    """Make text files accept one character, and then fail because the disk is full."""
 
     def write(path: pathlib.Path, text: str):
         with path.open("w") as file:
@@ -67,7 +67,7 @@ def test_a_new_folder_appears_when_it_is_complete(tmp_path, replace):
 def test_a_folder_is_replaced_only_on_request(tmp_path):
     path = tmp_path / "folder"
     path.mkdir()
-    with new_folder(path) as temporary:  # an empty one is in nobody's way
+    with new_folder(path) as temporary:  # an empty folder may be replaced
         (temporary / "a").write_text("first")
     with pytest.raises(FileExistsError), new_folder(path) as temporary:
         (temporary / "b").write_text("second")

@@ -1,4 +1,4 @@
-"""Augmentation: one draw for all frames, exact neutral settings, colors as the HSV definition has them."""
+"""Augmentation: one draw for all frames, neutral settings that change nothing, hues as HSV defines them."""
 
 import colorsys
 
@@ -74,7 +74,7 @@ def test_gray_frames_take_brightness_and_contrast_only(frames):
 
 
 def test_the_order_of_the_changes_is_random(frames):
-    """Turning the hue and fading the colors do not commute, and with given factors both orders turn up."""
+    """Hue and saturation changes do not commute; with known factors, both orders occur over the seeds."""
     config = AugmentationConfig(**(STILL | {"saturation": 0.9, "hue": 0.5}))
     orders = set()
     for seed in range(30):
@@ -107,7 +107,7 @@ def test_no_contrast_is_the_mean_gray_and_no_saturation_is_gray(frames):
 
 @pytest.mark.parametrize("turn", [0.1, -0.3, 0.5])
 def test_hue_turns_as_the_standard_library_has_it(frames, turn):
-    frames[0, 0, 0] = 0.4  # gray, black and pure colors have no hue or sit on the borders of the six sectors
+    frames[0, 0, 0] = 0.4  # gray and black have no hue; pure colors lie on the borders of the six sectors
     frames[0, 0, 1] = 0.0
     frames[0, 0, 2:5] = np.eye(3)
     turned = adjust_hue(frames, turn)

@@ -1,4 +1,4 @@
-"""BAIR as downloaded: frames equal those of TensorFlow Datasets' own builder; damaged files and records are named."""
+"""BAIR as downloaded: frames equal those of TensorFlow Datasets; damaged files and records are reported by name."""
 
 import dataclasses
 import importlib.resources.abc
@@ -21,7 +21,7 @@ LENGTH = 30
 
 @pytest.fixture(scope="session")
 def download(tmp_path_factory):
-    """The real layout: two files of several trajectories to train on, one to test on."""
+    """The layout of the download: two training files of several trajectories and one test file."""
     folder = tmp_path_factory.mktemp("bair")
     write_download(folder, train=[3, 2], test=[1])
     return folder
@@ -29,14 +29,14 @@ def download(tmp_path_factory):
 
 @pytest.fixture
 def copy(download, tmp_path):
-    """One to damage: the folder, and its two training files."""
+    """A copy that a test may damage: the folder, and its two training files."""
     shutil.copytree(download, tmp_path / "bair")
     return tmp_path / "bair", sorted((tmp_path / "bair").glob("*/train/*"))
 
 
 @pytest.fixture(scope="session")
 def examples(download):
-    """The frames that the example generator of TensorFlow Datasets reads from the training files, by name."""
+    """The frames that TensorFlow Datasets reads from the training files, by name."""
     import_tensorflow()
     from tensorflow_datasets.datasets.bair_robot_pushing_small import bair_robot_pushing_small_dataset_builder as tfds
 
@@ -78,14 +78,14 @@ def test_frames_actions_and_positions_equal_those_of_tfds(download, examples, tm
 
 @pytest.fixture(scope="session")
 def prepared(download, tmp_path_factory):
-    """The folder of TFDS after it prepared its data set of the same files."""
+    """The folder in which TFDS prepared its data set from the same files."""
     import_tensorflow()
     import tensorflow_datasets as tfds
 
     folder = tmp_path_factory.mktemp("tfds")
     builder = tfds.builder("bair_robot_pushing_small", data_dir=folder)
     with pytest.MonkeyPatch.context() as patch:
-        if importlib.util.find_spec("importlib_resources") is None:  # needed and not declared by TFDS 4.9.10
+        if importlib.util.find_spec("importlib_resources") is None:  # needed by TFDS 4.9.10, which does not declare it
             patch.setitem(sys.modules, "importlib_resources", importlib.resources)
         patch.setattr(tfds.download.DownloadManager, "download_and_extract", lambda self, url: str(download))
         builder.download_and_prepare(file_format="tfrecord")
@@ -93,7 +93,7 @@ def prepared(download, tmp_path_factory):
 
 
 def test_what_tfds_prepared_gives_the_same_clips(download, prepared, tmp_path):
-    """TFDS stores the trajectories in an order of its own."""
+    """TFDS shuffles the trajectories, so they are matched by their actions."""
     native = open_clips(config(download, tmp_path, bair=BairConfig(camera="main")), "train")
     clips = open_clips(config(prepared, tmp_path, bair=BairConfig(camera="main", tfds=True)), "train")
     assert len(clips.names) == len(native.names)
@@ -133,7 +133,7 @@ def test_sizes_and_channels_are_made_like_everywhere(download, tmp_path):
 
 
 def test_sequence_examples_and_other_orders_are_read_too(tmp_path):
-    """Protocol buffers promise no order of features; TFDS takes the files for `SequenceExample`."""
+    """Protocol buffers guarantee no order of features; TFDS reads the files as `SequenceExample`."""
     tf = import_tensorflow()
     made = trajectories(2, seed=[1], draw=False)
     folder = tmp_path / "bair" / "train"
@@ -195,7 +195,7 @@ def test_a_flipped_byte_is_named_and_never_used(copy, tmp_path, place, message):
 
 def test_a_length_that_is_damaged_hides_what_follows_and_is_named(copy, tmp_path):
     folder, (first, _) = copy
-    flip_byte(first, first.stat().st_size // 3)  # the length of record 1
+    flip_byte(first, first.stat().st_size // 3)  # the length field of record 1
     with pytest.raises(InputError, match=r"record 1: damaged, the checksum of its length .* what follows cannot be"):
         open_clips(config(folder, tmp_path), "train")
 
@@ -215,7 +215,7 @@ def test_files_that_end_too_early_are_named(copy, tmp_path):
         open_clips(config(folder, tmp_path), "train")
     second.write_bytes(whole)
     clips = open_clips(config(folder, tmp_path), "train")
-    first.write_bytes(first.read_bytes()[:5000])  # while it is in use
+    first.write_bytes(first.read_bytes()[:5000])  # while `clips` uses the file
     with pytest.raises(InputError, match="record 2: the file is cut off"):
         clips.frames(2, [0])
 
@@ -229,7 +229,7 @@ def test_skip_unreadable_leaves_out_damaged_records_and_counts_them(copy, tmp_pa
     assert clips.names == ["traj_0_to_2.tfrecords_1", "traj_0_to_2.tfrecords_2", "traj_3_to_4.tfrecords_0"]
     assert list(clips.left_out) == ["traj_3_to_4.tfrecords", "traj_0_to_2.tfrecords_0"]
     assert "2 of 5 videos left out" in caplog.text and "record 0: damaged" in caplog.text
-    assert open_clips(settings, "train").names == clips.names  # from what is known already
+    assert open_clips(settings, "train").names == clips.names  # from the stored result
     known = next(path for path in settings.cache_dir.rglob("*.json") if "record 0: damaged" in path.read_text())
     for damaged in ("", "{", "[]", '{"a": 1}'):
         known.write_text(damaged)
@@ -237,7 +237,7 @@ def test_skip_unreadable_leaves_out_damaged_records_and_counts_them(copy, tmp_pa
         assert "record 0: damaged" in known.read_text()
     assert len(next(pairs(clips, batch_size=6, seed=0)).source) == 6
     flip_byte(first, 400_000 + first.stat().st_size // 3)
-    assert len(open_clips(settings, "train").names) == 2  # the file changed, so it is looked at again
+    assert len(open_clips(settings, "train").names) == 2  # the file changed, so it is checked again
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Batches: a function of (seed, step) alone, whole over processes and epochs, and failures that keep their name."""
+"""Batches: functions of only (seed, step), complete over processes and epochs; errors name the clip."""
 
 import itertools
 import subprocess
@@ -13,7 +13,7 @@ from vidcomp_jax.errors import InputError
 
 
 def numbered_clips(count=10, length=6, size=4, subjects=None):
-    """Clips whose pixels say which clip (first row) and which frame (second row) they are."""
+    """Return clips whose pixels are the number of the clip (first row) and of the frame (second row)."""
     array = np.zeros((count * length, size, size, 1), np.uint8)
     array[:, 0] = np.repeat(np.arange(count), length)[:, None, None]
     array[:, 1] = np.tile(np.arange(length), count)[:, None, None]
@@ -21,7 +21,7 @@ def numbered_clips(count=10, length=6, size=4, subjects=None):
 
 
 def which(frames):
-    """Clip and frame numbers of float frames made by `numbered_clips`."""
+    """Return the clip and frame numbers of float frames from `numbered_clips`."""
     numbers = np.round(np.asarray(frames) * 255).astype(int)
     return numbers[..., 0, 0, 0], numbers[..., 1, 0, 0]
 
@@ -36,7 +36,7 @@ def test_pairs_are_two_different_frames_of_one_clip():
     driving = which(np.concatenate([batch.driving for batch in batches]))
     np.testing.assert_array_equal(source[0], driving[0])
     assert (source[1] < driving[1]).all()
-    assert len(set(zip(source[1], driving[1], strict=True))) == 15  # every pair of 6 frames occurs
+    assert len(set(zip(source[1], driving[1], strict=True))) == 15  # every pair of the 6 frames occurs
     assert batches[0].source.dtype == np.float32
     assert batches[0].source.shape == (8, 4, 4, 1)
 
@@ -94,7 +94,7 @@ def test_shares_of_the_processes_make_up_the_batch(pairs_per_clip):
 
 
 def test_several_pairs_may_come_of_each_visit_to_a_clip():
-    batches = take(pairs(numbered_clips(), batch_size=10, seed=4, pairs_per_clip=4), 8)  # visits straddle batches
+    batches = take(pairs(numbered_clips(), batch_size=10, seed=4, pairs_per_clip=4), 8)  # a visit may span two batches
     source, driving = (which(np.concatenate([pair[i] for pair in batches])) for i in range(2))
     np.testing.assert_array_equal(source[0], driving[0])
     visits = source[0].reshape(2, 10, 4)
@@ -117,7 +117,7 @@ def test_windows_are_consecutive_and_pass_over_short_clips():
 
 
 class Broken:
-    """Clips of which one cannot be read."""
+    """Clips, one of which cannot be read."""
 
     names, fps, frame_shape = ("good", "bad"), 25.0, (4, 4, 1)
     lengths, subjects = np.array([5, 5]), np.arange(2)

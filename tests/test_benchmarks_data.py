@@ -1,4 +1,4 @@
-"""The benchmark of reading runs, and its readers read what they say."""
+"""The data benchmark runs, and its readers return the counts they claim."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The PyTorch side of the benchmarks computes the same network: timings beside another network mean nothing."""
+"""The PyTorch side of the benchmark equals the official code, so that timings compare the same network."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ TINY = ("tiny-gray", "tiny-rgb-sn", "tiny-rgb-kp-multiscale", "tiny-zero-order")
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Networks this small lose much of their time to thread barriers where the cores are shared with other work."""
+    """Use one thread: on busy cores, networks this small spend most of their time waiting for other threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -23,7 +23,7 @@ def one_thread():
 
 
 def frames(array: np.ndarray) -> torch.Tensor:
-    """uint8 NHWC as stored -> float NCHW in [0, 1]."""
+    """Convert stored frames, uint8 NHWC, to float NCHW in [0, 1]."""
     return torch.from_numpy(array).permute(0, 3, 1, 2).float() / 255
 
 
@@ -54,7 +54,7 @@ def test_forward_equals_golden(name: str, align_corners: bool):
 
 @pytest.mark.parametrize(
     ("name", "gan", "tolerances"),
-    [("tiny-gray", 0, (1e-4, 1e-2)), ("tiny-rgb-kp-multiscale", 1, (1e-4,))],  # one a step
+    [("tiny-gray", 0, (1e-4, 1e-2)), ("tiny-rgb-kp-multiscale", 1, (1e-4,))],  # one per step
 )
 def test_training_steps_equal_golden(name: str, gan: float, tolerances: tuple[float, ...]):
     with np.load(GOLDEN / f"train-{name}.npz") as file:

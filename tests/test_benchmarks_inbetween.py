@@ -16,7 +16,7 @@ CONFIG = InbetweenConfig(num_frames=8, frame_size=16, width=4, num_stages=1, noi
 
 
 def randomized(model):
-    """Weights none of which are zero, so that every layer counts."""
+    """Draw weights that are all nonzero, so that every layer contributes."""
     rng = np.random.default_rng(0)
     definition, params, rest = nnx.split(model, nnx.Param, ...)
     params = jax.tree.map(lambda x: x + jnp.asarray(0.1 * rng.standard_normal(x.shape), x.dtype), params)

@@ -1,4 +1,4 @@
-"""The cache of decoded clips: it is reused, rewritten when anything changed, and never incomplete."""
+"""The cache of decoded clips is reused, rewritten after any change, and never incomplete."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def sources(tmp_path):
 
 
 class Decoder:
-    """Makes a clip of as many frames as the file has bytes, and counts its calls."""
+    """Decodes a file to a clip with one frame per byte, and counts its calls."""
 
     def __init__(self):
         self.calls = 0
@@ -188,7 +188,7 @@ def test_skipping_goes_on_however_much_is_unreadable(sources, tmp_path):
     skipping = {"settings": {}, "frame_shape": (4, 4, 1), "cache_dir": tmp_path / "cache", "label": "data"}
     clips = cached_clips(sources, decode, **skipping, skip_unreadable=True)
     assert (len(clips.names), len(clips.left_out)) == (5, 25)
-    with pytest.raises(InputError, match="more than a tenth of 30"):  # although the cache is there now
+    with pytest.raises(InputError, match="more than a tenth of 30"):  # although the cache exists now
         open_cached(sources, decode, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The command that checks a data set: its counts, the problems that it names, and its exit code."""
+"""The command that checks a data set: counts, reported problems and exit code."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ KTH_LIKE = Path(__file__).parent / "data" / "kth_like"
 
 @pytest.fixture
 def check(tmp_path, capsys):
-    """Run the command on a data set; the exit code, what is printed, and the contact sheet."""
+    """Run the command on a data set; return the exit code, the output and the contact sheet."""
 
     def run(name, data_dir, **settings):
         data = DataConfig(name=name, data_dir=data_dir, cache_dir=tmp_path / "cache", **settings)
@@ -98,7 +98,7 @@ def test_bair_is_described_and_its_damage_found(check, tmp_path, skip):
     assert "unreadable: 1\n" in out and "traj_2_to_3.tfrecords record 1: damaged" in out
     changed = file.stat()
     data[1000] ^= 1
-    file.write_bytes(data)  # a disk that goes bad leaves the times as they are
+    file.write_bytes(data)  # a failing disk does not change the modification time
     os.utime(file, ns=(changed.st_atime_ns, changed.st_mtime_ns))
     code, out, _ = check("bair", tmp_path / "bair", skip_unreadable=skip)
     assert code == 1 and "unreadable: 2\n" in out and "traj_2_to_3.tfrecords record 0: damaged" in out

@@ -1,4 +1,4 @@
-"""Checkpoints, model folders and config files: what goes in comes out, and what is wrong is named."""
+"""Checkpoints, model folders and config files: round trips, and errors that name the problem."""
 
 import dataclasses
 import os
@@ -148,7 +148,7 @@ def test_no_checkpoint(tmp_path):
 
 
 def test_full_disk_keeps_what_was_written(tmp_path, capfd):
-    """The disk refuses to grow a file beyond a limit, while the second checkpoint is written."""
+    """A limit on the file size is reached while the second checkpoint is written."""
     small, large = {"a": np.zeros(100, np.float32)}, {"a": np.random.default_rng(0).normal(size=300_000)}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(InputError, match="cannot be written to: file too large"), Checkpoints(tmp_path) as checkpoints:

@@ -1,4 +1,4 @@
-"""Lists of one's own videos."""
+"""Lists of video files as data sets."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from vidcomp_jax.storage.config import claim_workdir, save_config
 
 
 def write(path, num_frames, size=(32, 48)):
-    """A gray video whose frame number t has brightness 10 t."""
+    """Write a gray video in which frame t has brightness 10 t."""
     with VideoWriter(path, fps=10.0) as video:
         video.write(np.stack([np.full((*size, 1), 10 * t, np.uint8) for t in range(num_frames)]))
 

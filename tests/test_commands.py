@@ -39,7 +39,7 @@ def test_options_are_those_of_the_parser(field, option, capsys):
     [
         ("`data_dir` is missing", [], "--data-dir is missing"),
         ("`kth.split` or `data.kth.split`", [], "--kth.split or --kth.split"),
-        ("`seed` is -1", [], "--seed is -1"),  # of several, the one without a prefix
+        ("`seed` is -1", [], "--seed is -1"),  # of several matching options, the one without a prefix
         ("`test_fraction` is 2", ["--folder.test-fraction=2"], "--folder.test-fraction is 2"),
         ("`test_fraction` is 2", [], "test_fraction is 2"),
         ("`no_field` is 2, see `make help`", [], "no_field is 2, see `make help`"),

@@ -1,4 +1,4 @@
-"""The interface of all methods of completion: what they take, what they give, which clips, and how they are scored."""
+"""The common interface of the completion methods: inputs, results, choice of clips, and scores."""
 
 import dataclasses
 import json
@@ -46,14 +46,14 @@ KNOWN = known_ends(FIRST, LAST, 5)
 
 
 class Blend:
-    """A model over pixels in the smallest form: it fades from the first frame into the last."""
+    """A minimal completion model over pixels: a cross-fade from the first frame to the last."""
 
     stochastic = False
     num_frames = 5
     config = types.SimpleNamespace(frame_size=32, num_channels=1)
 
     def __init__(self, module=""):
-        """As `HubModule` is opened."""
+        """Accept the same argument as `HubModule`."""
 
     def __call__(self, first, last, *, key):
         weight = np.linspace(0, 1, 5, dtype=np.float32)[:, None, None, None]
@@ -62,7 +62,7 @@ class Blend:
 
 @pytest.fixture
 def settings(monkeypatch):
-    """Settings for every method, with small models in place of what folders hold."""
+    """Return settings for every method, with small models in place of the saved ones."""
     monkeypatch.setattr(methods, "load_fomm", lambda *_: MODEL)
     learned = {"wgan": GAN, "autoregressive": NEXT_FRAME}
     monkeypatch.setattr(methods, "load_motion_models", lambda *_, **__: learned)
@@ -135,7 +135,7 @@ def test_clips_of_a_data_set_are_spread_over_all_that_are_long_enough():
 
 
 def clips_and_results():
-    """Three clips, the second without a truth, and what two methods generated, with ends that are far off."""
+    """Return three clips, the second without ground truth, and the results of two methods with wrong end frames."""
     rng = np.random.default_rng(0)
     truth = rng.random((3, 5, 16, 18, 3), np.float32)
     clips = [ClipEnds(f"clip{i}", t[0], t[-1], None if i == 1 else t, 25.0) for i, t in enumerate(truth)]
@@ -200,11 +200,11 @@ PUBLISHED = FrameFormat("module", 64, resizes=True)
 @pytest.mark.parametrize(
     ("formats", "size", "from_files", "expected"),
     [
-        ([KEYPOINTS, TRAINED], 128, False, (128, 3)),  # the settings of the keypoint model's data set
+        ([KEYPOINTS, TRAINED], 128, False, (128, 3)),  # the data settings of the keypoint model
         ([KEYPOINTS], 128, True, (128, 1)),
         ([TRAINED, PUBLISHED], 128, False, (32, 1)),
         ([TRAINED], 32, False, (32, 1)),
-        ([PUBLISHED], 128, False, (64, 3)),  # 128 is the default
+        ([PUBLISHED], 128, False, (64, 3)),  # a size equal to the default is not a request
         ([PUBLISHED], 48, False, (48, 3)),
         ([PUBLISHED], 128, True, (64, 3)),
     ],

@@ -1,4 +1,4 @@
-"""Completion of clips: exact ends, no jumps, chunks, batches, any number of frames, and what it refuses."""
+"""Completion of clips: exact ends, no jumps, chunks, batches, any number of frames, and invalid inputs."""
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ def test_no_jump_when_time_is_cut_finer():
     fine = complete(MODEL, FIRST, LAST, 41, max_pixels=FIVE_FRAMES).frames
     assert fine.shape[1] == 41
     steps = [np.abs(np.diff(frames, axis=1)).mean((0, 2, 3, 4)).max() for frames in (coarse, fine)]
-    assert steps[1] < 0.3 * steps[0]  # a tenth of the time a step; a jump would stay as large as it is
+    assert steps[1] < 0.3 * steps[0]  # steps are a tenth as long, but a jump would not shrink
 
 
 def test_rendering_from_the_first_frame_alone_is_plain_animation():
@@ -65,7 +65,7 @@ def test_integer_frames_give_the_clips_of_their_floats():
 
 def test_chunks_change_nothing():
     whole = complete(MODEL, FIRST, LAST, 9)
-    chunked = complete(MODEL, FIRST, LAST, 9, max_pixels=FIVE_FRAMES)  # five frames, then four and one to fill up
+    chunked = complete(MODEL, FIRST, LAST, 9, max_pixels=FIVE_FRAMES)  # five frames, then four and one of padding
     np.testing.assert_allclose(chunked.frames, whole.frames, atol=1e-5)
 
 

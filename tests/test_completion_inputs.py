@@ -1,4 +1,4 @@
-"""Which frames a completion is given: videos, images and folders of them, their sizes, rates and names."""
+"""Inputs of completion: videos, images and folders of them, with their sizes, frame rates and names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""PyTorch files to model folders and back: golden predictions, bitwise round trips, what else files hold."""
+"""PyTorch files to model folders and back: golden predictions, bitwise round trips, additional contents."""
 
 import dataclasses
 import itertools
@@ -141,7 +141,7 @@ def test_model_trained_here_exports_and_imports_to_equal_predictions(tmp_path):
         ends = [Keypoints(*(x[i] for x in found)) for i in range(2)]
         predictions.append(np.asarray(model.render(frames[0], *ends).prediction))
     np.testing.assert_array_equal(*predictions)
-    # Training moved the statistics and their count, and both came back.
+    # Training updated the statistics and their count; the round trip preserves both.
     weights = [dump_fomm_state(model)["generator"] for model in (trained, back)]
     assert weights[0]["first.norm.num_batches_tracked"] == weights[1]["first.norm.num_batches_tracked"] == 3
 
@@ -151,7 +151,7 @@ def _sizes(config):
 
 
 def test_what_official_files_hold_besides(tmp_path, capsys):
-    """Prefixes of data-parallel training, optimizer states, vectors that PyTorch 1.0 did not store."""
+    """Data-parallel prefixes, optimizer states, and spectral norm vectors that PyTorch 1.0 does not store."""
     name = "tiny-rgb-sn"
     state = recipe_state(name)
     whole = convert(recipe_file(tmp_path / "whole.pth", name), name, tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""What converters refuse, in one clear line that leaves nothing behind; the YAML files they read."""
+"""Invalid inputs to the converters: one-line errors, and no output left behind; the YAML files they read."""
 
 import pickle
 import re
@@ -40,7 +40,7 @@ def test_another_configuration_is_named(tmp_path):
 
 
 class RunsCode:
-    """Writes a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -50,7 +50,7 @@ class RunsCode:
 
 
 def bad_files(folder):
-    """Name -> what the one line must say; the files are written to `folder`."""
+    """Write invalid files to `folder`; return the expected error message for each name."""
     whole = {kind: recipe_file(folder / kind, "tiny-gray", kind).read_bytes() for kind in ("legacy", "zip")}
     damaged = bytearray(whole["legacy"])
     damaged[300:400] = bytes(100)

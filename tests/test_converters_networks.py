@@ -1,4 +1,4 @@
-"""VGG19 and the motion networks convert to the golden outputs."""
+"""Converted VGG19 and motion networks reproduce the golden outputs."""
 
 import collections
 import dataclasses

@@ -1,4 +1,4 @@
-"""The demo's own claims, on a shorter training: it beats what needs no model, and keypoints move with the figure."""
+"""The demo's claims after a shorter training: it beats model-free baselines, and keypoints follow the figure."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """What the command prints, and the folder it writes. Compiled as for a user, since it trains for a minute."""
+    """The output of the command, and its folder; it runs with XLA's default flags, as for users."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
     command = [sys.executable, "-m", "experiments.demo", "--num-steps=250", f"--output={folder}"]
     environment = os.environ | {"XLA_FLAGS": ""}

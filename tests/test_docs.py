@@ -1,4 +1,4 @@
-"""The pages for people: links lead somewhere, and commands, options and make targets exist."""
+"""The Markdown pages: link targets, commands, options and make targets exist."""
 
 import contextlib
 import functools
@@ -20,16 +20,16 @@ MODULE = r"(?:experiments|converters|benchmarks)\.\w+"
 
 
 class Parsed(BaseException):
-    """Raised in place of running a command, once its command line is understood."""
+    """Raised instead of running a command, once its command line is parsed."""
 
 
 def text_of(page: pathlib.Path) -> str:
-    """A page with continued command lines joined."""
+    """Return the text of a page, with continued command lines joined."""
     return page.read_text(encoding="utf-8").replace("\\\n", " ")
 
 
 def command_lines() -> list[tuple[str, str]]:
-    """The module and the arguments of every command line in the pages."""
+    """Return the module and the arguments of every command line in the pages."""
     found = {}
     for page in PAGES:
         for module, rest in re.findall(rf"python -m ({MODULE})([^`\n]*)", text_of(page)):
@@ -41,7 +41,7 @@ def command_lines() -> list[tuple[str, str]]:
 
 @functools.cache
 def parse(module: str, arguments: str) -> tuple[int, str]:
-    """Let a command parse its arguments, and stop it there; return the exit code and what it printed."""
+    """Let a command only parse its arguments; return the exit code and the output."""
     real, logger, printed = tyro.cli, logging.getLogger("vidcomp_jax"), io.StringIO()
 
     def cli(*args, **kwargs):
@@ -51,11 +51,11 @@ def parse(module: str, arguments: str) -> tuple[int, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tyro, "cli", cli)
         patch.setattr("sys.argv", [module, *shlex.split(arguments)])
-        patch.setattr(logger, "setLevel", lambda level: None)  # which commands call, for their own process
+        patch.setattr(logger, "setLevel", lambda level: None)  # commands set the level for the whole process
         patch.setenv("COLUMNS", "200")
         try:
             with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed), warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # runpy, about modules that are imported already
+                warnings.simplefilter("ignore", RuntimeWarning)  # from runpy, about modules that are already imported
                 runpy.run_module(module, run_name="__main__")
         except Parsed:
             return 0, ""
@@ -66,7 +66,7 @@ def parse(module: str, arguments: str) -> tuple[int, str]:
 
 @functools.cache
 def options_of(module: str) -> set[str]:
-    """All options of a command, from its help."""
+    """Return all options in the help of a command."""
     return set(re.findall(r"--[a-z][\w.-]*", parse(module, "--help")[1]))
 
 

@@ -1,4 +1,4 @@
-"""What `make` may do to a folder: install into its own environments, remove them, and leave all else alone."""
+"""The Makefile installs into its own environments, removes only those, and leaves other folders alone."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ sys.exit("fail" in sys.argv[-1])
 
 @pytest.fixture
 def requirements(monkeypatch):
-    """No package is downloaded: pip, in every environment made here, records how it is called."""
+    """Replace pip in new environments by a script that records its arguments, so that nothing is downloaded."""
     monkeypatch.setattr(environment, "read_requirements", lambda extras: ["runtime", *extras])
 
     def make(command, **_):
@@ -37,7 +37,7 @@ def requirements(monkeypatch):
 
 
 def called_with(folder) -> list[str] | None:
-    """Arguments of the last call of pip, which are forgotten."""
+    """Return the arguments of the last call of pip, and delete the record."""
     file = folder / "pip-arguments.json"
     if not file.exists():
         return None
@@ -129,7 +129,7 @@ def test_a_folder_that_make_did_not_make_is_left_alone(tmp_path, capsys, command
 
 def test_remove(tmp_path, requirements, capsys):
     folder, link = tmp_path / "venv", tmp_path / "link"
-    assert environment.main(["remove", str(folder)]) == 0  # nothing there
+    assert environment.main(["remove", str(folder)]) == 0  # there is no such folder
     install(folder)
     link.symlink_to(folder)
     assert environment.main(["remove", str(link)]) == 1

@@ -1,4 +1,4 @@
-"""Folders of one's own videos: every form reads the same, splits keep subjects apart, bad ones are named."""
+"""Folders of videos: every form reads the same, splits keep subjects apart, bad files are named."""
 
 import dataclasses
 import itertools
@@ -47,7 +47,7 @@ def write_images(folder, frames):
 
 @pytest.fixture
 def forms(tmp_path):
-    """The same frames in every form, as train/; one video as test/."""
+    """Folders with the same frames in every form as train/, and a video as test/."""
     data, frames = tmp_path / "data", shaded_frames(12)
     write_video(data / "train" / "a.mp4", frames, lossless=True)
     write_images(data / "train" / "b", frames)

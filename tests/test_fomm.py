@@ -58,7 +58,7 @@ def test_source_is_encoded_once(model, monkeypatch):
     expected = model.render(clip[0], encoded.keypoints, found).prediction
     monkeypatch.setattr(type(model.generator), "encode", lambda *_: pytest.fail("encoded again"))
     np.testing.assert_allclose(model.render(encoded, None, found).prediction, expected, atol=1e-6)
-    repeated = jax.tree.map(lambda x: jnp.concatenate([x, x[:1]]), found)  # another shape: traced again
+    repeated = jax.tree.map(lambda x: jnp.concatenate([x, x[:1]]), found)  # a new shape is traced again
     assert model.render(encoded, None, repeated).prediction.shape[0] == 5
 
 

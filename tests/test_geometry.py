@@ -89,7 +89,7 @@ def test_thin_plate_jacobian_equals_jacfwd():
 
 
 def test_warped_frame_shows_at_p_what_the_original_shows_at_warp_of_p():
-    x = coordinate_grid(33, 33)[None]  # an image of its own coordinates
+    x = coordinate_grid(33, 33)[None]  # an image whose values are its coordinates
     transform = draw(batch=1, sigma_affine=0.02, sigma_thin_plate=0.002)
     seen = transform.warp_frame(x)[:, 8:25, 8:25]
     expected = transform(coordinate_grid(33, 33)[8:25, 8:25].reshape(1, -1, 2)).reshape(1, 17, 17, 2)

@@ -1,4 +1,4 @@
-"""The layout of the library: which folder may import which, and where work is mapped over devices."""
+"""Rules for the code: which folder may import which, and where work is mapped over devices."""
 
 import ast
 import graphlib
@@ -9,7 +9,7 @@ ORDER = [
     *("errors", "devices", "metrics"),
     *("storage", "media", "data", "nn", "training", "fomm", "motion", "inbetween", "completion"),
 ]
-"""The folders and modules directly in `vidcomp_jax`; each may import only from those before it."""
+"""The folders and modules directly in `vidcomp_jax`; each may import only from itself and those before it."""
 
 
 def name_of(path: pathlib.Path) -> str:
@@ -25,14 +25,14 @@ def is_module(name: str) -> bool:
 
 
 def imports_of(path: pathlib.Path) -> set[str]:
-    """Names of the modules that a file imports, at its top or inside of functions."""
+    """Return the names of the modules that a file imports, at the top or inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} line {node.lineno}: a relative import"
-            # `from package import name` imports a module of the package if there is one of that name.
+            # `from package import name` imports a module if the package has one of that name.
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name if is_module(name) else node.module for name in names}
     return found
@@ -42,7 +42,7 @@ IMPORTS = {name: imports_of(path) for name, path in MODULES.items()}
 
 
 def place(module: str) -> int:
-    """Where in `ORDER` a module or its folder stands; the package itself, which exports from all, comes last."""
+    """Return the index in `ORDER` of a module's folder; the package itself, which imports from all, comes last."""
     _, *parts = module.split(".")
     return ORDER.index(parts[0]) if parts else len(ORDER)
 
@@ -70,7 +70,7 @@ def test_the_library_imports_no_command_and_no_test():
 
 def test_no_modules_import_each_other_in_a_circle():
     graph = {name: imported & MODULES.keys() for name, imported in IMPORTS.items()}
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
 def test_one_file_maps_over_devices():
@@ -86,7 +86,7 @@ def test_one_file_maps_over_devices():
 
 
 def test_no_test_module_is_imported():
-    """Tests share through `tests.support`, and programs outside of the tests use none of it."""
+    """Tests share helpers in `tests.support`, and programs outside the tests do not use it."""
     tests = sorted((ROOT / "tests").rglob("*.py"))
     programs = [path for folder in ("benchmarks", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
     wrong = [

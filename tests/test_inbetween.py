@@ -34,7 +34,7 @@ LOSS = InbetweenLossConfig()
 
 
 def rngs():
-    """Seeds by XLA's own generator, which compiles several times faster than the default one."""
+    """Return seeds for XLA's own generator, which compiles several times faster than the default one."""
     return nnx.Rngs(jax.random.key(0, impl="rbg"))
 
 
@@ -51,7 +51,7 @@ def model(initial):
 
 @pytest.fixture(scope="module")
 def clips():
-    """A bright square on gray that moves across in eight frames, from left to right or from right to left."""
+    """Clips of a bright square that crosses a gray background in eight frames, in either direction."""
     frames = np.full((4, 8, 16, 16, 1), 0.2, np.float32)
     for clip in range(4):
         for t in range(8):
@@ -159,11 +159,11 @@ def test_each_loss_reaches_its_own_network_only():
 @pytest.mark.parametrize(
     ("video", "image", "expected"),
     [
-        ((0.6, 0.6), (0.6, 0.6), (1, 1, 1)),  # neither is ahead
-        ((0.2, 0.6), (0.6, 0.6), (1, 0, 1)),  # the video discriminator is ahead and waits
-        ((0.6, 0.6), (0.6, 0.8), (0, 1, 1)),  # the image discriminator is behind: the generator waits
+        ((0.6, 0.6), (0.6, 0.6), (1, 1, 1)),  # neither discriminator is ahead
+        ((0.2, 0.6), (0.6, 0.6), (1, 0, 1)),  # the video discriminator is ahead and pauses
+        ((0.6, 0.6), (0.6, 0.8), (0, 1, 1)),  # the image discriminator is behind, so the generator pauses
         ((0.2, 0.6), (0.8, 0.6), (0, 0, 1)),
-        ((0.2, 0.8), (0.1, 0.1), (1, 1, 1)),  # all would wait
+        ((0.2, 0.8), (0.1, 0.1), (1, 1, 1)),  # all would pause, so none does
     ],
 )
 def test_margin_decides_who_moves(video, image, expected):
@@ -182,7 +182,7 @@ def test_paused_network_keeps_its_weights_and_moments():
     same = jax.tree.map(lambda a, b: bool((a == b).all()), state.inner_states, after.inner_states)
     assert all(jax.tree.leaves(same["video_discriminator"]))
     assert not any(jax.tree.leaves(same["generator"]))
-    # An unpaused Adam would have gone on moving by its first moment.
+    # Without the pause, Adam would continue to move by its first moment.
     moved, _ = optax.adam(1e-4).update(jnp.zeros(2), optax.adam(1e-4).update(jnp.ones(2), optax.adam(1e-4).init(0))[1])
     assert (moved != 0).all()
 
@@ -210,7 +210,7 @@ def take_steps(model, tx, devices, clips, num_steps, config=LOSS):
 
 
 def test_two_devices_equal_one(model, initial, clips):
-    # A head away from zero, so that the discriminators' losses, and with them the pauses, differ from the start.
+    # With nonzero heads, the discriminators' losses, and thus the pauses, differ from the first step on.
     for discriminator in (model.video_discriminator, model.image_discriminator):
         kernel = discriminator.head.kernel
         kernel[...] = jax.random.normal(jax.random.key(5), kernel.shape) * 0.1
@@ -238,7 +238,7 @@ def test_learns_a_batch_by_heart(model, clips):
 
 
 def test_recomputing_activations_changes_no_number_and_keeps_less(clips):
-    """The forward pass of all networks, and what it hands to the backward pass, which is never compiled here."""
+    """Checks the forward pass of all networks and the residuals it stores; the backward pass is not compiled."""
     results, kept, clips = [], [], jnp.asarray(clips)
     for remat in (False, True):
         config = dataclasses.replace(TINY, remat=remat)
@@ -260,7 +260,7 @@ def test_recomputing_activations_changes_no_number_and_keeps_less(clips):
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     moved = results[1][1]["generator"]["decoder"]["blocks"][0]["norm"]["mean"]
-    assert abs(moved).max() > 0  # the running statistics come out of the recomputed part
+    assert abs(moved).max() > 0  # the running statistics are updated in the recomputed part
     assert kept[1] < 0.6 * kept[0]
 
 
@@ -293,7 +293,7 @@ def test_frames_that_eight_does_not_divide_are_refused(model):
 
 def test_errors_are_measured_on_clips_spread_over_all(model):
     frames = np.zeros((9 * 8, 16, 16, 1), np.uint8)
-    frames[-7:] = 255  # the last clip changes, and no other
+    frames[-7:] = 255  # only the last clip has any motion
     trained = InbetweenModel(model.generator, TINY)
     errors = inbetween_errors(trained, ArrayClips(frames, [8] * 9), max_clips=3)
     assert errors["l1_first_frame"] == pytest.approx(1 / 3)

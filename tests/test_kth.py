@@ -1,4 +1,4 @@
-"""KTH as downloaded: clips equal what ffmpeg decodes, and wrong folders or videos are named."""
+"""KTH as downloaded: clips equal what ffmpeg decodes; errors name wrong folders and videos."""
 
 import dataclasses
 import shutil
@@ -25,7 +25,7 @@ def config(data_dir, tmp_path, **settings):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A KTH folder with eleven persons' videos, all small: the same one again and again."""
+    """A KTH folder with eleven persons' videos, all copies of one small file."""
     folder = tmp_path / "kth" / "walking"
     folder.mkdir(parents=True)
     for person in range(1, 12):
@@ -80,7 +80,7 @@ def test_one_unreadable_video_is_named_and_left_out(tree, tmp_path, caplog, capf
     assert list(clips.left_out) == ["walking/person04_walking_d1_uncomp.avi"]
     assert "1 of 11 videos left out" in caplog.text
     assert "header announces 20 frames" in caplog.text
-    assert "mpeg4" not in capfd.readouterr().err  # ffmpeg's own words
+    assert "mpeg4" not in capfd.readouterr().err  # ffmpeg's own message
     caplog.clear()
     open_clips(config(tree.parent, tmp_path), "train")
     assert "1 of 11 videos left out" in caplog.text  # also when the cache is used
@@ -126,7 +126,7 @@ def test_archives_give_the_same_clips_as_the_files_in_them(tmp_path):
     data.mkdir()
     shutil.copy(KTH_LIKE / "00sequences.txt", data)
     zipped(data / "walking.zip", sorted(WALKING.iterdir()))
-    for _ in range(2):  # the second time some are unpacked as well
+    for _ in range(2):  # the second time, an unpacked folder exists too
         for split in ("train", "test"):
             clips, expected = (open_clips(config(folder, tmp_path), split) for folder in (data, KTH_LIKE))
             assert clips.names == expected.names
@@ -235,7 +235,7 @@ def test_every_split_keeps_persons_apart(tmp_path, split, test):
 
 
 def test_a_video_without_an_index_is_read_whole(tree, tmp_path):
-    """Some of KTH end before their index; the frames are all there."""
+    """Some KTH videos lack the index at the end, but have all frames."""
     video = tree / "person01_walking_d1_uncomp.avi"
     data = video.read_bytes()
     video.write_bytes(data[: data.rindex(b"idx1")])

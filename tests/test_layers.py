@@ -121,7 +121,7 @@ def test_hourglass_keeps_any_size():
     small, large = jnp.asarray(normal(1, 9, 13, 2)), jnp.asarray(normal(1, 16, 16, 2))
     hourglass.eval()
     assert hourglass(small).shape == (1, 9, 13, hourglass.out_features)
-    np.testing.assert_array_equal(hourglass(large)[..., -2:], large)  # the input is the last skip
+    np.testing.assert_array_equal(hourglass(large)[..., -2:], large)  # the last skip connection is the input
 
 
 def test_spectral_norm_equals_pytorch():
@@ -198,7 +198,7 @@ def test_reconstruction_losses_are_zero_for_the_truth_only(vgg_file):
 @pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
 def test_weights_drawn_while_tracing_are_those_drawn_outside(kind):
     def weights(key):
-        return conv(30, 70, 3, padding=1, rngs=nnx.Rngs(key)).kernel[...]  # more than one block of draws
+        return conv(30, 70, 3, padding=1, rngs=nnx.Rngs(key)).kernel[...]  # large enough to be drawn in several blocks
 
     key = jax.random.key(0, impl=kind)
     np.testing.assert_array_equal(jax.jit(weights)(key), weights(key))

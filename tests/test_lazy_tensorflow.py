@@ -1,4 +1,4 @@
-"""TensorFlow and PyTorch share a process in either order, with or without Triton: each case in a process of its own."""
+"""TensorFlow and PyTorch work in one process in either order, with or without Triton; each case has its own process."""
 
 import pathlib
 import subprocess
@@ -33,7 +33,7 @@ def test_tensorflow_and_pytorch_in_one_process(order: tuple[str, str], triton: s
 
 
 def installed(folder: pathlib.Path, library: bytes) -> pathlib.Path:
-    """A package named triton with this native library, in `folder`."""
+    """Create a package named triton with this native library in `folder`."""
     (folder / "triton" / "_C").mkdir(parents=True)
     (folder / "triton" / "__init__.py").touch()
     (folder / "triton" / "_C" / "libtriton.so").write_bytes(library)

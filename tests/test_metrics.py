@@ -1,4 +1,4 @@
-"""Scores of frames against scikit-image, and joints found in keypoints."""
+"""Frame scores against scikit-image, and errors of joints predicted from keypoints."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from vidcomp_jax.metrics import joint_error, score
 
 
 def frames(kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """True frames and others near them, [2, 40, 33, 3], of a kind whose structural similarity is easily lost."""
+    """Return true and similar frames, [2, 40, 33, 3], of kinds for which SSIM is numerically delicate."""
     rng = np.random.default_rng(0)
     noise = rng.uniform(size=(2, 40, 33, 3))
     rows = np.linspace(0, 1, 40)[:, None, None]
@@ -60,7 +60,7 @@ def test_known_errors():
     found = score(off + 0.1, off)
     np.testing.assert_allclose(found.l1, 0.1, rtol=1e-5)
     np.testing.assert_allclose(found.psnr, 20, rtol=1e-5)
-    # Only the luminance term is left of SSIM.
+    # On flat frames, only the luminance term of SSIM differs from 1.
     np.testing.assert_allclose(found.ssim, (2 * 0.5 * 0.6 + 1e-4) / (0.5**2 + 0.6**2 + 1e-4), rtol=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_every_frame_has_its_own_scores_whatever_the_others():
     alone = score(clips[2, 4], truth[2, 4])
     for scores, one in zip(found, alone, strict=True):
         np.testing.assert_allclose(scores[2, 4], one, rtol=1e-6)
-    still = score(clips[:, :1], truth)  # one frame beside many
+    still = score(clips[:, :1], truth)  # one frame against many
     np.testing.assert_allclose(still.l1[1, 3], np.abs(clips[1, 0] - truth[1, 3]).mean(), rtol=1e-6)
 
 

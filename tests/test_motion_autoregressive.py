@@ -1,4 +1,4 @@
-"""The next-frame model against golden values: one prediction, both roll-outs and where they meet."""
+"""The autoregressive model against golden values: one prediction, both rollouts, and how they are joined."""
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ def test_ends_are_kept_exactly():
 
 
 class OneMore(NextFrame):
-    """Predicts that every number grows by one."""
+    """Predicts that every component increases by one."""
 
     def __init__(self):
         """No weights."""
@@ -69,9 +69,9 @@ class OneMore(NextFrame):
 def test_objective_is_the_error_of_both_directions_of_time():
     motion = recipe_motion()
     motion.model = OneMore()
-    counting = jnp.arange(5.0)[:, None] * jnp.ones(60)  # a frame more, a number more
+    counting = jnp.arange(5.0)[:, None] * jnp.ones(60)  # each frame increases by one
     batch = jnp.stack([counting, counting + 3])[:, None]
     loss, metrics = next_frame_objective(motion, batch, jax.random.split(jax.random.key(0), 2))
-    # Right forward in time; backward, where the numbers shrink by one, off by two.
+    # The prediction is exact forward in time, and off by two backward, where the values decrease.
     assert (float(loss), float(metrics["next_frame_mse"])) == (2.0, 2.0)
     assert float(metrics["copy_last_mse"]) == 1.0

@@ -1,4 +1,4 @@
-"""From frames to completed clips by the four commands, and the one line each mistake gets."""
+"""The four commands from frames to completed clips, and their one-line errors."""
 
 import dataclasses
 import json
@@ -45,7 +45,7 @@ def run_complete(*arguments):
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A keypoint model, motion of both splits, and a training run of either kind."""
+    """A folder with a keypoint model, motion of both splits, and a training run of each motion model."""
     folder = tmp_path_factory.mktemp("motion")
     save_fomm(folder / "fomm", FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(0)))
     for split in ("train", "test"):
@@ -117,7 +117,7 @@ def test_all_methods_side_by_side(work, tmp_path, capsys):
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
     assert page.count("<canvas>") == len(data["clips"]) == 2 * (3 + 4)
     assert [clip["count"] for clip in data["clips"][:4]] == [1, 1, 6, 6]
-    assert not re.search(r'(?:src|href)="(?!data:)', page)  # nothing beside the file itself
+    assert not re.search(r'(?:src|href)="(?!data:)', page)  # the page is self-contained
 
 
 def test_videos_and_pairs_of_images(work, tmp_path):
@@ -130,10 +130,10 @@ def test_videos_and_pairs_of_images(work, tmp_path):
     run_complete(*common, f"--output={tmp_path / 'video'}", "--input", tmp_path / "in.gif")
     run_complete(*common, f"--output={tmp_path / 'pair'}", "--input", tmp_path / "a.png", tmp_path / "b.png")
     assert (tmp_path / "video/scores.json").exists()
-    assert not (tmp_path / "pair/scores.json").exists()  # nobody knows the truth between two images
+    assert not (tmp_path / "pair/scores.json").exists()  # there is no ground truth between two images
     with np.load(tmp_path / "video/in/keypoints.npz") as a, np.load(tmp_path / "pair/a-b/keypoints.npz") as b:
         np.testing.assert_allclose(a["linear/position"], b["linear/position"], atol=1e-5)
-        assert (float(a["fps"]), float(b["fps"])) == (5.0, 25.0)  # nine frames' time takes five frames
+        assert (float(a["fps"]), float(b["fps"])) == (5.0, 25.0)  # five frames cover the time of nine
 
 
 def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
@@ -282,7 +282,7 @@ def test_damaged_motion_files_are_named(work, tmp_path):
 
 
 def with_method(content, member, method):
-    """A zip file's bytes, its directory naming another compression for `member`."""
+    """Return the bytes of a zip file whose directory names another compression method for `member`."""
     at = content.rindex(member) - 46 + 10
     return content[:at] + method.to_bytes(2, "little") + content[at + 2 :]
 

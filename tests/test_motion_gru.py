@@ -1,4 +1,4 @@
-"""The GRU's hand-written gradients, first and second, against those JAX derives from a plain scan."""
+"""The GRU's hand-written first and second derivatives against those that JAX derives from a plain scan."""
 
 import jax
 import jax.numpy as jnp

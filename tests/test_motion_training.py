@@ -1,4 +1,4 @@
-"""Training motion models: two devices are one, resuming changes nothing, and they learn curved motion."""
+"""Training of motion models: two devices equal one, resuming changes nothing, and curved motion is learned."""
 
 import functools
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_two_devices_are_one(constraint):
     config = WGANConfig(
         hidden=8, noise=4, encoding=4, num_critic_updates=2, rounds_per_step=2, constraint=constraint, clip=0.05
     )
-    tx = for_each_network(optax.sgd(1e-3))  # RMSprop would magnify rounding where gradients are all but zero
+    tx = for_each_network(optax.sgd(1e-3))  # RMSprop would magnify rounding errors where gradients are almost zero
     motion = turning_bodies(8, 6, 2)
     results = []
     for devices in (CPUS[:1], CPUS[:2]):
@@ -119,7 +119,7 @@ def test_next_frame_model_beats_a_straight_line_where_poses_tell_the_next():
 
 
 def test_gan_approaches_the_data():
-    """The first hundred generator updates; `benchmarks.motion_quality` follows it to where it beats a straight line."""
+    """Tests the first updates; `benchmarks.motion_quality` trains until the GAN beats linear interpolation."""
     motion, held_out = (turning_bodies(100, num_keypoints=3, seed=seed) for seed in (1, 2))
     config = WGANConfig(hidden=64, noise=8, learning_rate=1e-3)
     gan = MotionGAN(config, 3, limits=measure_limits(motion.jacobian), rngs=nnx.Rngs(0))
@@ -130,4 +130,4 @@ def test_gan_approaches_the_data():
     assert after["velocity"] < 0.5 * before["velocity"], (before, after)
     assert after["error_best"] < 0.9 * before["error_best"], (before, after)
     assert after["diversity"] > 1e-3
-    assert metrics[0]["wasserstein"] < 0 < metrics[-1]["wasserstein"]  # the critic has learned which is which
+    assert metrics[0]["wasserstein"] < 0 < metrics[-1]["wasserstein"]  # the critic has learned to tell them apart

@@ -1,4 +1,4 @@
-"""The motion GAN against golden values, its step on two devices against one, and what it promises about ends."""
+"""The motion GAN: converted weights, outputs and training steps against golden values."""
 
 import json
 

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def train_as_process(coordinator: str, process: str, workdir: str, num_steps: str, mode: str):
-    """What each of the two processes runs; see `start`."""
+    """Train as one of the two processes that `start` runs."""
     from vidcomp_jax.devices import from_process_0, initialize_distributed
 
     initialize_distributed(coordinator, 2, int(process))
@@ -52,7 +52,7 @@ def train_as_process(coordinator: str, process: str, workdir: str, num_steps: st
 
 
 def start(workdir: pathlib.Path, num_steps: int, mode: str = "plain") -> list[tuple[int, str, str]]:
-    """Run both processes to their ends; return the exit code, output and errors of each."""
+    """Run both processes to completion; return the exit code, output and errors of each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
@@ -81,7 +81,7 @@ def test_two_processes_equal_two_devices(tmp_path):
     ended = start(tmp_path / "two", 10_000, "signal")
     assert [code for code, _, _ in ended] == [143, 143], [errors for _, _, errors in ended]
     stopped = {result["step"] for result in map(result_of, ended)}
-    assert len(stopped) == 1  # the signal reached one process, and both heeded it at the same step
+    assert len(stopped) == 1  # one process got the signal, and both stopped at the same step
     num_steps = stopped.pop() + 3
     assert "stopped by SIGTERM" in ended[0][2] and "stopped by" not in ended[1][2]
 

@@ -28,7 +28,7 @@ def test_discs_stand_on_the_keypoints(channels):
     changed = (drawn != 0.25).any(-1)
     rows, columns = np.nonzero(changed[:, 10:])
     assert (rows.mean(), columns.mean() + 10) == (24, 32)
-    # Area of the disc, counting the pixels at its edge by how much of them is covered.
+    # Area of the disc, in which each edge pixel counts as the fraction of it that is covered.
     cover = (drawn[:, 10:, 0] - 0.25) / (colors[1, 0] - 0.25)
     assert cover.sum() == pytest.approx(math.pi * 9, rel=0.02)
     assert ((cover > 0.01) & (cover < 0.99)).sum() > 8
@@ -89,13 +89,13 @@ def test_log_and_resume(tmp_path, monkeypatch):
         log.images(20, {"panel": image})
     assert "step 30/100  loss 0.03333  other 2  5 steps/s  data wait 25%  ETA 0:00:14" in output.getvalue()
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 31, "lo')  # killed in the middle of a line
+        file.write('{"step": 31, "lo')  # as if killed in the middle of a line
     with RunLog(tmp_path, 20, 100, output) as log:
         log.progress(25, {"loss": 0.5, "other": 3.0}, math.nan, math.nan)
     assert [line["step"] for line in lines(tmp_path)] == [10, 20, 25]
     assert lines(tmp_path)[0] == {"step": 10, "loss": 0.1, "other": 2.0, "steps_per_second": 5.0, "data_wait": 0.25}
     assert lines(tmp_path)[2] == {"step": 25, "loss": 0.5, "other": 3.0}
-    # With this name importable, TensorBoard reads files by itself, without the seconds that TensorFlow's import takes.
+    # If this name can be imported, TensorBoard uses its own file reader and skips the slow import of TensorFlow.
     monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", types.ModuleType("notf"))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -1,4 +1,4 @@
-"""Forward passes equal the official PyTorch code: all configurations, both sampling rules."""
+"""Forward passes equal the official PyTorch code in all configurations and with both sampling conventions."""
 
 import jax
 import numpy as np

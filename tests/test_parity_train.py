@@ -1,4 +1,4 @@
-"""Three optimization steps equal the official PyTorch code, on two devices: losses, gradients, what was learned."""
+"""Three training steps on two devices equal the official PyTorch code in losses, gradients and learned weights."""
 
 import json
 
@@ -59,7 +59,7 @@ def batch_of(arrays, step):
 
 
 def recorder():
-    """An optimizer's first link that keeps the gradients it saw."""
+    """Return a gradient transformation that stores the gradients as its state."""
     return optax.GradientTransformation(
         init=lambda params: jax.tree.map(jnp.zeros_like, params),
         update=lambda grads, state, params=None: (grads, grads),
@@ -67,15 +67,15 @@ def recorder():
 
 
 def under_torch_keys(graphdef, params, batch_stats, constants):
-    """Arrays of a state, or gradients, under their PyTorch keys."""
+    """Return the model, and its arrays or their gradients under PyTorch keys."""
     model = nnx.merge(graphdef, params, batch_stats, constants).model
     return model, {f"{part}/{key}": x for part, keys in dump_fomm_state(model).items() for key, x in keys.items()}
 
 
 @pytest.mark.parametrize("name", ["tiny-gray", "tiny-rgb-kp-multiscale"])
 def test_three_steps(name):
-    # From the second step on rounding shows, amplified by Adam: an independent PyTorch implementation is up to 0.6 %
-    # from these numbers there in float32 (0.9 % in float64), and 5.8 % (2.7 %) in the third step.
+    # Adam amplifies rounding errors: an independent PyTorch implementation in float32 (float64) differs from these
+    # values by up to 0.6 % (0.9 %) in the second step and 5.8 % (2.7 %) in the third.
     tolerances = (1e-4, 2e-2, 8e-2)
     expected = json.loads((golden.FOLDER / f"train-{name}.json").read_text())
     arrays = golden.arrays(f"train-{name}")
@@ -93,9 +93,9 @@ def test_three_steps(name):
         if i == 0:
             _, gradients = under_torch_keys(graphdef, state.opt_state[0], state.batch_stats, constants)
             for key, norm in expected["gradient_norms_step0"].items():
-                # PyTorch's own float32 gradients are up to 1.1 % from its float64 ones here: batch norm over the
-                # 64 values of the lowest level, then a softmax at temperature 0.1, amplify rounding. The gradient
-                # of a bias in front of a batch norm is zero, and all that is found there is rounding.
+                # PyTorch's float32 gradients differ from its float64 ones by up to 1.1 % here, as batch norm over
+                # the 64 values of the lowest level and a softmax at temperature 0.1 amplify rounding errors. The
+                # gradient of a bias before a batch norm is zero except for rounding errors.
                 found = np.linalg.norm(gradients[key])
                 np.testing.assert_allclose(found, norm, rtol=3e-2, atol=1e-2, err_msg=key)
 
@@ -107,7 +107,7 @@ def test_three_steps(name):
             np.testing.assert_allclose(learned[f"{part}/{layer}.{statistic}"], value, atol=1e-2, err_msg=key)
     source, driving = (golden.images(arrays[f"eval/{part}"]) for part in ("source", "driving"))
     for model, compare in ((trained, np.less), (golden.fomm(name), np.greater)):
-        # The untrained model must fail what the trained one passes.
+        # The untrained model must fail the comparison that the trained one passes.
         found = model.detect(source)
         prediction = model.render(source, found, model.detect(driving)).prediction
         assert compare(np.abs(found.position - arrays["eval/kp_source/value"]).mean(), 5e-2)
@@ -126,6 +126,6 @@ def test_forward_in_training_mode(name):
     def predict(state, source, driving):
         return nnx.merge(graphdef, state).reconstruct(source, driving)[2].prediction
 
-    # PyTorch's own float32 differs by 2.1e-4 from this code in float64, which is 1.2e-4 from it in float32.
+    # Against this code in float64, PyTorch in float32 is off by 2.1e-4, and this code in float32 by 1.2e-4.
     prediction = predict(nnx.to_pure_dict(state), source, driving)
     np.testing.assert_allclose(prediction, arrays["step0/prediction"], atol=4e-4)

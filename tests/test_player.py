@@ -1,4 +1,4 @@
-"""The page of players and the picture of loss curves."""
+"""The HTML page of clip players and the plot of loss curves."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""KTH and BAIR as folders of videos: every clip there once, its frames, rate and size kept, nothing half-written."""
+"""KTH and BAIR as folders of videos: every clip once, with its frames, rate and size, and no partial output."""
 
 import json
 import shutil
@@ -53,8 +53,8 @@ def test_kth_clips_keep_their_rate_size_and_number(tmp_path, lossless, capsys):
             assert (line["frames"], line["fps"], line["subject"]) == (16, 25.0, line["source"][8:16])
             frames = read_frames(output / line["file"], num_channels=1)
             difference = frames.astype(int) - expected.frames(number, range(16))
-            assert np.abs(difference).mean() <= (0 if lossless else 2.5)  # the codec's loss
-            assert abs(difference.mean()) < 0.3  # and neither darker nor brighter
+            assert np.abs(difference).mean() <= (0 if lossless else 2.5)  # the codec is lossy
+            assert abs(difference.mean()) < 0.3  # but keeps the brightness
     assert "out/clips/train: 7 clips, 112 frames, of 4 videos, 4 subjects" in capsys.readouterr().out
     folder = DataConfig(name="folder", data_dir=output, cache_dir=tmp_path / "cache", size=64)
     assert set(open_clips(folder, "train").lengths) == {16}

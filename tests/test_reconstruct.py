@@ -1,4 +1,4 @@
-"""Reconstruction of test clips from their first frame: the published error, what is written, what is refused."""
+"""Reconstruction of test clips from their first frame: the published error, output files and invalid inputs."""
 
 import dataclasses
 import json
@@ -71,7 +71,7 @@ def test_scores_are_those_of_whole_clips(fomm, tmp_path, capsys):
         similarity = [ssim_of_scikit_image(*pair) for pair in zip(rendered, whole.truth, strict=True)]
         np.testing.assert_allclose(score["ssim"], np.mean(similarity), atol=1e-4)
         np.testing.assert_allclose(score["l1_of_first_frame"], np.abs(whole.truth - whole.truth[0]).mean(), rtol=1e-4)
-    for name in ("l1", "psnr", "ssim"):  # clips of one length count the same
+    for name in ("l1", "psnr", "ssim"):  # clips of equal length have equal weight
         np.testing.assert_allclose(
             scores["mean"][name], np.mean([clip[name] for clip in scores["clips"].values()]), rtol=1e-6
         )

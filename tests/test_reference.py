@@ -1,4 +1,4 @@
-"""`make docs`: a warning of the generator is an error, and only an earlier reference is replaced."""
+"""`make docs` treats warnings as errors, and replaces only an earlier reference."""
 
 import importlib
 import sys
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def reference(monkeypatch):
-    """The program with a generator in place of pdoc, which the tests' environment lacks; it documents `tools`."""
+    """The program with a stand-in for pdoc, which the test environment lacks; it documents `tools`."""
 
     def generate(*names, output_directory):
         output_directory.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Synthetic clips: reproducible, still behind the figure, and drawn where the true joints say."""
+"""Synthetic clips: reproducible, with a constant background, and drawn at the true joints."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_something_moves_before_a_still_background(scene, channels):
 
 
 def joint_contrast(data, number, names):
-    """Brightness range in a small window around every joint that lies inside the picture."""
+    """Return the brightness range in a small window around every joint inside the frame."""
     size = data.frame_shape[0]
     joints = data.joints(number)
     pixels = np.round((joints + 1) / 2 * (size - 1)).astype(int)
@@ -72,7 +72,7 @@ def test_joints_lie_on_the_drawn_figure():
 
 
 def test_dark_head_is_centred_on_its_joint():
-    """The head is the topmost thing of somebody walking: its columns in the picture follow the joint's x."""
+    """The head is the topmost part of a walking figure: its columns in the frame follow the joint's x."""
     data = clips(size=128, num_train=60)
     found, true = [], []
     for number in range(60):
@@ -131,7 +131,7 @@ def test_a_size_not_divisible_by_4_is_named(size):
 
 
 def test_wrong_choices_are_named():
-    """Outside of the tests, where no type checker stands before the constructor."""
+    """Configs are also built by code that no type checker has seen."""
     code = """
 from vidcomp_jax.data import DataConfig
 from vidcomp_jax.errors import InputError

@@ -77,7 +77,7 @@ def test_handle_is_found_in_the_hub_cache(monkeypatch, tmp_path, folders, query,
 
 
 class Archive(http.server.BaseHTTPRequestHandler):
-    """Serves the module folder as Hub does: an archive, for a request that asks for one."""
+    """Serves the module folder like TensorFlow Hub: as an archive, if the request asks for one."""
 
     def __init__(self, folder, *args):
         self.folder = folder
@@ -95,7 +95,7 @@ class Archive(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body.getvalue())
 
     def log_message(self, *args):
-        """Nothing on the terminal."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ class Nonsense(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"no status line\r\n\r\n")
 
     def log_message(self, *arguments):
-        """Nothing on the terminal."""
+        """Print nothing."""
 
 
 def test_a_server_that_does_not_speak_http_is_named(monkeypatch, tmp_path):
@@ -158,7 +158,7 @@ def test_bad_modules_are_named(tmp_path):
 
 
 def test_needs_neither_tensorflow_hub_nor_pkg_resources(folders):
-    """As beside setuptools >= 82, which dropped pkg_resources, or with tensorflow_hub not installed."""
+    """setuptools 82 dropped pkg_resources, and tensorflow_hub may not be installed."""
     code = f"""
 import sys
 sys.modules["tensorflow_hub"] = sys.modules["pkg_resources"] = None

@@ -1,4 +1,4 @@
-"""Training the whole model: devices, resume, overfitting, the command, what it writes and how it fails."""
+"""Training of the whole model: devices, resuming, overfitting, and the command with its output and errors."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def with_gan(config):
-    """The same run with everything switched on that the discriminator has."""
+    """Return the same config with all options of the discriminator enabled."""
     discriminator = DiscriminatorConfig(width=4, max_width=8, num_blocks=2, spectral_norm=True, use_keypoints=True)
     loss = FOMMLossConfig(scales=(1.0, 0.5), generator_gan=1.0, feature_matching=(10.0, 10.0))
     return dataclasses.replace(config, fomm=dataclasses.replace(config.fomm, discriminator=discriminator), loss=loss)
@@ -55,7 +55,7 @@ def test_two_devices_equal_one():
     assert len(jax.devices()) > 1
     for devices in (jax.devices()[:1], jax.devices()[:2]):
         networks = TrainingNetworks(FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)), config.loss)
-        tx = optax.sgd(1e-4)  # Adam divides rounding by rounding
+        tx = optax.sgd(1e-4)  # SGD, because Adam normalizes even gradients that are only rounding error
         graphdef, constants, state = init_state(networks, tx, devices)
         initial = jax.tree.map(np.array, state.params)
         step = make_train_step(graphdef, tx, fomm_objective, devices)

@@ -1,4 +1,4 @@
-"""The command that trains 3D-convolution in-betweening, and what is done with its run."""
+"""The command that trains 3D-convolution in-betweening, and the uses of its run."""
 
 import dataclasses
 import json
@@ -150,7 +150,7 @@ def test_complete_takes_frames_as_the_model_was_trained(run, tmp_path):
         video.write(frames)
     given = ["--input", tmp_path / "color.mp4"]
     own = [f"--output={tmp_path / 'own'}", "--synthetic.num-train=1", "--synthetic.num-test=1"]
-    complete.main(parse(complete.CompleteConfig, list(map(str, [*methods, *own])), complete.PRESETS))  # presets have 64
+    complete.main(parse(complete.CompleteConfig, list(map(str, [*methods, *own])), complete.PRESETS))  # presets use 64
     assert read_frames(next((tmp_path / "own").glob("*/*.mp4"))).shape == (8, 16, 16, 3)
     run_complete(*methods, *given, "--resize=16", f"--output={tmp_path / 'small'}")
     assert read_frames(tmp_path / "small/color/inbetween-1.mp4").shape == (8, 16, 16, 3)

@@ -45,7 +45,7 @@ def test_two_devices_equal_one(tmp_path):
 
 
 def test_random_draws_belong_to_examples():
-    """Example j of step i draws the same whether one device or two share the batch."""
+    """The draws of example j in step i do not depend on the number of devices."""
 
     def draws(graphdef, state, constants, batch, keys):
         drawn = jax.vmap(jax.random.uniform)(keys)
@@ -72,7 +72,7 @@ def test_random_draws_belong_to_examples():
 def test_one_compilation(tmp_path, caplog):
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         run(tmp_path, config=config(checkpoint_every=2))
-    # The step is the one compiled function that takes a batch.
+    # The training step is the only compiled function that takes a batch.
     compiled = [r for r in caplog.messages if r.startswith("Compiling") and "float32[2,4,3]" in r]
     assert len(compiled) == 1
 
@@ -89,7 +89,7 @@ def test_constants_stay_and_model_trains(whole):
 def test_resumed_run_equals_uninterrupted_bit_for_bit(whole, tmp_path):
     run(tmp_path, config=config(num_steps=3))
     assert len(lines_of(tmp_path)) == 3
-    resumed = run(tmp_path, model=Toy(seed=5))  # the initial weights play no part any more
+    resumed = run(tmp_path, model=Toy(seed=5))  # the initial weights no longer matter
     assert lines_of(tmp_path) == lines_of(whole[1])
     expected = weights_of(whole[0].model)
     for name, value in weights_of(resumed.model).items():
@@ -139,7 +139,7 @@ def test_not_finite_stops_and_keeps_last_checkpoint(tmp_path):
 
 
 def test_state_that_is_not_finite_is_never_saved(tmp_path):
-    """A step of one's own may report finite metrics of a broken state."""
+    """A custom step may report finite metrics for a broken state."""
 
     def step(graphdef, state, constants, batch, keys):
         stats = jax.tree.map(lambda x: x / jnp.where(state.step < 2, 1, 0), state.batch_stats)
@@ -161,7 +161,7 @@ def test_one_run_at_a_time(tmp_path):
 
 
 def test_own_step_with_two_optimizers(tmp_path):
-    """A step of one's own: two updates a batch, each of half of the parameters."""
+    """A custom step: two updates per batch, each of half of the parameters."""
     optimizers = {"0": optax.sgd(0.1), "1": optax.adam(0.01)}
     tx = optax.GradientTransformation(
         lambda params: {name: o.init(params["layers"][int(name)]) for name, o in optimizers.items()}, None

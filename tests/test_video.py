@@ -20,7 +20,7 @@ AVI = WALKING / "person01_walking_d1_uncomp.avi"
 
 
 def moving_frames(count=12, height=48, width=64, channels=3):
-    """A smooth picture with a bright square that moves; easy on every codec."""
+    """Return a smooth image with a moving bright square, which every codec preserves well."""
     ramp = np.linspace(30, 200, width)[None, None, :, None] * np.linspace(0.6, 1, channels)
     frames = np.broadcast_to(ramp, (count, height, width, channels)).astype(np.uint8).copy()
     for t, frame in enumerate(frames):
@@ -98,7 +98,7 @@ def test_leaving_a_video_early_ends_its_decoder(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Process)
     frames = iterate_frames(AVI, chunk=1)
     next(frames)
-    # All frames are more than a pipe holds: the decoder waits until they are read.
+    # The frames exceed the capacity of a pipe, so the decoder blocks until they are read.
     assert started[-1].poll() is None
     frames.close()
     assert all(process.poll() is not None for process in started)
@@ -110,7 +110,7 @@ def test_gray_is_the_brightness_of_color():
 
 
 def test_variable_frame_times_do_not_change_the_count(tmp_path):
-    """Every stored frame once, also when one is shown for longer."""
+    """Every stored frame is returned once, even if it is shown for longer."""
     images = [Image.fromarray(np.full((16, 16), 60 * i, np.uint8)) for i in range(4)]
     path = tmp_path / "x.gif"
     images[0].save(path, save_all=True, append_images=images[1:], duration=[40, 200, 40, 120])
@@ -239,7 +239,7 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_file(tmp_path):
 
 
 def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
-    """/dev/full takes what is written and says that no space is left."""
+    """/dev/full reports that no space is left on every write."""
     monkeypatch.setattr("vidcomp_jax.media.video.new_file", lambda path: contextlib.nullcontext(Path("/dev/full")))
     noise = np.random.default_rng(0).integers(0, 256, (40, 128, 128, 1), np.uint8)
     with pytest.raises(OSError, match=r"x.gif: writing failed: .*[Nn]o space left"):
@@ -274,7 +274,7 @@ def test_what_is_no_image_is_named(tmp_path, content):
 
 @pytest.mark.parametrize(("shape", "size"), [((120, 120, 1), 64), ((30, 50, 3), 64), ((120, 160, 3), 32)])
 def test_resize_is_bilinear_and_anti_aliased(shape, size):
-    """Against the definition: a triangle filter as wide as the step (at least a pixel), weights adding up to one."""
+    """Against the definition: a normalized triangle filter as wide as the scale factor (at least one pixel)."""
 
     def weights(source):
         step = source / size

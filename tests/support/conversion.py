@@ -1,4 +1,4 @@
-"""Checkpoints made from the recipe, and the command that converts them."""
+"""Checkpoints with the recipe weights, and helpers that convert them."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def recipe_file(path, name, file_format="legacy", **more):
 
 
 def hollow_checkpoint(name):
-    """The keys and shapes of a checkpoint, at no cost; the blur kernels are true."""
+    """Return a checkpoint of zeros that take no memory; only the blur kernels have their real values."""
     layout = golden.layouts()[name]
     return {
         part: {

@@ -1,4 +1,4 @@
-"""The expected numbers of the official PyTorch code, and models filled with the recipe weights they belong to."""
+"""Expected results of the official PyTorch code, and models with the recipe weights that they were computed with."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ def images(array: np.ndarray) -> np.ndarray:
 
 
 def fomm(name: str, **changes) -> FirstOrderMotionModel:
-    """The model of a configuration with its recipe weights, loaded with the converters' weight map."""
+    """Return the model of a configuration with its recipe weights, loaded by the converters' weight map."""
     config = dataclasses.replace(fomm_config(layouts()[name]["model_params"]), **changes)
     model = nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
     load_fomm_state(model, recipe_state(name))

@@ -6,7 +6,7 @@ INPUT = (16, 2, 64, 64, 3)
 
 
 def blend(tf, frames):
-    """What the modules made here compute: a cross-fade, and the frames of each clip depend on that clip alone."""
+    """Compute the output of the saved modules: a cross-fade from the first frame of each clip to the last."""
     weight = tf.reshape(tf.range(1, 15, dtype=tf.float32) / 15, (14, 1, 1, 1))
     return frames[:, :1] * (1 - weight) + frames[:, 1:] * weight
 
@@ -24,7 +24,7 @@ def save_tf2(folder, *, shape=INPUT, name="default", function=blend):
 
 
 def save_tf1(folder):
-    """The TF1 hub format: an untagged graph and one for training, and the file that marks a hub module."""
+    """Write the TF1 Hub format: a graph for training, an untagged graph, and the marker file of a Hub module."""
     tf = import_tensorflow()
     v1 = tf.compat.v1
     builder = v1.saved_model.Builder(str(folder))

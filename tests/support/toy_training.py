@@ -1,6 +1,6 @@
-"""A training run of a few milliseconds: a module with batch statistics and a constant, its data, its objective.
+"""A training run of a few milliseconds: a module with batch statistics and a constant, data and objective.
 
-As a program, a run that is sent SIGTERM while it trains: `python -m tests.support.toy_training WORKDIR`.
+Run as a program, it trains and sends itself SIGTERM: `python -m tests.support.toy_training WORKDIR`.
 """
 
 import json
@@ -29,7 +29,7 @@ class Points(NamedTuple):
 
 
 class Toy(nnx.Module):
-    """Two linear layers with batch normalization between, behind a frozen scale."""
+    """A frozen scale, then two linear layers with batch normalization in between."""
 
     def __init__(self, seed: int = 0):
         rngs = nnx.Rngs(seed)
@@ -42,7 +42,7 @@ class Toy(nnx.Module):
 
 
 def objective(model, batch, keys):
-    """Squared error with noise drawn for each example."""
+    """Return the squared error, with noise drawn for each example."""
     noise = jax.vmap(lambda key: jax.random.normal(key, (2,)))(keys)
     error = jnp.square(model(batch.inputs) - batch.targets + 0.1 * noise).mean()
     return error, {"error": error, "noise": noise.mean()}
@@ -84,13 +84,13 @@ def weights_of(model) -> dict[str, np.ndarray]:
 
 
 def run_until_terminated(workdir: str):
-    """Train, and send this process SIGTERM while it does."""
+    """Train, and send this process SIGTERM in the middle."""
 
     def with_signal(share):
         for i, batch in enumerate(batches(share)):
             if i == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(0.5)  # the steps before this batch are done, and the signal is seen, before it is read
+                time.sleep(0.5)  # lets the earlier steps finish and the signal arrive before this batch is used
             yield batch
 
     raise SystemExit(run(pathlib.Path(workdir), batches=with_signal).exit_code)
