@@ -1,4 +1,4 @@
-"""Batches: functions of only (seed, step), complete over processes and epochs; errors name the clip."""
+"""Batches depend only on (seed, step), cover all clips over processes and epochs, and keep the clip in errors."""
 
 import itertools
 import subprocess

@@ -51,7 +51,7 @@ def test_lists_name_videos_and_ranges(folder):
     ]
     splits = [opened(path, split, folder / "cache") for split in ("train", "test")]
     lengths = sorted(sorted(map(int, clips.lengths)) for clips in splits)
-    assert lengths == [[5, 10], [8]]  # no video is in both
+    assert lengths == [[5, 10], [8]]  # no video is in both splits
     clips = max(splits, key=lambda clips: len(clips.names))
     assert clips.frame_shape == (16, 16, 1) and clips.fps == 10
     frames = clips.frames(int(np.argmin(clips.lengths)), [0, 4])
@@ -97,7 +97,7 @@ def test_a_list_is_read_in_place_of_a_data_set_and_a_model_keeps_to_its_split(fo
     data = DataConfig(name="kth", clips=path, size=32, cache_dir=tmp_path / "cache")
     assert sorted(len(open_clips(data, split).names) for split in ("train", "test")) == [1, 1]
     save_config(tmp_path / "config.json", dataclasses.replace(synthetic(), data=data))
-    check_trained_data(tmp_path, DataConfig(name="kth", size=32))  # another data set
+    check_trained_data(tmp_path, DataConfig(name="kth", size=32))  # allowed, as it is another data set
     with pytest.raises(InputError, match=r"`clip_list\.seed` is 1, the model was trained with 0"):
         check_trained_data(tmp_path, dataclasses.replace(data, name="bair", clip_list=ClipListConfig(seed=1)))
 

@@ -1,4 +1,4 @@
-"""3D convolutions: both ways to compute them agree, and transposed ones are transposed."""
+"""3D convolutions: both implementations agree, and upsampling equals a transposed convolution."""
 
 import jax
 import jax.numpy as jnp

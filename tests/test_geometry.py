@@ -1,3 +1,5 @@
+"""Sampling grids, warps, their inverses and Jacobians, and heatmaps of keypoints."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +62,9 @@ def test_warp_and_its_gradients_equal_pytorch(padding, align_corners):
 def test_gradient_at_whole_pixels_is_a_difference_of_pixels():
     x = jnp.arange(5.0).reshape(1, 1, 5, 1) * 3 + 10
     gradient = jax.grad(lambda g: warp(x, g)[0, 0, 0, 0])(jnp.zeros((1, 1, 1, 2)))
-    np.testing.assert_allclose(gradient[0, 0, 0, 0], 3 * 4 / 2, rtol=1e-6)  # two pixels a unit, three a pixel
+    np.testing.assert_allclose(
+        gradient[0, 0, 0, 0], 3 * 4 / 2, rtol=1e-6
+    )  # two pixels per unit, and three gray levels per pixel
 
 
 def test_one_image_read_by_many_grids():

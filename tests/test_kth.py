@@ -59,7 +59,7 @@ def test_settings_shape_the_clips(tmp_path):
     clips = open_clips(config(KTH_LIKE, tmp_path, size=128, num_channels=3, kth=KthConfig(num_frames=24)), "test")
     assert clips.frame_shape == (128, 128, 3)
     assert set(clips.lengths) == {24}
-    assert [name[14:16] for name in clips.left_out] == ["19", "25"]  # of 22 and 20 frames
+    assert [name[14:16] for name in clips.left_out] == ["19", "25"]  # which have 22 and 20 frames
 
 
 def test_short_videos_are_left_out_and_named(tmp_path, caplog):

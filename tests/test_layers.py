@@ -1,3 +1,5 @@
+"""Layers and losses against PyTorch, VGG19 files, and initial weights."""
+
 import itertools
 
 import jax

@@ -119,7 +119,7 @@ def test_next_frame_model_beats_a_straight_line_where_poses_tell_the_next():
 
 
 def test_gan_approaches_the_data():
-    """Tests the first updates; `benchmarks.motion_quality` trains until the GAN beats linear interpolation."""
+    """Tests the first updates; `benchmarks.motion_quality` trains long enough to beat linear interpolation."""
     motion, held_out = (turning_bodies(100, num_keypoints=3, seed=seed) for seed in (1, 2))
     config = WGANConfig(hidden=64, noise=8, learning_rate=1e-3)
     gan = MotionGAN(config, 3, limits=measure_limits(motion.jacobian), rngs=nnx.Rngs(0))

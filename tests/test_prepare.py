@@ -54,7 +54,7 @@ def test_kth_clips_keep_their_rate_size_and_number(tmp_path, lossless, capsys):
             frames = read_frames(output / line["file"], num_channels=1)
             difference = frames.astype(int) - expected.frames(number, range(16))
             assert np.abs(difference).mean() <= (0 if lossless else 2.5)  # the codec is lossy
-            assert abs(difference.mean()) < 0.3  # but keeps the brightness
+            assert abs(difference.mean()) < 0.3  # but keeps the mean brightness
     assert "out/clips/train: 7 clips, 112 frames, of 4 videos, 4 subjects" in capsys.readouterr().out
     folder = DataConfig(name="folder", data_dir=output, cache_dir=tmp_path / "cache", size=64)
     assert set(open_clips(folder, "train").lengths) == {16}

@@ -42,7 +42,7 @@ def tiny(workdir, num_steps):
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("inbetween") / "run"
     assert train(tiny(workdir, 2)) == 0
-    assert train(tiny(workdir, 4)) == 0  # goes on
+    assert train(tiny(workdir, 4)) == 0  # resumes
     return workdir
 
 
@@ -150,7 +150,9 @@ def test_complete_takes_frames_as_the_model_was_trained(run, tmp_path):
         video.write(frames)
     given = ["--input", tmp_path / "color.mp4"]
     own = [f"--output={tmp_path / 'own'}", "--synthetic.num-train=1", "--synthetic.num-test=1"]
-    complete.main(parse(complete.CompleteConfig, list(map(str, [*methods, *own])), complete.PRESETS))  # presets use 64
+    complete.main(
+        parse(complete.CompleteConfig, list(map(str, [*methods, *own])), complete.PRESETS)
+    )  # the presets use 64 pixels
     assert read_frames(next((tmp_path / "own").glob("*/*.mp4"))).shape == (8, 16, 16, 3)
     run_complete(*methods, *given, "--resize=16", f"--output={tmp_path / 'small'}")
     assert read_frames(tmp_path / "small/color/inbetween-1.mp4").shape == (8, 16, 16, 3)
@@ -163,7 +165,7 @@ def test_complete_takes_frames_as_the_model_was_trained(run, tmp_path):
     module = save_tf2(tmp_path / "module")
     run_complete("--method=tfhub", f"--module={module}", *given, "--num-frames=16", f"--output={tmp_path / 'hub'}")
     first = read_frames(tmp_path / "hub/color/tfhub.mp4")[0].astype(int)
-    assert np.ptp(first, axis=-1).max() > 50  # not gray
+    assert np.ptp(first, axis=-1).max() > 50  # the output has color
 
 
 def test_complete_needs_frames_that_fit_keypoints_and_pixels_alike(run, tmp_path):
