@@ -1,4 +1,4 @@
-"""Batches depend only on (seed, step), cover all clips over processes and epochs, and keep the clip in errors."""
+"""Batches depend only on (seed, step) and cover all clips over processes and epochs; errors name the clip."""
 
 import itertools
 import subprocess

@@ -62,9 +62,8 @@ def test_warp_and_its_gradients_equal_pytorch(padding, align_corners):
 def test_gradient_at_whole_pixels_is_a_difference_of_pixels():
     x = jnp.arange(5.0).reshape(1, 1, 5, 1) * 3 + 10
     gradient = jax.grad(lambda g: warp(x, g)[0, 0, 0, 0])(jnp.zeros((1, 1, 1, 2)))
-    np.testing.assert_allclose(
-        gradient[0, 0, 0, 0], 3 * 4 / 2, rtol=1e-6
-    )  # two pixels per unit, and three gray levels per pixel
+    # There are two pixels per unit, and the values rise by three per pixel.
+    np.testing.assert_allclose(gradient[0, 0, 0, 0], 3 * 4 / 2, rtol=1e-6)
 
 
 def test_one_image_read_by_many_grids():

@@ -150,9 +150,8 @@ def test_complete_takes_frames_as_the_model_was_trained(run, tmp_path):
         video.write(frames)
     given = ["--input", tmp_path / "color.mp4"]
     own = [f"--output={tmp_path / 'own'}", "--synthetic.num-train=1", "--synthetic.num-test=1"]
-    complete.main(
-        parse(complete.CompleteConfig, list(map(str, [*methods, *own])), complete.PRESETS)
-    )  # the presets use 64 pixels
+    # The presets use 64 pixels.
+    complete.main(parse(complete.CompleteConfig, list(map(str, [*methods, *own])), complete.PRESETS))
     assert read_frames(next((tmp_path / "own").glob("*/*.mp4"))).shape == (8, 16, 16, 3)
     run_complete(*methods, *given, "--resize=16", f"--output={tmp_path / 'small'}")
     assert read_frames(tmp_path / "small/color/inbetween-1.mp4").shape == (8, 16, 16, 3)
