@@ -135,9 +135,8 @@ def check(options: Options) -> None:
     Raises:
         InputError: a configuration does not exist, or a number is less than 1.
     """
-    from vidcomp_jax.errors import (
-        InputError,
-    )  # here, because PyTorch's process imports this module but must not load JAX
+    # Imported here, because PyTorch's process imports this module but must not load JAX.
+    from vidcomp_jax.errors import InputError
 
     known = [name for name, layout in layouts().items() if "model_params" in layout]
     for name in options.configs:
