@@ -97,8 +97,9 @@ def _with_options(message: str, config_type: type, arguments: list[str]) -> str:
 
     Tyro says which of the nested configs it was, provided that its options have a prefix.
     """
-    found = re.fullmatch(r"Error parsing ([\w.]+): (.*)", message)
+    found = re.fullmatch(r"Error parsing ([\w.-]+): (.*)", message)
     where, reason = found.groups() if found else ("", message)
+    where = where.replace("-", "_")
     named = name_options(reason, config_type, arguments, "" if where == config_type.__name__ else where)
     return message if named == reason else named
 

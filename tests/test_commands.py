@@ -53,6 +53,7 @@ def test_field_names_become_options(message, arguments, named):
     ("argument", "says"),
     [
         ("--kth.num-frames=1", "--kth.num-frames is 1; "),
+        ("--clip-list.test-fraction=1", "--clip-list.test-fraction is 1.0; "),
         ("--size=5", "--size is 5; "),
         ("--num-channels=3", "--fomm.num-channels is 1; it must be equal to --num-channels, 3"),
     ],
