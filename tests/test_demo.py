@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 def demo(tmp_path_factory):
     """The output of the command, and its folder; it runs with XLA's default flags, as for users."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    command = [sys.executable, "-m", "experiments.demo", "--num-steps=250", f"--output={folder}"]
+    command = [sys.executable, "-m", "experiments.demo", "--num-steps=150", f"--output={folder}"]
     environment = os.environ | {"XLA_FLAGS": ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
