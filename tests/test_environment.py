@@ -1,5 +1,6 @@
 """The Makefile installs into its own environments, removes only those, and leaves other folders alone."""
 
+import configparser
 import json
 import sys
 
@@ -145,6 +146,9 @@ def test_an_unknown_extra_names_the_known_ones(tmp_path, capsys):
 
 
 def test_every_requirement_is_locked():
+    config = configparser.ConfigParser()
+    config.read(environment.ROOT / "setup.cfg")
+    assert {extra for extras in lock.EXTRAS.values() for extra in extras} == set(config["options.extras_require"])
     locked = {pin.split("==")[0] for pin in lock.pins(lock.LOCK.read_text())}
     for extras in lock.EXTRAS.values():
         for requirement in environment.read_requirements(extras):

@@ -80,13 +80,15 @@ def check() -> int:
 
 def compile_lock(*, upgrade: bool = False) -> str:
     """Return a lock for setup.cfg, which keeps the current lock's versions where they fit, unless `upgrade`."""
+    every_extra = sorted({extra for extras in EXTRAS.values() for extra in extras})
     with tempfile.TemporaryDirectory() as folder:
-        new = Path(folder) / LOCK.name
+        new, requirements = Path(folder) / LOCK.name, Path(folder) / "requirements.in"
+        requirements.write_text("\n".join(read_requirements(every_extra)), encoding="utf-8")
         if LOCK.exists() and not upgrade:
             new.write_bytes(LOCK.read_bytes())
         run_uv(
-            *("pip", "compile", "--quiet", "--universal", "--all-extras", "--no-header", "--no-annotate"),
-            *("--python-version", PYTHONS[0], "--output-file", str(new), "setup.cfg"),
+            *("pip", "compile", "--quiet", "--universal", "--no-header", "--no-annotate"),
+            *("--python-version", PYTHONS[0], "--output-file", str(new), str(requirements)),
         )
         return HEADER + new.read_text(encoding="utf-8")
 
