@@ -11,7 +11,6 @@ that a slow phase of the machine affects all. Run it on an otherwise idle machin
 import dataclasses
 import functools
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tyro
 
+from benchmarks.workers import peak_memory
 from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.inbetween.losses import InbetweenLossConfig
 from vidcomp_jax.inbetween.networks import InbetweenConfig
@@ -136,7 +136,7 @@ def _jax(options: Options, remat: bool) -> tuple[Step, Callable[[], Report], Sha
         analysis = compiled.memory_analysis()
         temporary = analysis.temp_size_in_bytes if analysis is not None else 0
         gpu = device.platform == "gpu"
-        peak = device.memory_stats()["peak_bytes_in_use"] if gpu else _resident()
+        peak = device.memory_stats()["peak_bytes_in_use"] if gpu else peak_memory()
         return Report(device.device_kind if gpu else "CPU", peak, temporary, _kept(config, loss, options.batch))
 
     return step, report, Shared(weights, np.asarray(draw_noise(keys, config.noise_size)))
@@ -182,13 +182,9 @@ def _torch(options: Options, shared: Shared) -> tuple[Step, Callable[[], Report]
     def report() -> Report:
         if device.type == "cuda":
             return Report(torch.cuda.get_device_name(), torch.cuda.max_memory_allocated(), 0, 0)
-        return Report(f"CPU, {torch.get_num_threads()} threads", _resident(), 0, 0)
+        return Report(f"CPU, {torch.get_num_threads()} threads", peak_memory(), 0, 0)
 
     return lambda: {k: float(v) for k, v in training.step(batch, noise).items()}, report, None
-
-
-def _resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class Outcome(NamedTuple):

@@ -77,7 +77,8 @@ def frames(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return tuple(pattern.astype(np.float32))
 
 
-def _resident() -> int:
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -95,7 +96,7 @@ def _torch(case: Case) -> tuple[Work, Callable[[], Report]]:
     def report() -> Report:
         if device.type == "cuda":
             return Report(torch.cuda.get_device_name(), True, torch.cuda.max_memory_allocated())
-        return Report(f"CPU, {torch.get_num_threads()} threads", False, _resident())
+        return Report(f"CPU, {torch.get_num_threads()} threads", False, peak_memory())
 
     if case.work == "frame":
         with torch.no_grad():
@@ -143,7 +144,7 @@ def _jax(case: Case) -> tuple[Work, Callable[[], Report]]:
     def report() -> Report:
         if device.platform == "gpu":
             return Report(device.device_kind, True, device.memory_stats()["peak_bytes_in_use"])
-        return Report("CPU", False, _resident())
+        return Report("CPU", False, peak_memory())
 
     if case.work == "frame":
         encoded = model.encode(source[0], model.detect(source[0]))

@@ -14,8 +14,9 @@ import tyro
 from converters.fomm_state import dump_fomm_state
 from converters.torch_files import Format, write_torch_file
 from experiments.commands import run
-from vidcomp_jax.fomm.loading import Which, load_fomm
+from vidcomp_jax.fomm.loading import load_fomm
 from vidcomp_jax.storage.atomic import check_output_file
+from vidcomp_jax.storage.checkpoint import Which
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

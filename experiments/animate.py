@@ -20,12 +20,13 @@ from experiments.commands import run
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.animation import Chunk, Result, animate, best_frame, detect
 from vidcomp_jax.fomm.keypoints import Keypoints
-from vidcomp_jax.fomm.loading import Which, load_fomm
+from vidcomp_jax.fomm.loading import load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.ffmpeg import Header
 from vidcomp_jax.media.images import read_image, resize, to_uint8, write_image
 from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames
 from vidcomp_jax.storage.atomic import check_output_file, check_output_folder, new_folder
+from vidcomp_jax.storage.checkpoint import Which
 from vidcomp_jax.storage.config import CONFIG_FILE
 
 

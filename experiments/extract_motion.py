@@ -19,6 +19,7 @@ from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.motion.motion_file import extract_motion
 from vidcomp_jax.storage.atomic import check_output_file
+from vidcomp_jax.storage.checkpoint import Which
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class ExtractMotionConfig:
 
     fomm: Path = Path("runs/fomm")
     """Model folder or training run of the First Order Motion Model."""
-    which: Literal["latest", "best"] = "latest"
+    which: Which = "latest"
     """Which checkpoint of a training run to load."""
     dataset: str = "kth"
     """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""

@@ -22,13 +22,14 @@ from vidcomp_jax.data import Clips, open_clips
 from vidcomp_jax.data.clips import spread
 from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.animation import Chunk, animate
-from vidcomp_jax.fomm.loading import Which, check_trained_data, load_fomm
+from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.reconstruction import reconstruction_panel
 from vidcomp_jax.media.images import to_uint8, write_image
 from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import score
 from vidcomp_jax.storage.atomic import check_output_folder, new_folder
+from vidcomp_jax.storage.checkpoint import Which
 
 _SCORES = "scores.json"
 

@@ -108,7 +108,7 @@ class BatchShare(NamedTuple):
         return range(self.process_index * rows, (self.process_index + 1) * rows)
 
 
-def filled_up(examples: np.ndarray, count: int) -> np.ndarray:
+def filled_up(examples: np.ndarray | jax.Array, count: int) -> np.ndarray:
     """Pad `examples` [n, ...] to `count` by repeating the last, so that one compiled program serves all n."""
     return np.concatenate([examples, np.repeat(examples[-1:], count - len(examples), axis=0)])
 

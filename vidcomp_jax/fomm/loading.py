@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
 
 import jax
 import numpy as np
@@ -17,10 +16,8 @@ from flax import nnx
 from vidcomp_jax.data.datasets import DataConfig, differences
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, load_weights, save_model
+from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Which, load_weights, save_model
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
-
-Which = Literal["latest", "best"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

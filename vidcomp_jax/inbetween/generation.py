@@ -6,7 +6,6 @@ model: repeating the first frame, and cross-fading from the first frame to the l
 
 import functools
 from pathlib import Path
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +14,13 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, UInt8
 
 from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween.losses import draw_noise
 from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
 from vidcomp_jax.media.panels import panel
 from vidcomp_jax.metrics import score
-from vidcomp_jax.storage.checkpoint import load_weights
+from vidcomp_jax.storage.checkpoint import Which, load_weights
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
 
 BATCH_SIZE = 16
@@ -73,12 +73,12 @@ class InbetweenModel:
         clips = []
         for start in range(0, count, BATCH_SIZE):
             share = slice(start, start + BATCH_SIZE)
-            batch = [_filled_up(x[share]) for x in (first, last, noise)]
+            batch = [filled_up(x[share], BATCH_SIZE) for x in (first, last, noise)]
             clips.append(np.asarray(_generate(*self._network, *batch)))
         return np.concatenate(clips)[:count]
 
 
-def load_inbetween(directory: Path | str, which: Literal["latest", "best"] = "latest") -> InbetweenModel:
+def load_inbetween(directory: Path | str, which: Which = "latest") -> InbetweenModel:
     """Load the generator of a run of `experiments.train_inbetween`.
 
     Args:
@@ -150,10 +150,6 @@ def _openings(clips: Clips, num_frames: int, max_clips: int) -> Float[np.ndarray
         )
         / 255
     )
-
-
-def _filled_up(x: Float[np.ndarray, "b *s"]) -> Float[np.ndarray, "n *s"]:
-    return np.concatenate([x, np.repeat(x[-1:], BATCH_SIZE - len(x), axis=0)])
 
 
 @functools.partial(jax.jit, static_argnums=0)

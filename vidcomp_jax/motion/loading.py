@@ -14,7 +14,7 @@ from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, Autoregressi
 from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.motion.motion_file import MotionClips
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
-from vidcomp_jax.storage.checkpoint import load_weights
+from vidcomp_jax.storage.checkpoint import Which, load_weights
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
 
 
@@ -50,7 +50,7 @@ def check_fingerprint(found: str, expected: str, what: str) -> None:
 
 
 def load_motion_model(
-    directory: Path | str, which: Literal["latest", "best"] = "latest"
+    directory: Path | str, which: Which = "latest"
 ) -> tuple[MotionGAN | AutoregressiveMotion, TrainedOn]:
     """Load the motion model of a training run.
 
@@ -77,7 +77,7 @@ def load_motion_model(
 
 
 def load_motion_models(
-    directories: Sequence[Path], model: FirstOrderMotionModel, *, which: Literal["latest", "best"] = "latest"
+    directories: Sequence[Path], model: FirstOrderMotionModel, *, which: Which = "latest"
 ) -> dict[str, MotionModel]:
     """Load the motion models of several training runs, keyed by method; later runs replace earlier ones.
 
