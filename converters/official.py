@@ -15,7 +15,7 @@ import msgspec
 
 from vidcomp_jax.data import DataConfig
 from vidcomp_jax.data.clips import Channels
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
 from vidcomp_jax.fomm.generator import GeneratorConfig
@@ -198,7 +198,7 @@ def _read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())[:160]})") from None
+        raise InputError(f"{path}: not YAML ({one_line(error)})") from None
 
 
 def _frame_size(content: dict[str, Any]) -> int:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.storage.atomic import new_file
 
 Format = Literal["legacy", "zip"]
@@ -71,7 +71,7 @@ def write_torch_file(path: Path, content: Mapping[str, Any], file_format: Format
         with new_file(path) as temporary, temporary.open("wb") as file:
             torch.save(_tensors(content, torch), file, _use_new_zipfile_serialization=file_format == "zip")
     except RuntimeError as error:  # how PyTorch's zip writer reports a full disk
-        raise OSError(f"{path}: cannot be written ({_one_line(error)})") from None
+        raise OSError(f"{path}: cannot be written ({one_line(error)})") from None
 
 
 def unwrap(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -153,9 +153,8 @@ def _refused(path: Path, called: str) -> str:
 
 
 def _damaged(path: Path, reason: str) -> str:
-    return (
-        f"{path}: cut off or damaged ({_one_line(reason) or 'it ends too early'}); download it again, compare its size"
-    )
+    reason = one_line(reason or "it ends too early")
+    return f"{path}: cut off or damaged ({reason}); download it again, compare its size"
 
 
 def _arrays(value: Any, torch: ModuleType) -> Any:
@@ -180,11 +179,7 @@ def _import_torch() -> ModuleType:
         import torch
     except ImportError as error:
         raise InputError(
-            f"reading and writing PyTorch files needs PyTorch, which cannot be imported ({_one_line(error)}); install "
+            f"reading and writing PyTorch files needs PyTorch, which cannot be imported ({one_line(error)}); install "
             "it with `pip install 'vidcomp_jax[torch]'`"
         ) from None
     return torch
-
-
-def _one_line(error: Exception | str) -> str:
-    return " ".join(str(error).split())[:160]

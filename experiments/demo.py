@@ -20,7 +20,7 @@ from vidcomp_jax.data.synthetic.walker import left_first
 from vidcomp_jax.fomm.loading import load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.reconstruction import reconstruct, reconstruction_panel, reconstructions
-from vidcomp_jax.media.images import write_image
+from vidcomp_jax.media.images import to_float, write_image
 from vidcomp_jax.media.panels import panel
 from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import JointError, joint_error, score
@@ -90,7 +90,7 @@ def measure(model: FirstOrderMotionModel, train: SyntheticClips, test: Synthetic
         joints.append(left_first(test.joints(clip)))
     fit_keypoints, fit_joints = [], []
     for clip in range(num_fit):
-        frames = train.frames(clip, range(train.lengths[clip])).astype(np.float32) / 255
+        frames = to_float(train.frames(clip, range(train.lengths[clip])))
         fit_keypoints.append(model.detect(frames).position)
         fit_joints.append(left_first(train.joints(clip)))
     distances = joint_error(*[np.concatenate(parts) for parts in (fit_keypoints, fit_joints, keypoints, joints)])
@@ -103,7 +103,7 @@ def write_results(folder: Path, model: FirstOrderMotionModel, clips: SyntheticCl
     """Write a video, a GIF and a panel of evenly spaced clips; return their paths."""
     columns = []
     for clip in spread(len(clips.names), num_clips):
-        found = reconstruct(model, clips.frames(clip, range(clips.lengths[clip])).astype(np.float32) / 255)
+        found = reconstruct(model, to_float(clips.frames(clip, range(clips.lengths[clip]))))
         columns.append(list(map(np.asarray, (found.truth, found.rendered.deformed_source, found.rendered.prediction))))
     # One picture per time step: truth, warped source and prediction in rows, and one column per clip.
     pictures = [panel([[clip[row][t] for clip in columns] for row in range(3)]) for t in range(len(columns[0][0]))]

@@ -25,7 +25,7 @@ from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.reconstruction import reconstruction_panel
-from vidcomp_jax.media.images import to_uint8, write_image
+from vidcomp_jax.media.images import to_float, to_uint8, write_image
 from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import score
 from vidcomp_jax.storage.atomic import check_output_folder, new_folder
@@ -135,9 +135,9 @@ def reconstruct_clip(
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(VideoWriter(video, fps=clips.fps)) if video is not None else None
         for truth, result in zip(_chunks(clips, clip, length, config.batch_size), results, strict=True):
-            unit = truth.astype(np.float32) / 255
+            unit = to_float(truth)
             parts.append(score(result, unit))
-            still.append(score(source.astype(np.float32) / 255, unit).l1)
+            still.append(score(to_float(source), unit).l1)
             if writer is not None:
                 beside = [np.broadcast_to(source, truth.shape), truth, to_uint8(result)]
                 writer.write(np.concatenate(beside, axis=2))

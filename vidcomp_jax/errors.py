@@ -14,6 +14,11 @@ class InputError(ValueError):
     """
 
 
+def one_line(error: BaseException | str) -> str:
+    """The message of an error of another library, on one line of at most 160 characters; its type if it has none."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
 class TrainingError(InputError):
     """Training cannot go on, for example because a loss is not finite."""
 

@@ -15,7 +15,7 @@ from vidcomp_jax.completion.completers import KnownFrames, known_ends
 from vidcomp_jax.data.clips import Clips, spread
 from vidcomp_jax.data.sources import natural_order
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
+from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize, to_float
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, probe, read_frames
 
 PAGE = "index.html"
@@ -62,7 +62,7 @@ def ends_of_files(
         return resize(center_square(frames), size) if size else frames
 
     def ends(name: str, frames: UInt8[np.ndarray, "t h w c"], truth: bool, rate: float) -> ClipEnds:
-        values = frames.astype(np.float32) / 255
+        values = to_float(frames)
         return ClipEnds(name, values[0], values[-1], values if truth else None, rate)
 
     def video(path: Path) -> ClipEnds:
@@ -129,7 +129,7 @@ def ends_of_clips(clips: Clips, num_frames: int, max_clips: int) -> list[ClipEnd
         )
     found = []
     for clip in usable[spread(len(usable), max_clips)]:
-        truth = clips.frames(clip, np.arange(num_frames)).astype(np.float32) / 255
+        truth = to_float(clips.frames(clip, np.arange(num_frames)))
         found.append(ClipEnds(str(clips.names[clip]).replace("/", "-"), truth[0], truth[-1], truth, float(clips.fps)))
     return _with_unique_names(found)
 

@@ -77,15 +77,15 @@ def adjust_saturation(frames: Frames, factor: float | np.floating) -> Frames:
 
 def adjust_hue(frames: Frames, turn: float | np.floating) -> Frames:
     """Rotate the hue of RGB frames in HSV space by `turn` full turns; value and saturation are unchanged."""
-    turned = np.empty(frames.shape, np.float32)
-    pixels, out = frames.reshape(-1, 3), turned.reshape(-1, 3)
+    rotated = np.empty(frames.shape, np.float32)
+    pixels, out = frames.reshape(-1, 3), rotated.reshape(-1, 3)
     for start in range(0, len(pixels), _BLOCK):
         part = slice(start, start + _BLOCK)
-        out[part] = _turn_hue(pixels[part], np.float32(6 * turn))
-    return turned
+        out[part] = _rotate_hue(pixels[part], np.float32(6 * turn))
+    return rotated
 
 
-def _turn_hue(pixels: Float[np.ndarray, "n 3"], sixths: np.floating) -> Float[np.ndarray, "n 3"]:
+def _rotate_hue(pixels: Float[np.ndarray, "n 3"], sixths: np.floating) -> Float[np.ndarray, "n 3"]:
     """Rotate the hue by sixths of the circle: red is at 0 and 6, green at 2, blue at 4."""
     red, green, blue = np.ascontiguousarray(pixels.T)
     value = np.maximum(np.maximum(red, green), blue)
@@ -93,12 +93,12 @@ def _turn_hue(pixels: Float[np.ndarray, "n 3"], sixths: np.floating) -> Float[np
     scale = 1 / np.where(chroma > 0, chroma, np.float32(1))
     not_red = np.where(value == green, (blue - red) * scale + 2, (red - green) * scale + 4)
     hue = np.where(value == red, (green - blue) * scale, not_red) + sixths
-    turned = np.empty((3, len(pixels)), np.float32)
-    for channel, offset in zip(turned, (5, 3, 1), strict=True):
+    rotated = np.empty((3, len(pixels)), np.float32)
+    for channel, offset in zip(rotated, (5, 3, 1), strict=True):
         k = hue + offset
         k -= 6 * np.floor(k / 6)
         channel[:] = value - chroma * np.clip(np.minimum(k, 4 - k), 0, 1)
-    return turned.T
+    return rotated.T
 
 
 def _gray(frames: Frames) -> Float[np.ndarray, "t h w 1"]:

@@ -23,6 +23,7 @@ from vidcomp_jax.data.clips import Clips
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.media.images import to_float
 
 _ORDER, _EXAMPLE = 0, 1
 """Constants mixed into the seeds, so that different uses of one seed draw independent random numbers."""
@@ -82,7 +83,7 @@ def pairs(
         batch = np.concatenate(taken).reshape(-1, 2, *clips.frame_shape)
         if augmentation is None:
             return batch
-        return np.stack([augment(_as_float(pair), augmentation, rng) for pair, rng in zip(batch, rngs, strict=True)])
+        return np.stack([augment(to_float(pair), augmentation, rng) for pair, rng in zip(batch, rngs, strict=True)])
 
     rows = share.rows(batch_size)
     shape = (len(rows), 2, *clips.frame_shape)
@@ -155,10 +156,6 @@ def _pairs_of(length: int | np.integer, count: int, rng: np.random.Generator) ->
     return np.sort(np.stack([first, second + (second >= first)], 1))
 
 
-def _as_float(frames: np.ndarray) -> np.ndarray:
-    return np.divide(frames, np.float32(255), dtype=np.float32)
-
-
 def _stream(
     examples: Callable[[range], np.ndarray],
     batch_size: int,
@@ -195,8 +192,8 @@ def _stream(
 
     def iterate():
         try:
-            for made in dataset.as_numpy_iterator():
-                yield _as_float(made) if dtype is np.uint8 else made
+            for frames in dataset.as_numpy_iterator():
+                yield to_float(frames) if dtype is np.uint8 else frames
         except tf.errors.OpError:
             if failures:
                 raise failures[0] from None
@@ -209,7 +206,7 @@ def _stream(
 
 @atexit.register
 def _close_streams():
-    """Stop prefetching before Python shuts down, which would deadlock with a batch that is still being made."""
+    """Stop prefetching before Python shuts down, which would deadlock with a batch that is still being read."""
     for stream in list(_streams):
         with contextlib.suppress(ValueError):  # in use by another thread
             stream.close()

@@ -108,20 +108,20 @@ class KthVideos:
         if len(frames) < self._num_frames:
             raise TooShort(f"{source.path}: {len(frames)} frames, a clip has {self._num_frames}")
         sequences = self._sequences.get(stem_of(source), Sequences(str(source.path), [(0, len(frames))]))
-        made: list[Clip | LeftOut] = []
+        clips: list[Clip | LeftOut] = []
         for first, stop in sequences.ranges:
             where = f"{sequences.where}: frames {first + 1}-{stop} of {source.name}"
             name = f"{source.name}[{first}:{stop}]"
             if stop > len(frames):
-                made.append(
+                clips.append(
                     LeftOut(name, InputError(f"{where}, which has {len(frames)}; those past its end are left out"))
                 )
             elif stop - first < self._num_frames:
-                made.append(LeftOut(name, TooShort(f"{where} are {stop - first}, a clip has {self._num_frames}")))
+                clips.append(LeftOut(name, TooShort(f"{where} are {stop - first}, a clip has {self._num_frames}")))
             for start in range(first, min(stop, len(frames)) - self._num_frames + 1, self._num_frames):
                 name = f"{source.name}[{start}:{start + self._num_frames}]"
-                made.append(Clip(name, name, frames[start : start + self._num_frames], fps))
-        return made
+                clips.append(Clip(name, name, frames[start : start + self._num_frames], fps))
+        return clips
 
 
 def _sources(data_dir: Path, split: Split, config: KthConfig) -> list[Source]:

@@ -20,6 +20,7 @@ from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, movement_scale, transfer_motion
+from vidcomp_jax.media.images import to_float
 
 Frame = UInt8[np.ndarray, "h w c"]
 Chunk = UInt8[np.ndarray, "_t h w c"]
@@ -66,7 +67,7 @@ def animate(
             span no area.
     """
     keypoints = detect(model, source)
-    encoded = model.encode(_unit(source), keypoints)
+    encoded = model.encode(to_float(source), keypoints)
     scale = movement_scale(keypoints, initial) if adapt_scale and initial is not None else 1.0
     network = nnx.split(nnx.view(model, use_running_average=True))
     before = None
@@ -82,7 +83,7 @@ def animate(
 
 def detect(model: FirstOrderMotionModel, frame: Frame) -> Keypoints:
     """Detect the keypoints of one frame and copy them to the host."""
-    return jax.tree.map(np.asarray, model.detect(_unit(frame)))
+    return jax.tree.map(np.asarray, model.detect(to_float(frame)))
 
 
 def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Chunk], *, chunk: int = 8) -> BestFrame:
@@ -99,7 +100,7 @@ def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Ch
         raise InputError("the source's keypoints span no area, so no best frame can be found; give its number")
     best, smallest, start = None, np.inf, 0
     for frames in driving:
-        found = jax.tree.map(np.asarray, model.detect(_unit(filled_up(frames, chunk))))
+        found = jax.tree.map(np.asarray, model.detect(to_float(filled_up(frames, chunk))))
         for i in range(len(frames)):
             pose = _normalized(found.position[i])
             distance = np.inf if pose is None else np.square(pose - wanted).sum()
@@ -128,7 +129,3 @@ def _animate(graphdef, state, encoded, initial, scale, frames: Array) -> Float[A
     if initial is not None:
         driving = transfer_motion(encoded.keypoints, driving, initial, scale=scale)
     return model.render(encoded, None, driving).prediction
-
-
-def _unit(frames: np.ndarray) -> Float[np.ndarray, "..."]:
-    return frames.astype(np.float32) / 255

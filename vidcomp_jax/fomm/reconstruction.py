@@ -15,6 +15,7 @@ from vidcomp_jax.data.clips import Clips, spread
 from vidcomp_jax.devices import filled_up
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
+from vidcomp_jax.media.images import to_float
 from vidcomp_jax.media.panels import draw_keypoints, panel
 from vidcomp_jax.metrics import FrameScores, score
 
@@ -71,7 +72,7 @@ def reconstructions(
     for clip in spread(count, max_clips or count):
         length = int(clips.lengths[clip])
         frames = clips.frames(clip, np.arange(length if max_frames is None else min(length, max_frames)))
-        yield reconstruct(model, frames.astype(np.float32) / 255)
+        yield reconstruct(model, to_float(frames))
 
 
 def reconstruction_error(
@@ -90,7 +91,7 @@ def reconstruction_panel(
     """
     rows = []
     for clip in spread(len(clips.names), num_rows):
-        frames = clips.frames(clip, [0, min(int(clips.lengths[clip]), 16) - 1]).astype(np.float32) / 255
+        frames = to_float(clips.frames(clip, [0, min(int(clips.lengths[clip]), 16) - 1]))
         found = reconstruct(model, frames, chunk=2)
         rendered = jax.tree.map(lambda x: x[1], found.rendered)
         drawn = [

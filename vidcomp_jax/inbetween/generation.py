@@ -18,6 +18,7 @@ from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween.losses import draw_noise
 from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
+from vidcomp_jax.media.images import to_float
 from vidcomp_jax.media.panels import panel
 from vidcomp_jax.metrics import score
 from vidcomp_jax.storage.checkpoint import Which, load_weights
@@ -144,12 +145,8 @@ def _openings(clips: Clips, num_frames: int, max_clips: int) -> Float[np.ndarray
     usable = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)
     if not len(usable):
         raise InputError(f"no held-out clip has {num_frames} frames; the longest has {max(clips.lengths)}")
-    return (
-        np.stack([clips.frames(clip, np.arange(num_frames)) for clip in usable[spread(len(usable), max_clips)]]).astype(
-            np.float32
-        )
-        / 255
-    )
+    shown = usable[spread(len(usable), max_clips)]
+    return to_float(np.stack([clips.frames(clip, np.arange(num_frames)) for clip in shown]))
 
 
 @functools.partial(jax.jit, static_argnums=0)

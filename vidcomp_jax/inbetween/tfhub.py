@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Key
 
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.devices import filled_up
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.storage.atomic import new_folder
 
 NUM_FRAMES = 16
@@ -148,7 +148,7 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
             if not (unpacked / _MODEL_FILE).is_file():
                 raise InputError(f"{handle}: what was fetched holds no {_MODEL_FILE}; {by_hand}")
     except (OSError, http.client.HTTPException, tarfile.TarError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"{handle} is not in {folder.parent} and cannot be fetched ({reason}); {by_hand}") from error
     return folder
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.storage.atomic import new_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -65,7 +65,7 @@ def read_image(path: Path, *, num_channels: int = 3) -> UInt8[np.ndarray, "h w c
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             pixels = np.asarray(image.convert("L" if num_channels == 1 else "RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not an image that can be read ({_one_line(error)})") from None
+        raise InputError(f"{path}: not an image that can be read ({one_line(error)})") from None
     return pixels.reshape(*pixels.shape[:2], num_channels)
 
 
@@ -84,6 +84,11 @@ def check_file(path: Path):
         raise InputError(f"{path}: no such file")
 
 
+def to_float(frames: UInt8[np.ndarray, "*t h w c"]) -> Float[np.ndarray, "*t h w c"]:
+    """uint8 frames or an image as float32 in [0, 1]."""
+    return np.divide(frames, np.float32(255), dtype=np.float32)
+
+
 def to_uint8(frames: Shaped[np.ndarray, "*t h w c"]) -> UInt8[np.ndarray, "*t h w c"]:
     """Frames or an image as uint8: floats in [0, 1] are scaled to 0..255 and rounded; uint8 is returned unchanged.
 
@@ -97,7 +102,3 @@ def to_uint8(frames: Shaped[np.ndarray, "*t h w c"]) -> UInt8[np.ndarray, "*t h 
     if frames.dtype == np.uint8:
         return frames
     return np.rint(np.clip(np.nan_to_num(frames, nan=0, posinf=0, neginf=0), 0, 1) * 255).astype(np.uint8)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -13,10 +13,11 @@ from jaxtyping import Float, Int, UInt8
 
 from vidcomp_jax.data.clips import Clips, spread
 from vidcomp_jax.devices import BatchShare, filled_up
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import fingerprint
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.media.images import to_float
 from vidcomp_jax.storage.atomic import new_file
 
 _PREVIEW_CLIPS, _PREVIEW_FRAMES = 4, 64
@@ -134,7 +135,7 @@ class MotionClips:
             with zipfile.ZipFile(path), np.load(path) as file:  # rejects .npy files, which np.load also reads
                 arrays = dict(file)
         except _UNREADABLE as error:
-            raise InputError(f"{path}: not a motion file: {' '.join(str(error).split())}") from None
+            raise InputError(f"{path}: not a motion file: {one_line(error)}") from None
         wanted = ("names", "lengths", "position", "jacobian", "fps", "fingerprint", "split")
         if missing := [name for name in wanted if name not in arrays]:
             raise InputError(f"{path}: not a motion file: it lacks {', '.join(missing)}")
@@ -177,7 +178,7 @@ def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, ch
     """
     parts = []
     for frames in _frames_in_chunks(clips, chunk):
-        found = jax.tree.map(np.asarray, model.detect(filled_up(frames, chunk).astype(np.float32) / 255))
+        found = jax.tree.map(np.asarray, model.detect(to_float(filled_up(frames, chunk))))
         parts.append(Keypoints(*(x[: len(frames)] for x in found)))
     shown = tuple(map(int, spread(len(clips.names), _PREVIEW_CLIPS)))
     return MotionClips(

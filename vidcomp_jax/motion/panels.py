@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from vidcomp_jax.fomm.between import render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.media.images import to_float
 from vidcomp_jax.media.panels import draw_keypoints, panel
 from vidcomp_jax.motion.evaluation import generate
 from vidcomp_jax.motion.model import MotionModel
@@ -68,4 +69,4 @@ def _preview(clips: MotionClips, num_frames: int) -> tuple[np.ndarray | None, np
     long = {clip: x for clip, x in zip(clips.preview_clips, clips.preview, strict=True) if len(x) >= num_frames}
     if not long:
         return None, None
-    return np.array(list(long)), np.stack([x[:num_frames] for x in long.values()]).astype(np.float32) / 255
+    return np.array(list(long)), to_float(np.stack([x[:num_frames] for x in long.values()]))

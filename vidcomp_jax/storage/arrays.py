@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, one_line
 
 CHECKSUM = "crc32"
 _LISTED = 12
@@ -71,9 +71,8 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
         arrays = {name: np.asarray(value) for name, value in stored.items()}
         damaged = int(arrays.pop(CHECKSUM)) != _checksum(arrays)
     except Exception as error:  # a damaged file makes any of four libraries fail, each with its own exceptions
-        reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"{folder}: cannot be read ({reason}); it is damaged or incomplete. "
+            f"{folder}: cannot be read ({one_line(error)}); it is damaged or incomplete. "
             "Delete it to use the checkpoint before, or copy it again"
         ) from error
     if damaged:

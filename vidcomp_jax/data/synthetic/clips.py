@@ -17,10 +17,12 @@ from vidcomp_jax.data.clips import Index, Indices, Split, checked
 from vidcomp_jax.data.sources import Reader
 from vidcomp_jax.data.synthetic import robot, walker
 from vidcomp_jax.errors import require_at_least
+from vidcomp_jax.media.images import to_uint8
 
 _SCENES: dict[str, ModuleType] = {"walker": walker, "robot": robot}
 _MEMORY = 512 * 2**20
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue in gray (ITU-R 601)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class SyntheticClips:
         if num_channels == 1 and frames.shape[-1] == 3:
             frames = (frames @ _LUMA)[..., None]
         frames = np.broadcast_to(frames, (*frames.shape[:3], num_channels))
-        return np.round(frames.clip(0, 1) * 255).astype(np.uint8), joints
+        return to_uint8(frames), joints
 
 
 def _open(
