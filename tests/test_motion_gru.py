@@ -68,7 +68,7 @@ def test_forward_only_is_its_steps():
         np.testing.assert_allclose(out[:, t], jnp.concatenate([*state], -1), atol=1e-6)
 
 
-def test_initialised_as_pytorch_does():
+def test_initialized_as_pytorch_does():
     gru = BidirectionalGRU(60, 256, rngs=nnx.Rngs(0))
     for variable in jax.tree.leaves(nnx.state(gru, nnx.Param)):
         spread = np.abs(np.asarray(variable))

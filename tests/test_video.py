@@ -278,8 +278,8 @@ def test_resize_is_bilinear_and_anti_aliased(shape, size):
 
     def weights(source):
         step = source / size
-        centres = (np.arange(size) + 0.5) * step - 0.5
-        triangle = np.maximum(0, 1 - np.abs(np.arange(source) - centres[:, None]) / max(step, 1))
+        centers = (np.arange(size) + 0.5) * step - 0.5
+        triangle = np.maximum(0, 1 - np.abs(np.arange(source) - centers[:, None]) / max(step, 1))
         return triangle / triangle.sum(1, keepdims=True)
 
     frames = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
