@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from experiments.commands import run
-from experiments.configs import CONFIGS
+from experiments.configs import CONFIGS, Preset
 from experiments.options import DataOptions
 from vidcomp_jax.data import Clips, DataConfig
 from vidcomp_jax.data.datasets import READERS
@@ -30,8 +30,7 @@ _SHOWN = 10
 class CheckDataConfig:
     """Check a data set before training."""
 
-    dataset: str = "kth"
-    """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    dataset: Preset = "kth"
     contact_sheet: Path = Path("contact_sheet.png")
     """Image of random clips to write; an existing file is replaced."""
     rows: int = 6

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import tyro
 
 from experiments.options import name_options
+from vidcomp_jax.data import DataConfig
 from vidcomp_jax.errors import InputError
 
 Config = TypeVar("Config")
@@ -115,11 +116,10 @@ def _keep_compiled_programs() -> None:
 
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
         return
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = os.path.join(home, "vidcomp_jax", "jax")
     try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError:
+        folder = DataConfig().cache_folder / "jax"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
         return  # without a writable home directory, every run compiles again
-    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

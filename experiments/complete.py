@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from experiments.commands import run
-from experiments.configs import CONFIGS
+from experiments.configs import CONFIGS, Preset
 from experiments.options import DataOptions
 from vidcomp_jax.completion.complete import complete_by_all
 from vidcomp_jax.completion.completers import FrameFormat
@@ -42,8 +42,7 @@ class CompleteConfig(MethodSettings):
     """Methods that generate the frames; the results of several are shown side by side."""
     input: tuple[Path, ...] = ()
     """Videos, folders of videos or of images, or two images; by default, the test split of --dataset."""
-    dataset: str = "synthetic"
-    """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    dataset: Preset = "synthetic"
     max_clips: int = 16
     """Without --input: number of clips to complete, evenly spaced over the test split."""
     any_data: bool = False

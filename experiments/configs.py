@@ -209,23 +209,8 @@ def synthetic(num_steps: int = 1200) -> TrainFOMMConfig:
     )
 
 
-def tiny(**changes) -> TrainFOMMConfig:
-    """A run that takes seconds, for tests: 32-pixel frames and a few channels."""
-    config = dataclasses.replace(
-        synthetic(20),
-        data=DataOptions(name="synthetic", size=32, synthetic=SyntheticConfig(num_train=8, num_test=4, length=4)),
-        fomm=dataclasses.replace(
-            small_fomm(width=4, num_keypoints=3),
-            detector=KeypointDetectorConfig(width=4, max_width=8, num_blocks=2, scale=0.5),
-            dense_motion=DenseMotionConfig(width=4, max_width=8, num_blocks=2, scale=0.5),
-            generator=GeneratorConfig(width=4, max_width=32, num_bottleneck_blocks=2),
-        ),
-        train=TrainOptions(
-            num_steps=20, batch_size=4, log_every=1, panel_every=None, evaluate_every=None, checkpoint_every=10
-        ),
-    )
-    return dataclasses.replace(config, **changes)
-
-
 CONFIGS: dict[str, TrainFOMMConfig] = _released() | {"synthetic": synthetic()}
 """Configurations by the name that `--dataset` of `experiments.train_fomm` takes."""
+
+Preset = Annotated[str, tyro.conf.arg(help=f"Data settings to start from: {', '.join(CONFIGS)}.")]
+"""The option `--dataset` of the commands that read a data set without training on it."""

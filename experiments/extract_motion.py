@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments.commands import run
-from experiments.configs import CONFIGS
+from experiments.configs import CONFIGS, Preset
 from experiments.options import DataOptions
 from vidcomp_jax.data import open_clips
 from vidcomp_jax.errors import require_at_least
@@ -30,8 +30,7 @@ class ExtractMotionConfig:
     """Model folder or training run of the First Order Motion Model."""
     which: Which = "latest"
     """Which checkpoint of a training run to load."""
-    dataset: str = "kth"
-    """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    dataset: Preset = "kth"
     split: Literal["train", "test"] = "train"
     """Split to read: train to train motion models, test for their --validation."""
     output: Path = Path("motion.npz")

@@ -16,7 +16,7 @@ import tyro
 from tqdm import tqdm
 
 from experiments.commands import run
-from experiments.configs import CONFIGS
+from experiments.configs import CONFIGS, Preset
 from experiments.options import DataOptions
 from vidcomp_jax.data import Clips, open_clips
 from vidcomp_jax.data.clips import spread
@@ -42,8 +42,7 @@ class ReconstructConfig:
     """Model folder or training run of the First Order Motion Model."""
     which: Which = "latest"
     """Which checkpoint of a training run to load."""
-    dataset: str = "kth"
-    """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    dataset: Preset = "kth"
     split: Literal["test", "train"] = "test"
     """Split whose clips to reconstruct."""
     output: Path = Path("reconstruction")

@@ -13,7 +13,7 @@ from flax import nnx
 from skimage.metrics import structural_similarity
 
 from experiments.complete import CompleteConfig
-from experiments.configs import tiny
+from tests.support.tiny_fomm import tiny
 from vidcomp_jax.completion import methods
 from vidcomp_jax.completion.complete import complete, complete_by_all
 from vidcomp_jax.completion.completers import (

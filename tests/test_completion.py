@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.configs import tiny
+from tests.support.tiny_fomm import tiny
 from vidcomp_jax.completion.complete import complete
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FirstOrderMotionModel

@@ -21,9 +21,9 @@ from converters.export_fomm import ExportFOMMConfig
 from converters.fomm_state import dump_fomm_state, fomm_differences
 from converters.official import RELEASED, fomm_config
 from converters.torch_files import write_torch_file
-from experiments.configs import tiny
 from tests.support import golden
 from tests.support.conversion import ROOT, convert, hollow_checkpoint, recipe_file
+from tests.support.tiny_fomm import tiny
 from tools.make_checkpoint import recipe_state
 from vidcomp_jax import Keypoints
 from vidcomp_jax.data import Pair

@@ -10,8 +10,9 @@ import pytest
 from flax import nnx
 
 import vidcomp_jax
-from experiments.configs import small_fomm, tiny
+from experiments.configs import small_fomm
 from tests.support import golden
+from tests.support.tiny_fomm import tiny
 from vidcomp_jax import FirstOrderMotionModel, FOMMConfig, InputError, Keypoints, movement_scale, transfer_motion
 from vidcomp_jax.fomm.model import _detect, _render
 from vidcomp_jax.nn.geometry import coordinate_grid

@@ -12,7 +12,7 @@ from flax import nnx
 
 from experiments import complete, extract_motion, train_autoregressive, train_motion_gan
 from experiments.commands import parse
-from experiments.configs import tiny
+from tests.support.tiny_fomm import tiny
 from vidcomp_jax.completion.complete import complete as library_complete
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import fingerprint, load_fomm, save_fomm

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.configs import tiny
+from tests.support.tiny_fomm import tiny
 from vidcomp_jax.data.clips import ArrayClips, spread
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError

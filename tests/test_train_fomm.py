@@ -18,8 +18,9 @@ from flax import nnx
 
 from experiments import train_fomm
 from experiments.commands import parse
-from experiments.configs import CONFIGS, TrainFOMMConfig, tiny
+from experiments.configs import CONFIGS, TrainFOMMConfig
 from tests.support import golden
+from tests.support.tiny_fomm import tiny
 from vidcomp_jax import FirstOrderMotionModel, InputError, Keypoints, load_fomm
 from vidcomp_jax.data import KthConfig, open_clips, pairs
 from vidcomp_jax.devices import replicate, shard

@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 
 from experiments import complete
-from experiments import configs as fomm_configs
 from experiments.commands import parse
 from experiments.train_inbetween import CONFIGS, TrainInbetweenConfig, synthetic, train
+from tests.support import tiny_fomm
 from tests.support.hub_modules import save_tf2
 from vidcomp_jax.data import DataConfig, SyntheticClips, SyntheticConfig
 from vidcomp_jax.errors import InputError
@@ -23,7 +23,7 @@ from vidcomp_jax.media.video import VideoWriter, read_frames
 from vidcomp_jax.training.config import TrainConfig
 
 DATA = SyntheticConfig(num_train=6, num_test=5, length=9)
-GRAY = fomm_configs.tiny().fomm
+GRAY = tiny_fomm.tiny().fomm
 
 
 def tiny(workdir, num_steps):
