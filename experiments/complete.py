@@ -104,7 +104,11 @@ def open_inputs(config: CompleteConfig, formats: Sequence[FrameFormat]) -> list[
     data = frames_for(formats, config.data, default_size=default_size, from_files=bool(config.input))
     if config.input:
         clips = ends_of_files(
-            config.input, config.num_frames, num_channels=data.num_channels, size=config.resize, fps=config.fps or 25.0
+            config.input,
+            config.num_frames,
+            num_channels=data.num_channels,
+            size=config.resize or None,
+            fps=config.fps or 25.0,
         )
     else:
         clips = ends_of_clips(open_clips(data, "test"), config.num_frames, config.max_clips)

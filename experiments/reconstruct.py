@@ -4,30 +4,23 @@ Every frame is rendered from the first frame of its clip and its own keypoints, 
 `scores.json`, a panel, and videos of some clips that show source, truth and result side by side.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import numpy as np
 import tyro
 from tqdm import tqdm
 
 from experiments.commands import run
 from experiments.configs import CONFIGS, Preset
 from experiments.options import DataOptions
-from vidcomp_jax.data import Clips, open_clips
+from vidcomp_jax.data import open_clips
 from vidcomp_jax.data.clips import spread
 from vidcomp_jax.errors import InputError, require_at_least
-from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
-from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.fomm.reconstruction import reconstruction_panel
-from vidcomp_jax.media.images import to_float, to_uint8, write_image
-from vidcomp_jax.media.video import VideoWriter
-from vidcomp_jax.metrics import score
+from vidcomp_jax.fomm.reconstruction import ReconstructionScores, reconstruction_panel, score_clip
+from vidcomp_jax.media.images import write_image
 from vidcomp_jax.storage.atomic import check_output_folder, new_folder
 from vidcomp_jax.storage.checkpoint import Which
 
@@ -66,35 +59,6 @@ class ReconstructConfig:
         require_at_least(self, batch_size=1, max_clips=0, max_frames=0, videos=0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """Mean scores of the frames of one clip, or of many clips.
-
-    Attributes:
-        l1: mean absolute error, of values in [0, 1].
-        l1_of_first_frame: the same when the first frame is repeated.
-        num_frames: number of frames scored.
-        psnr: peak signal-to-noise ratio in decibels.
-        ssim: structural similarity.
-    """
-
-    l1: float
-    l1_of_first_frame: float
-    num_frames: int
-    psnr: float
-    ssim: float
-
-    @staticmethod
-    def mean(scores: list["Score"]) -> "Score":
-        """The mean over all frames of all clips, as in the published evaluation."""
-        weights = [score.num_frames for score in scores]
-
-        def mean(field: str) -> float:
-            return float(np.average([getattr(score, field) for score in scores], weights=weights))
-
-        return Score(mean("l1"), mean("l1_of_first_frame"), sum(weights), mean("psnr"), mean("ssim"))
-
-
 def main(config: ReconstructConfig) -> None:
     """Reconstruct the clips, write the results, and print the mean scores."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=_SCORES)
@@ -112,8 +76,10 @@ def main(config: ReconstructConfig) -> None:
     with new_folder(config.output, replace=True) as folder:
         for clip in tqdm(chosen, unit="clip", disable=None):
             video = folder / f"{clip:04d}.mp4" if clip in shown else None
-            scores[clips.names[clip]] = reconstruct_clip(config, model, clips, clip, video)
-        mean = Score.mean(list(scores.values()))
+            scores[clips.names[clip]] = score_clip(
+                model, clips, clip, max_frames=config.max_frames or None, chunk=config.batch_size, video=video
+            )
+        mean = ReconstructionScores.mean(list(scores.values()))
         stored = {"mean": mean, "clips": scores}
         (folder / _SCORES).write_bytes(msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n")
         write_image(folder / "panel.png", reconstruction_panel(model, clips))
@@ -121,32 +87,6 @@ def main(config: ReconstructConfig) -> None:
     print(f"  reconstructed from the first frame  {mean.l1:.5f}  (PSNR {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f})")
     print(f"  repeating the first frame           {mean.l1_of_first_frame:.5f}")
     print(f"written to {config.output}")
-
-
-def reconstruct_clip(
-    config: ReconstructConfig, model: FirstOrderMotionModel, clips: Clips, clip: int, video: Path | None = None
-) -> Score:
-    """Reconstruct and score one clip, one chunk at a time; also write it to `video`, if given."""
-    length = min(config.max_frames or int(clips.lengths[clip]), int(clips.lengths[clip]))
-    source = clips.frames(clip, [0])[0]
-    results = animate(model, source, _chunks(clips, clip, length, config.batch_size), chunk=config.batch_size)
-    parts, still = [], []
-    with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(VideoWriter(video, fps=clips.fps)) if video is not None else None
-        for truth, result in zip(_chunks(clips, clip, length, config.batch_size), results, strict=True):
-            unit = to_float(truth)
-            parts.append(score(result, unit))
-            still.append(score(to_float(source), unit).l1)
-            if writer is not None:
-                beside = [np.broadcast_to(source, truth.shape), truth, to_uint8(result)]
-                writer.write(np.concatenate(beside, axis=2))
-    l1, psnr, ssim = (float(np.concatenate(x).mean()) for x in zip(*parts, strict=True))
-    return Score(l1, float(np.concatenate(still).mean()), length, psnr, ssim)
-
-
-def _chunks(clips: Clips, clip: int, length: int, chunk: int) -> Iterator[Chunk]:
-    for start in range(0, length, chunk):
-        yield clips.frames(clip, np.arange(start, min(start + chunk, length)))
 
 
 PRESETS = {name: ReconstructConfig(dataset=name, data=config.data) for name, config in CONFIGS.items()}

@@ -234,7 +234,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, tmp_path):
         ({"output": outputs / "mine", "overwrite": True}, "a folder, where a file"),
         ({"output": outputs / "x.avi"}, ".mp4 or .gif"),
         ({"png_frames": outputs / "mine"}, "`png_frames` is .*mine: exists"),
-        ({"png_frames": outputs / "mine", "overwrite": True}, "holds other things"),
+        ({"png_frames": outputs / "mine", "overwrite": True}, "something other than an earlier output"),
     ):
         options = {"output": outputs / "x.mp4", "png_frames": outputs / "frames", "batch_size": 16} | changes
         with pytest.raises(InputError, match=message) as error:

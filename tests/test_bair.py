@@ -181,8 +181,8 @@ def test_batches_resume_and_divide_over_processes(download, tmp_path):
     ("place", "message"),
     [
         (9, r"traj_0_to_2.tfrecords: not a TFRecord file"),
-        (-500_000, r"traj_0_to_2.tfrecords record 2: damaged, its checksum does not fit"),
-        (-1, r"traj_0_to_2.tfrecords record 2: damaged, its checksum does not fit"),
+        (-500_000, r"traj_0_to_2.tfrecords record 2: damaged, its checksum does not match"),
+        (-1, r"traj_0_to_2.tfrecords record 2: damaged, its checksum does not match"),
     ],
 )
 def test_a_flipped_byte_is_named_and_never_used(copy, tmp_path, place, message):
@@ -243,7 +243,7 @@ def test_skip_unreadable_leaves_out_damaged_records_and_counts_them(copy, tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": b"cat"}, "record 0: no feature 0/image_aux1/encoded, of another data set?"),
+        ({"label": b"cat"}, "record 0: no feature 0/image_aux1/encoded; is it of another data set?"),
         ({"0/image_aux1/encoded": b"x" * 100}, r"0/image_aux1/encoded holds 100 bytes, 12288 were expected"),
         ({"5/action": [1.0, 2.0]}, r"5/action holds 2 numbers, 4 were expected"),
         ({"5/action": b"text"}, r"feature 5/action is not of floats"),

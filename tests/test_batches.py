@@ -139,7 +139,7 @@ def test_a_failure_while_reading_keeps_its_type_and_message():
         ({"batch_size": 6, "seed": 0, "share": BatchShare(0, 0, 4)}, "`batch_size` is 6"),
         ({"batch_size": 0, "seed": 0}, "`batch_size` is 0"),
         ({"batch_size": 4, "seed": -1}, "`seed` is -1"),
-        ({"batch_size": 4, "seed": 0, "share": BatchShare(0, 2, 2)}, "process_index is 2"),
+        ({"batch_size": 4, "seed": 0, "share": BatchShare(0, 2, 2)}, "`process_index` is 2"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
@@ -179,6 +179,6 @@ raise SystemExit(3)
 
 def test_array_clips_refuse_frames_of_the_next_clip():
     clips = numbered_clips()
-    with pytest.raises(IndexError, match="frames 2 to 6 asked of a clip of 6"):
+    with pytest.raises(IndexError, match="frames 2 to 6 were requested, of a clip of 6"):
         clips.frames(0, [2, 6])
     assert clips.frames(3, [5, 0])[:, 1, 0, 0].tolist() == [5, 0]

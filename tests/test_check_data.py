@@ -76,7 +76,7 @@ def test_what_is_wrong_with_kth_is_named(check, tmp_path):
     assert "walking/person01_walking_d1_uncomp.avi[0:23] = walking/person17_walking_d1_uncomp.avi[0:23]" in out
     assert "unreadable: 1\n" in out and "unreadable: 2\n" in out
     assert "person03_walking_d1_uncomp.avi: not a video" in out
-    assert "line 1: frames 1-99 of walking/person21" in out and "line 2: names walking/person19_walking_d2" in out
+    assert "line 1: frames 1-99 of walking/person21" in out and "line 2: lists walking/person19_walking_d2" in out
     assert "too short: 2" in out and "person25_walking_d1_uncomp.avi: 20 frames, a clip has 23" in out
     assert "training cannot start; test: kth-64-test: more than a tenth of 6 videos cannot be read" in out
     assert "train: kth" not in out

@@ -184,7 +184,7 @@ def test_output_is_replaced_only_on_request_and_only_by_its_kind(tmp_path):
     other = tmp_path / "letters"
     other.mkdir()
     (other / "letter.txt").touch()
-    with pytest.raises(InputError, match="holds other things"):
+    with pytest.raises(InputError, match="something other than an earlier output"):
         convert(gray, "tiny-gray", other, overwrite=True)
     exported = tmp_path / "out.pth"
     exported.touch()

@@ -181,7 +181,7 @@ def test_images_that_do_not_fit_are_named(tmp_path):
         open_clips(config(tmp_path / "data", tmp_path), "train")
     (tmp_path / "data" / "test").mkdir()
     write_image(tmp_path / "data" / "test" / "strip.png", shaded_frames(1, 8, 20)[0])
-    with pytest.raises(InputError, match=r"strip.png: 20x8 pixels; a strip"):
+    with pytest.raises(InputError, match=r"strip.png: 20x8 pixels; the width of a strip"):
         open_clips(config(tmp_path / "data", tmp_path), "test")
 
 

@@ -210,13 +210,13 @@ def test_ranges_that_do_not_fit_the_videos_are_named(tmp_path, caplog):
     reason = f"{listed} line 1: frames 20-60 of walking/{AVI}, which has 48; those past its end are left out"
     assert clips.left_out == {f"walking/{AVI}[19:60]": reason}
     listed.write_text("person01_walking_d1 frames 20-60\nperson01_walking_d4 frames 1-90\n")
-    with pytest.raises(InputError, match=r"more than a tenth of 12.*line 2: names walking/person01_walking_d4_uncomp"):
+    with pytest.raises(InputError, match=r"more than a tenth of 12.*line 2: lists walking/person01_walking_d4_uncomp"):
         open_clips(config(data, tmp_path), "train")
     clips = open_clips(config(data, tmp_path, skip_unreadable=True), "train")
     assert len(clips.left_out) == 2 and "2 of 12 videos left out" in caplog.text
     for line in ("frames 30-20", "frames 0-20", "frames 1-20,", "1-20", "frames", "frames one"):
         listed.write_text(f"\nperson01_walking_d1 {line}\n")
-        with pytest.raises(InputError, match=r"00sequences.txt line 2: not frames FIRST-LAST"):
+        with pytest.raises(InputError, match=r"00sequences.txt line 2: expected frames FIRST-LAST"):
             open_clips(config(data, tmp_path), "train")
 
 

@@ -151,7 +151,7 @@ def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
         "scores.json",
         "walker-test-00000",
     ]
-    with pytest.raises(InputError, match="holds other things"):
+    with pytest.raises(InputError, match="something other than an earlier output"):
         run_complete(*arguments, f"--output={work}", "--overwrite")
     with pytest.raises(InputError, match="does not exist"):
         run_complete(*arguments, f"--output={tmp_path / 'none' / 'out'}")
@@ -228,7 +228,7 @@ def test_complete_refuses_in_one_line_and_writes_nothing(work, wrong, tmp_path, 
         ("no such file", "--motion={wrong}/none.npz"),
         ("validate on that of the test split", "--validation={work}/train.npz"),
         ("fingerprint f,", "--validation={wrong}/foreign.npz"),
-        ("2 keypoints a frame; 3", "--validation={wrong}/few.npz"),
+        ("2 keypoints per frame; 3", "--validation={wrong}/few.npz"),
     ],
 )
 def test_motion_training_refuses_in_one_line_and_writes_nothing(work, wrong, tmp_path, module, says, arguments):

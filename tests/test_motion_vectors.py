@@ -57,7 +57,7 @@ def test_limits_are_the_smallest_and_largest_entry():
     scaled = to_vectors(KEYPOINTS, limits)[..., 6:]
     np.testing.assert_allclose([scaled.min(), scaled.max()], [-1, 1], atol=1e-6)
     measure_limits(np.broadcast_to(np.eye(2, dtype=np.float32), (3, 2, 2, 2)))  # a model without Jacobians
-    with pytest.raises(InputError, match="two different"):
+    with pytest.raises(InputError, match="two different values"):
         measure_limits(np.ones((3, 2, 2, 2), np.float32))
     with pytest.raises(InputError, match="finite"):
         measure_limits(np.full((3, 2, 2, 2), np.nan, np.float32))

@@ -73,12 +73,12 @@ def test_kth_that_cannot_be_read_stops_or_is_counted(tmp_path, capsys):
     prepare_kth.main(PrepareKthConfig(**settings, skip_unreadable=True))
     out = capsys.readouterr().out
     assert "3 left out" in out
-    assert "line 2: frames 1-10 of walking/person03_walking_d1_uncomp.avi are 10, a clip has 16" in out
+    assert "line 2: frames 1-10 of walking/person03_walking_d1_uncomp.avi are 10 frames, a clip has 16" in out
     assert "person09_walking_d1_uncomp.avi: not a video" in out
     expected = kth(data, tmp_path, "train", kth=KthConfig(split="seed"), skip_unreadable=True)
     manifest = json.loads((tmp_path / "clips" / "manifest.json").read_text())
     assert sum(line["split"] == "train" for line in manifest["clips"]) == len(expected.names)
-    with pytest.raises(InputError, match=r"clips: is there already and not an empty folder"):
+    with pytest.raises(InputError, match=r"clips: exists and is not an empty folder"):
         prepare_kth.main(PrepareKthConfig(**settings, skip_unreadable=True))
     with pytest.raises(InputError, match=r"--input: .*nothing is not a folder"):
         prepare_kth.main(PrepareKthConfig(input=tmp_path / "nothing", output=tmp_path / "other"))

@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 from converters.official import converted
 from experiments import reconstruct as command
 from experiments.commands import parse
-from experiments.reconstruct import PRESETS, ReconstructConfig, Score
+from experiments.reconstruct import PRESETS, ReconstructConfig
 from tests.support import golden
 from vidcomp_jax import InputError, load_fomm
 from vidcomp_jax.data import (
@@ -24,7 +24,7 @@ from vidcomp_jax.data import (
     open_clips,
 )
 from vidcomp_jax.fomm.loading import check_trained_data
-from vidcomp_jax.fomm.reconstruction import reconstructions
+from vidcomp_jax.fomm.reconstruction import ReconstructionScores, reconstructions, score_clip
 from vidcomp_jax.media.images import read_image
 from vidcomp_jax.media.video import probe
 from vidcomp_jax.storage.checkpoint import save_model
@@ -79,14 +79,13 @@ def test_scores_are_those_of_whole_clips(fomm, tmp_path, capsys):
 
 
 def test_every_frame_counts_the_same(fomm):
-    short, long = Score(0.1, 0.3, 10, 20.0, 0.5), Score(0.4, 0.6, 20, 26.0, 0.8)
-    mean = Score.mean([short, long])
+    short, long = ReconstructionScores(0.1, 0.3, 10, 20.0, 0.5), ReconstructionScores(0.4, 0.6, 20, 26.0, 0.8)
+    mean = ReconstructionScores.mean([short, long])
     assert (mean.l1, mean.l1_of_first_frame, mean.num_frames) == (pytest.approx(0.3), pytest.approx(0.5), 30)
     assert (mean.psnr, mean.ssim) == (pytest.approx(24), pytest.approx(0.7))
     frames = np.random.default_rng(0).integers(0, 255, (12, 64, 64, 1), np.uint8)
     clips = ArrayClips(frames, [7, 5])
-    config = ReconstructConfig(fomm=fomm, max_frames=6, batch_size=4)
-    scores = [command.reconstruct_clip(config, load_fomm(fomm), clips, clip) for clip in range(2)]
+    scores = [score_clip(load_fomm(fomm), clips, clip, max_frames=6, chunk=4) for clip in range(2)]
     assert [score.num_frames for score in scores] == [6, 5]
     unit = frames[7:].astype(np.float64) / 255
     assert scores[1].l1_of_first_frame == pytest.approx(np.abs(unit - unit[0]).mean(), rel=1e-5)

@@ -144,7 +144,7 @@ def test_a_server_that_does_not_speak_http_is_named(monkeypatch, tmp_path):
 def test_bad_modules_are_named(tmp_path):
     with pytest.raises(InputError, match="neither a folder nor a TensorFlow Hub handle"):
         find_module(str(tmp_path / "missing"))
-    with pytest.raises(InputError, match=r"is no SavedModel: it holds no saved_model\.pb"):
+    with pytest.raises(InputError, match=r"is not a SavedModel: it has no saved_model\.pb"):
         HubModule(tmp_path)
     broken = tmp_path / "broken"
     broken.mkdir()

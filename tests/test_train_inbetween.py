@@ -79,7 +79,7 @@ def test_frames_that_do_not_fit_the_model_are_refused(run):
     gray, color, odd = (np.zeros((1, size, size, c), np.float32) for size, c in ((16, 1), (16, 3), (12, 1)))
     with pytest.raises(InputError, match="frames have 3 channels, the model was trained with 1"):
         model(color, color)
-    with pytest.raises(InputError, match="they must be alike"):
+    with pytest.raises(InputError, match="they must have the same shape"):
         model(gray, np.zeros((1, 24, 16, 1), np.float32))
     with pytest.raises(InputError, match="that 8 divides"):
         model(odd, odd)

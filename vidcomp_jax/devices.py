@@ -97,12 +97,13 @@ class BatchShare(NamedTuple):
         """
         if batch_size < 1 or batch_size % self.process_count:
             raise InputError(
-                f"`batch_size` is {batch_size}, which does not divide over {self.process_count} processes; choose a "
-                "multiple"
+                f"`batch_size` is {batch_size}; it must be a positive multiple of the number of processes, "
+                f"{self.process_count}"
             )
         if not 0 <= self.process_index < self.process_count:
             raise InputError(
-                f"process_index is {self.process_index}; with {self.process_count} processes it is 0 to below that"
+                f"`process_index` is {self.process_index}; it must be at least 0 and below the number of processes, "
+                f"{self.process_count}"
             )
         rows = batch_size // self.process_count
         return range(self.process_index * rows, (self.process_index + 1) * rows)

@@ -205,7 +205,8 @@ def known_ends(first: Frames | Array, last: Frames | Array, num_frames: int) -> 
     """
     if first.shape != last.shape or first.ndim != 4:
         raise InputError(
-            f"first frames of shape {first.shape}, last frames of shape {last.shape}; both must be [b, h, w, c], alike"
+            f"first frames of shape {first.shape}, last frames of shape {last.shape}; "
+            "both must be [b, h, w, c], of the same shape"
         )
     if num_frames < 2:
         raise InputError(f"`num_frames` is {num_frames}; a clip has at least its first and its last frame, 2")

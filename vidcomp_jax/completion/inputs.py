@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vidcomp_jax.completion.completers import KnownFrames, known_ends
-from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.data.clips import Clips, spread_long
 from vidcomp_jax.data.sources import natural_order
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize, to_float
@@ -41,7 +41,7 @@ class ClipEnds(NamedTuple):
 
 
 def ends_of_files(
-    paths: Sequence[Path], num_frames: int, *, num_channels: int, size: int = 0, fps: float = 25.0
+    paths: Sequence[Path], num_frames: int, *, num_channels: int, size: int | None = None, fps: float = 25.0
 ) -> list[ClipEnds]:
     """Read the first and last frames of videos and of pairs of images.
 
@@ -51,7 +51,7 @@ def ends_of_files(
         num_frames: number of frames to generate. The truth of a longer video consists of its frames nearest in time.
             Clips play as long as their videos.
         num_channels: 1 for gray, 3 for RGB.
-        size: crop frames to the center square and resize it to this many pixels; 0 leaves them unchanged.
+        size: crop frames to the center square and resize it to this many pixels; None leaves them unchanged.
         fps: frames per second for images.
 
     Raises:
@@ -122,13 +122,13 @@ def ends_of_clips(clips: Clips, num_frames: int, max_clips: int) -> list[ClipEnd
     Raises:
         InputError: no clip is long enough.
     """
-    usable = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)
-    if not len(usable):
+    chosen = spread_long(clips.lengths, num_frames, max_clips)
+    if not len(chosen):
         raise InputError(
             f"`num_frames` is {num_frames}; the longest of {len(clips.names)} clips has {clips.lengths.max()}"
         )
     found = []
-    for clip in usable[spread(len(usable), max_clips)]:
+    for clip in chosen:
         truth = to_float(clips.frames(clip, np.arange(num_frames)))
         found.append(ClipEnds(str(clips.names[clip]).replace("/", "-"), truth[0], truth[-1], truth, float(clips.fps)))
     return _with_unique_names(found)

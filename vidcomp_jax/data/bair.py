@@ -35,7 +35,7 @@ class BairConfig:
     camera: Literal["aux1", "main"] = "aux1"
     """BAIR: which of the two cameras to read."""
     tfds: bool = False
-    """BAIR: read bair_robot_pushing_small as prepared by TensorFlow Datasets, whose data folder --data-dir then is."""
+    """BAIR: read bair_robot_pushing_small as prepared by TensorFlow Datasets, from its data folder."""
 
     def __post_init__(self):
         require_one_of(self, camera=("aux1", "main"))
@@ -74,7 +74,7 @@ class BairClips:
 
     def _record(self, clip: Index) -> Record:
         if not 0 <= clip < len(self.records):
-            raise IndexError(f"clip {clip} asked of {len(self.records)} clips")
+            raise IndexError(f"clip {clip} was requested, of {len(self.records)} clips")
         return self.records[clip]
 
 

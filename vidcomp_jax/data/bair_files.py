@@ -58,7 +58,9 @@ def find_prepared(data_dir: Path, split: Split) -> list[Path]:
     files = [folder / f"{_PREPARED}-{split}.tfrecord-{shard:05d}-of-{count:05d}" for shard in range(count)]
     for file in files:
         if not file.exists():
-            raise InputError(f"{file}: no such file, but dataset_info.json names {count} of them; prepare it again")
+            raise InputError(
+                f"{file}: no such file, but dataset_info.json lists {count} such files; prepare the data set again"
+            )
     return files
 
 

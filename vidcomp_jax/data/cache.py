@@ -123,7 +123,7 @@ def _open(folder: Path, frame_shape: tuple[int, int, int]) -> ArrayClips:
         return ArrayClips(array.reshape(count, *frame_shape), **index)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder}: this cache was damaged ({error}); delete the folder to have it made again"
+            f"{folder}: this cache was damaged ({error}); delete the folder, and it is written again"
         ) from None
 
 

@@ -102,7 +102,9 @@ def entries_of_split(path: Path, split: Split, config: ClipListConfig) -> list[E
     entries = read_clip_list(path)
     videos = sorted({entry.path for entry in entries})
     if len(videos) < 2:
-        raise InputError(f"{path}: names one video only ({videos[0]}); at least two are needed, for one is held out")
+        raise InputError(
+            f"{path}: names one video only ({videos[0]}); at least two are needed, because one is held out"
+        )
     test = held_out(videos, config.test_fraction, config.seed)
     return [entry for entry in entries if (entry.path in test) == (split == "test")]
 
@@ -117,9 +119,9 @@ def read_clip_list(path: Path) -> list[Entry]:
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; a text file with one video a line was expected") from None
+        raise InputError(f"{path}: no such file; a text file with one video per line was expected") from None
     except (UnicodeDecodeError, IsADirectoryError):
-        raise InputError(f"{path}: not a text file; one with a video a line was expected") from None
+        raise InputError(f"{path}: not a text file; a text file with one video per line was expected") from None
     entries = list(_parsed(path, lines))
     if not entries:
         raise InputError(f"{path}: names no video")

@@ -52,6 +52,12 @@ def spread(count: int, most: int) -> Int[np.ndarray, " n"]:
     return np.linspace(0, count - 1, min(count, most)).round().astype(int)
 
 
+def spread_long(lengths: Int[np.ndarray, " n"], num_frames: int, most: int) -> Int[np.ndarray, " m"]:
+    """Indices of up to `most` clips with at least `num_frames` frames, spread evenly over all such clips."""
+    usable = np.flatnonzero(np.asarray(lengths) >= num_frames)
+    return usable[spread(len(usable), most)]
+
+
 class ArrayClips:
     """Clips stored one after another in one array, which may be a memory-mapped file.
 
@@ -92,5 +98,5 @@ def checked(indices: Indices, length: Index) -> Int[np.ndarray, " t"]:
     """`indices` as an array; raises `IndexError` unless all are within a clip of `length` frames."""
     indices = np.asarray(indices, np.int64)
     if indices.size and (indices.min() < 0 or indices.max() >= length):
-        raise IndexError(f"frames {indices.min()} to {indices.max()} asked of a clip of {length} frames")
+        raise IndexError(f"frames {indices.min()} to {indices.max()} were requested, of a clip of {length} frames")
     return indices

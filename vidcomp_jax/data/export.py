@@ -54,7 +54,7 @@ def export_clips(
     """
     clips, left_out = [], dict(left_out or {})
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output}: is there already and not an empty folder; choose another name or delete it")
+        raise InputError(f"{output}: exists and is not an empty folder; choose another name or delete it")
     with new_folder(output) as folder:
         for split, part in parts.items():
             (folder / split).mkdir()

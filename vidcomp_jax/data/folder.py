@@ -109,7 +109,9 @@ def split_sources(data_dir: Path, split: Split, config: FolderConfig) -> list[So
     sources = find_sources(data_dir)
     subjects = sorted({subject_of(source.name) for source in sources})
     if len(subjects) < 2:
-        raise InputError(f"{data_dir}: a single subject ({subjects[0]}); a split in train and test needs at least two")
+        raise InputError(
+            f"{data_dir}: a single subject ({subjects[0]}); a split into train and test needs at least two"
+        )
     test = held_out(subjects, config.test_fraction, config.seed)
     return [source for source in sources if (subject_of(source.name) in test) == (split == "test")]
 
@@ -201,7 +203,7 @@ class _Decoder:
         height, width, channels = image.shape
         if width % height:
             raise InputError(
-                f"{path}: {width}x{height} pixels; a strip of square frames is a multiple of its height wide"
+                f"{path}: {width}x{height} pixels; the width of a strip of square frames is a multiple of its height"
             )
         return np.moveaxis(image.reshape(height, width // height, height, channels), 1, 0)
 

@@ -117,7 +117,9 @@ class KthVideos:
                     LeftOut(name, InputError(f"{where}, which has {len(frames)}; those past its end are left out"))
                 )
             elif stop - first < self._num_frames:
-                clips.append(LeftOut(name, TooShort(f"{where} are {stop - first}, a clip has {self._num_frames}")))
+                clips.append(
+                    LeftOut(name, TooShort(f"{where} are {stop - first} frames, a clip has {self._num_frames}"))
+                )
             for start in range(first, min(stop, len(frames)) - self._num_frames + 1, self._num_frames):
                 name = f"{source.name}[{start}:{start + self._num_frames}]"
                 clips.append(Clip(name, name, frames[start : start + self._num_frames], fps))

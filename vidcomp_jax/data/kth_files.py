@@ -98,7 +98,7 @@ def read_sequences(data_dir: Path) -> dict[str, Sequences]:
         ranges = [_RANGE.fullmatch(part) for part in listed.split(",")]
         parts = [part for part in ranges if part is not None]
         if word or len(parts) < len(ranges) or any(not 0 < int(part[1]) <= int(part[2]) for part in parts):
-            raise InputError(f"{where}: not frames FIRST-LAST, ... but {match['rest'].strip()!r}")
+            raise InputError(f"{where}: expected frames FIRST-LAST, ..., found {match['rest'].strip()!r}")
         found[match["stem"]] = Sequences(where, [(int(part[1]) - 1, int(part[2])) for part in parts])
     return found
 
@@ -117,7 +117,7 @@ def missing_videos(
         person, action, _ = stem.split("_")
         if stem not in present and action in actions and int(person.removeprefix("person")) in persons:
             name = f"{action}/{stem}_uncomp.avi"
-            missing[name] = f"{where}: names {name}, which is not there"
+            missing[name] = f"{where}: lists {name}, which does not exist"
     return missing
 
 

@@ -53,7 +53,7 @@ class Record(NamedTuple):
         if len(stored) < _FOOTER:
             raise InputError(f"{self}: the file is cut off in the middle of it")
         if _masked(google_crc32c.value(data)) != int.from_bytes(stored, "little"):
-            raise InputError(f"{self}: damaged, its checksum does not fit")
+            raise InputError(f"{self}: damaged, its checksum does not match")
         return data
 
 
@@ -74,7 +74,7 @@ def find_records(path: Path) -> Iterator[Record]:
                 length, checksum = struct.unpack("<QI", header.ljust(_HEADER, b"\0"))
                 record = Record(path, number, offset + _HEADER, length)
                 if len(header) == _HEADER and _masked(google_crc32c.value(header[:8])) != checksum:
-                    reason = "damaged, the checksum of its length does not fit; what follows cannot be found"
+                    reason = "damaged, the checksum of its length does not match; what follows cannot be found"
                     raise InputError(f"{record}: {reason}" if number else f"{path}: not a TFRecord file, or {reason}")
                 offset += _HEADER + length + _FOOTER
                 if offset > size or len(header) < _HEADER:
@@ -157,7 +157,9 @@ class Features:
             place = self._places.get(name)
         if place is None:
             some = ", ".join(sorted(self._places)[:3]) or "none"
-            raise InputError(f"{self._record}: no feature {name}, of another data set? Its features begin with {some}")
+            raise InputError(
+                f"{self._record}: no feature {name}; is it of another data set? Its first features are {some}"
+            )
         start, end = place.start + len(place.header), place.end
         if start == end:
             return start, end
@@ -215,7 +217,7 @@ class Features:
             start = last
 
     def _malformed(self) -> InputError:
-        return InputError(f"{self._record}: not a tf.train.Example; of another data set?")
+        return InputError(f"{self._record}: not a tf.train.Example; is it of another data set?")
 
 
 def _masked(checksum: int) -> int:

@@ -73,7 +73,7 @@ def check_trained_data(directory: Path | str, data: DataConfig, *, any_data: boo
     found = differences(data, stored) if isinstance(stored, dict) and not any_data else []
     if found:
         said = "; ".join(f"`{name}` is {here}, the model was trained with {there}" for name, here, there in found)
-        raise InputError(f"{path}: {said}; give the same, or `any_data` to use it all the same")
+        raise InputError(f"{path}: {said}; give the same, or `any_data` to use it anyway")
 
 
 def save_fomm(directory: Path | str, model: FirstOrderMotionModel) -> None:

@@ -1,22 +1,27 @@
-"""Reconstruction of clips from their first frame: the frames, the error, and a panel of examples.
+"""Reconstruction of clips from their first frame: the frames, their scores, and a panel of examples.
 
 The evaluation of the First Order Motion Model (Siarohin et al., NeurIPS 2019, section 4): every frame of a held-out
 clip is rendered from the clip's first frame and its own keypoints.
 """
 
+import contextlib
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.data.clips import Clips, Index, spread
 from vidcomp_jax.devices import filled_up
+from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
-from vidcomp_jax.media.images import to_float
+from vidcomp_jax.media.images import to_float, to_uint8
 from vidcomp_jax.media.panels import draw_keypoints, panel
+from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import FrameScores, score
 
 TITLES = ("source", "driving", "source keypoints", "driving keypoints", "deformed source", "occlusion", "prediction")
@@ -80,6 +85,76 @@ def reconstruction_error(
 ) -> float:
     """Mean L1 error of reconstructed clips, with frames in [0, 1]; see `reconstructions` for which clips are used."""
     return float(np.mean([found.score().l1.mean() for found in reconstructions(model, clips, max_clips, max_frames)]))
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructionScores:
+    """Mean scores of reconstructed frames of one clip, or of many clips.
+
+    Attributes:
+        l1: mean absolute error, of values in [0, 1].
+        l1_of_first_frame: the same when the first frame is repeated.
+        num_frames: number of frames scored.
+        psnr: peak signal-to-noise ratio in decibels.
+        ssim: structural similarity.
+    """
+
+    l1: float
+    l1_of_first_frame: float
+    num_frames: int
+    psnr: float
+    ssim: float
+
+    @staticmethod
+    def mean(scores: list["ReconstructionScores"]) -> "ReconstructionScores":
+        """The mean over all frames of all clips, as in the published evaluation."""
+        weights = [score.num_frames for score in scores]
+
+        def mean(field: str) -> float:
+            return float(np.average([getattr(score, field) for score in scores], weights=weights))
+
+        return ReconstructionScores(mean("l1"), mean("l1_of_first_frame"), sum(weights), mean("psnr"), mean("ssim"))
+
+
+def score_clip(
+    model: FirstOrderMotionModel,
+    clips: Clips,
+    clip: Index,
+    *,
+    max_frames: int | None = None,
+    chunk: int = 8,
+    video: Path | None = None,
+) -> ReconstructionScores:
+    """Reconstruct one clip and score it, in chunks, so that memory use does not grow with its length.
+
+    Args:
+        model: a trained model.
+        clips: the data set.
+        clip: index of the clip in it.
+        max_frames: number of frames to use at most, from the clip's start; None uses all.
+        chunk: number of frames rendered at a time.
+        video: file to write, with the source, the true and the rendered frame side by side; none by default.
+    """
+    length = int(clips.lengths[clip]) if max_frames is None else min(max_frames, int(clips.lengths[clip]))
+    source = clips.frames(clip, [0])[0]
+    rendered = animate(model, source, _chunks(clips, clip, length, chunk), chunk=chunk)
+    parts, repeated = [], []
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(VideoWriter(video, fps=clips.fps)) if video is not None else None
+        for truth, result in zip(_chunks(clips, clip, length, chunk), rendered, strict=True):
+            unit = to_float(truth)
+            parts.append(score(result, unit))
+            repeated.append(score(to_float(source), unit).l1)
+            if writer is not None:
+                beside = [np.broadcast_to(source, truth.shape), truth, to_uint8(result)]
+                writer.write(np.concatenate(beside, axis=2))
+    l1, psnr, ssim = (float(np.concatenate(x).mean()) for x in zip(*parts, strict=True))
+    return ReconstructionScores(l1, float(np.concatenate(repeated).mean()), length, psnr, ssim)
+
+
+def _chunks(clips: Clips, clip: Index, length: int, chunk: int) -> Iterator[Chunk]:
+    for start in range(0, length, chunk):
+        yield clips.frames(clip, np.arange(start, min(start + chunk, length)))
 
 
 def reconstruction_panel(

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key, UInt8
 
-from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.data.clips import Clips, spread_long
 from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween.losses import draw_noise
@@ -63,7 +63,7 @@ class InbetweenModel:
             InputError: the two shapes differ, or the size or the number of channels does not suit the model.
         """
         if first.shape != last.shape:
-            raise InputError(f"first frames are {first.shape}, last frames {last.shape}; they must be alike")
+            raise InputError(f"first frames are {first.shape}, last frames {last.shape}; they must have the same shape")
         if first.shape[-1] != self.config.num_channels:
             raise InputError(
                 f"frames have {first.shape[-1]} channels, the model was trained with {self.config.num_channels}"
@@ -142,10 +142,9 @@ def inbetween_panel(
 
 def _openings(clips: Clips, num_frames: int, max_clips: int) -> Float[np.ndarray, "b t h w c"]:
     """The first `num_frames` frames, in [0, 1], of clips spread evenly over those that are long enough."""
-    usable = np.flatnonzero(np.asarray(clips.lengths) >= num_frames)
-    if not len(usable):
+    shown = spread_long(clips.lengths, num_frames, max_clips)
+    if not len(shown):
         raise InputError(f"no held-out clip has {num_frames} frames; the longest has {max(clips.lengths)}")
-    shown = usable[spread(len(usable), max_clips)]
     return to_float(np.stack([clips.frames(clip, np.arange(num_frames)) for clip in shown]))
 
 

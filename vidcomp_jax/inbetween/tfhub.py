@@ -77,7 +77,7 @@ class HubModule:
             InputError: the two shapes differ, or the frames are neither gray nor RGB.
         """
         if first.shape != last.shape:
-            raise InputError(f"first frames are {first.shape}, last frames {last.shape}; they must be alike")
+            raise InputError(f"first frames are {first.shape}, last frames {last.shape}; they must have the same shape")
         ends = np.stack([first, last], axis=1)
         count, _, height, width, channels = ends.shape
         if channels not in (1, 3):
@@ -110,7 +110,7 @@ def find_module(module: str | pathlib.Path) -> pathlib.Path:
     folder = pathlib.Path(module)
     if folder.is_dir():
         if not (folder / _MODEL_FILE).is_file():
-            raise InputError(f"{folder} is no SavedModel: it holds no {_MODEL_FILE}")
+            raise InputError(f"{folder} is not a SavedModel: it has no {_MODEL_FILE}")
         return folder
     handle = str(module)
     if "://" not in handle:
@@ -146,7 +146,7 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
             with urllib.request.urlopen(archive, timeout=60) as reply, tarfile.open(fileobj=reply, mode="r|gz") as tar:
                 tar.extractall(unpacked, filter="data")
             if not (unpacked / _MODEL_FILE).is_file():
-                raise InputError(f"{handle}: what was fetched holds no {_MODEL_FILE}; {by_hand}")
+                raise InputError(f"{handle}: what was downloaded has no {_MODEL_FILE}; {by_hand}")
     except (OSError, http.client.HTTPException, tarfile.TarError) as error:
         reason = one_line(error)
         raise InputError(f"{handle} is not in {folder.parent} and cannot be fetched ({reason}); {by_hand}") from error
@@ -175,7 +175,8 @@ def _check_signature(loaded, folder: pathlib.Path):
     """Return the function to call and the name of its argument, or raise an `InputError` if they do not fit."""
     if SIGNATURE not in loaded.signatures:
         raise InputError(
-            f"{folder} is no in-betweening module: it has the signatures {sorted(loaded.signatures)}, not {SIGNATURE!r}"
+            f"{folder} is not an in-betweening module: it has the signatures "
+            f"{sorted(loaded.signatures)}, not {SIGNATURE!r}"
         )
     run = loaded.signatures[SIGNATURE]
     inputs, outputs = run.structured_input_signature[1], run.structured_outputs
@@ -192,8 +193,8 @@ def _check_signature(loaded, folder: pathlib.Path):
     )
     if not fits:
         raise InputError(
-            f"{folder} is no in-betweening module: it takes {takes} and gives {gives}, "
-            f"where {INPUT_SHAPE} to {SIGNATURE!r} {OUTPUT_SHAPE} is needed"
+            f"{folder} is not an in-betweening module: it takes {takes} and returns {gives}; "
+            f"{INPUT_SHAPE} and {SIGNATURE!r} {OUTPUT_SHAPE} were expected"
         )
     return run, next(iter(inputs))
 

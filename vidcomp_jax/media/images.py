@@ -79,7 +79,7 @@ def write_image(path: Path, image: Picture):
 def check_file(path: Path):
     """Raise an `InputError` unless `path` is a file."""
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; a file is expected")
+        raise InputError(f"{path}: is a folder; a file was expected")
     if not path.exists():
         raise InputError(f"{path}: no such file")
 

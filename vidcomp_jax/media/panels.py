@@ -26,7 +26,7 @@ def draw_keypoints(
     image: Float[np.ndarray, "h w c"],
     positions: Float[np.ndarray, "k 2"],
     *,
-    radius: float = 0.0,
+    radius: float | None = None,
 ) -> Float[np.ndarray, "h w 3"]:
     """Draw a colored disc with an anti-aliased edge for each keypoint.
 
@@ -34,13 +34,13 @@ def draw_keypoints(
         image: gray or RGB, in [0, 1].
         positions: (x, y) in [-1, 1], with -1 and 1 at the centers of the corner pixels. Keypoints that are outside
             the frame or not finite are not drawn.
-        radius: of the discs in pixels; 0 means 1/32 of the longer side, but at least 1.5.
+        radius: of the discs in pixels; None means 1/32 of the longer side, but at least 1.5.
 
     Returns:
         RGB in [0, 1].
     """
     height, width, _ = image.shape
-    radius = radius or max(1.5, max(height, width) / 32)
+    radius = radius if radius is not None else max(1.5, max(height, width) / 32)
     picture = np.clip(to_rgb(image), 0, 1).astype(np.float32)
     rows, columns = np.mgrid[:height, :width]
     for (x, y), color in zip(positions, keypoint_colors(len(positions)), strict=True):

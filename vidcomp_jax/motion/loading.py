@@ -32,7 +32,7 @@ class TrainedOn:
     def check(self, clips: MotionClips, path: Path) -> None:
         """Raise an `InputError` unless the clips, read from `path`, come from the same keypoint model."""
         if clips.num_keypoints != self.num_keypoints:
-            raise InputError(f"{path}: {clips.num_keypoints} keypoints a frame; {self.num_keypoints} were expected")
+            raise InputError(f"{path}: {clips.num_keypoints} keypoints per frame; {self.num_keypoints} were expected")
         check_fingerprint(clips.fingerprint, self.fingerprint, str(path))
 
 
@@ -95,7 +95,7 @@ def load_motion_models(
         expected = model.config.num_keypoints
         if trained_on.num_keypoints != expected:
             raise InputError(
-                f"{directory}: trained on {trained_on.num_keypoints} keypoints a frame; "
+                f"{directory}: trained on {trained_on.num_keypoints} keypoints per frame; "
                 f"the keypoint model has {expected}"
             )
         check_fingerprint(trained_on.fingerprint, fingerprint(model), str(directory))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.data.clips import Clips, spread, spread_long
 from vidcomp_jax.devices import BatchShare, filled_up
 from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.fomm.keypoints import Keypoints
@@ -88,8 +88,7 @@ class MotionClips:
 
     def spread_clips(self, num_frames: int, most: int) -> Int[np.ndarray, " n"]:
         """Indices of up to `most` clips with at least `num_frames` frames, spread evenly over all such clips."""
-        usable = np.flatnonzero(self.lengths >= num_frames)
-        return usable[spread(len(usable), most)]
+        return spread_long(self.lengths, num_frames, most)
 
     def first_windows(self, num_frames: int, clips: Int[np.ndarray, " n"]) -> Keypoints:
         """The first `num_frames` frames of each of `clips`, which must be long enough: keypoints [n, t, k, ...]."""

@@ -30,9 +30,9 @@ class MotionFiles:
     """The files that a motion model is trained with."""
 
     motion: Path = dataclasses.field(default=Path("motion.npz"), metadata=MAY_CHANGE)
-    """Motion to train on, from experiments.extract_motion with --split=train."""
+    """Motion of the train split, to train on; experiments.extract_motion writes it."""
     validation: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Motion of held-out clips (--split=test), for measuring errors in comparison with linear interpolation."""
+    """Motion of the test split, for measuring errors in comparison with linear interpolation."""
     fomm: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Keypoint model that the motion was extracted with; if given, panels show rendered samples."""
     num_frames: int = 16

@@ -42,7 +42,7 @@ def measure_limits(jacobians: Float[Array | np.ndarray, "*b k 2 2"]) -> Jacobian
     if not (math.isfinite(lower) and math.isfinite(upper)):
         raise InputError("the motion holds Jacobians that are not finite; extract it with another keypoint model")
     if upper - lower < 1e-6:  # even identity Jacobians span 0 to 1, so something is wrong
-        raise InputError(f"all Jacobian entries of the motion are {lower:.6g}; a scale needs two different ones")
+        raise InputError(f"all Jacobian entries of the motion are {lower:.6g}; scaling them needs two different values")
     return JacobianLimits(jnp.float32(lower), jnp.float32(upper))
 
 

@@ -73,7 +73,7 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as error:  # a damaged file makes any of four libraries fail, each with its own exceptions
         raise InputError(
             f"{folder}: cannot be read ({one_line(error)}); it is damaged or incomplete. "
-            "Delete it to use the checkpoint before, or copy it again"
+            "Delete it to use the previous checkpoint, or copy it again"
         ) from error
     if damaged:
         raise InputError(f"{folder}: its checksum does not match; the files were damaged. Copy it again or delete it")

@@ -94,7 +94,7 @@ def check_output_folder(path: Path, *, overwrite: bool, holds: str, field: str =
     if path.exists() and (not path.is_dir() or path.is_symlink()):
         raise InputError(f"`{field}` is {path}: not a folder; it is not replaced by one")
     if path.exists() and any(path.iterdir()) and not any(path.glob(holds)):
-        raise InputError(f"`{field}` is {path}: holds other things than are written there; it is not replaced")
+        raise InputError(f"`{field}` is {path}: contains something other than an earlier output; it is not replaced")
 
 
 def _problem_of_folder(path: Path) -> str:

@@ -77,7 +77,7 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
         if differences:
             raise InputError(
                 f"{workdir}: holds a run with other settings: {'; '.join(differences)}. "
-                "Give these values to go on with it, or another folder to start anew"
+                "Give these values to continue it, or another folder to start a new run"
             )
     save_config(path, config)
 

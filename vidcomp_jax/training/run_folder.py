@@ -85,9 +85,9 @@ class RunFolder:
         """Open the log for the steps after `start`."""
         self._log = self._stack.enter_context(RunLog(self.workdir, start, self._config.num_steps))
         if start == self._config.num_steps:
-            self._log.say(f"{self.workdir} is trained to step {start} already; raise num_steps to go on")
+            self._log.say(f"{self.workdir} is already trained to step {start}; a larger number of steps continues it")
         elif start:
-            self._log.say(f"going on from step {start} of {self.workdir}")
+            self._log.say(f"continuing from step {start} of {self.workdir}")
 
     def advance(self, step: int) -> None:
         """Move the progress bar to `step`."""
@@ -128,7 +128,7 @@ class RunFolder:
             self._checkpoints.wait()
             self._running_log.say(
                 f"stopped by {signal.Signals(stopped).name} after step {step} and saved in {self.workdir}; "
-                "run the same command again to go on"
+                "run the same command again to continue"
             )
 
     @property
@@ -144,7 +144,7 @@ class RunFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"{self.workdir}: another run is using this folder; stop it, or take another") from error
+            raise InputError(f"{self.workdir}: another run is using this folder; stop it, or use another") from error
         except OSError:  # some network file systems do not support locks; train without one
             return
 
@@ -159,7 +159,9 @@ class RunFolder:
         for path, value in jax.tree_util.tree_leaves_with_path((state.params, state.batch_stats)):
             if not np.isfinite(value).all():
                 name = jax.tree_util.keystr(path[1:], simple=True, separator=".")
-                raise TrainingError(f"step {step}: {name} is not finite; stopped, the checkpoints before are kept")
+                raise TrainingError(
+                    f"step {step}: {name} is not finite; training stopped, the checkpoints written before are kept"
+                )
         self._checkpoints.save(step, state, score)
 
 

@@ -70,7 +70,7 @@ class SyntheticClips:
 
     def _draw(self, clip: int):
         if not 0 <= clip < len(self.names):
-            raise IndexError(f"clip {clip} asked of {len(self.names)} clips")
+            raise IndexError(f"clip {clip} was requested, of {len(self.names)} clips")
         size, _, num_channels = self.frame_shape
         rng = np.random.default_rng([self._config.seed, int(self._split == "test"), clip])
         frames, joints = _SCENES[self._config.scene].draw(rng, self._config.length, size)

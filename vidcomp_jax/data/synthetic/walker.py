@@ -18,7 +18,7 @@ JOINTS = (
 
 ACTIONS = ("walking", "jogging", "running", "boxing", "waving", "clapping")
 
-_GAITS = {  # frames a cycle, swing of thigh and arm, bend of knee and elbow, lean; radians, 25 frames a second
+_GAITS = {  # frames per cycle at 25 per second; swing of thigh and arm, bend of knee and elbow, and lean in radians
     "walking": ((20, 26), 0.45, 0.45, 0.75, 0.30, 0.04),
     "jogging": ((15, 18), 0.55, 0.60, 1.15, 1.10, 0.12),
     "running": ((12, 14), 0.75, 0.80, 1.50, 1.45, 0.22),
@@ -61,7 +61,7 @@ def left_first(joints: Float[np.ndarray, "*b k 2"]) -> Float[np.ndarray, "*b k 2
 
 
 def _gait(rng: np.random.Generator, action: str, length: int, height: float):
-    """Side view of somebody crossing the picture to the right, as fast as the feet go."""
+    """Side view of a person who crosses the picture to the right, as fast as the feet move."""
     cycle, thigh_swing, arm_swing, knee_bend, elbow_bend, lean = _GAITS[action]
     step = 2 * np.pi / rng.uniform(*cycle)
     strength = rng.uniform(0.85, 1.15)
@@ -79,7 +79,7 @@ def _gait(rng: np.random.Generator, action: str, length: int, height: float):
 
 
 def _in_place(rng: np.random.Generator, action: str, length: int, height: float):
-    """Somebody standing: boxing seen from the side, waving and clapping from the front."""
+    """A person who stands: boxing seen from the side, waving and clapping from the front."""
     phase = rng.uniform(0, 2 * np.pi) + 2 * np.pi / rng.uniform(14, 22) * np.arange(length)
     strength = rng.uniform(0.9, 1.1)
     if action == "boxing":
@@ -102,7 +102,7 @@ def _in_place(rng: np.random.Generator, action: str, length: int, height: float)
 
 
 def _skeleton(height, x, lean, arms, forearms, thighs, shins, *, spread: float):
-    """Angles [2 sides, t] to joints [t, 11, 2], shoulders and hips [t, 2 sides, 2]; the lower foot stands."""
+    """Angles [2 sides, t] to joints [t, 11, 2], shoulders and hips [t, 2 sides, 2]; the lower foot is on the ground."""
 
     def limb(angle, length):
         return height * length * np.stack([sign * np.sin(angle), np.cos(angle)], -1)
