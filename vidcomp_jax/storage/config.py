@@ -17,6 +17,9 @@ MAY_CHANGE = {"may_change": True}
 MAY_MOVE = {"may_move": True}
 """Metadata of an optional path that a resumed run may change, but neither add nor omit."""
 
+ADDED_LATER = {"added_later": True}
+"""Metadata of a field with a default that configs of earlier versions lack. Its default must be what they did."""
+
 Config = TypeVar("Config")
 
 
@@ -32,7 +35,8 @@ def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -
     """Read a dataclass of type `config_type` from the JSON file `path`, or from its entry `part`.
 
     Raises:
-        InputError: the file is missing or not JSON, or an entry is missing, unknown or invalid.
+        InputError: the file is missing or not JSON, or an entry is missing, unknown or invalid. Fields marked
+            `ADDED_LATER` may be missing.
     """
     path = pathlib.Path(path)
     stored = _read(path)
@@ -45,7 +49,7 @@ def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -
         raise InputError(f"{path}: {_plainly(error)}") from error
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: not a {config_type.__name__}: {_named(error)}") from error
-    there, expected = _flat(stored), _flat(_plain(config))
+    there, expected = {**_added_later(config), **_flat(stored)}, _flat(_plain(config))
     problems = [f"unknown entry {name}" for name in there if name not in expected]
     problems += [f"missing entry {name}" for name in expected if name not in there]
     if problems:
@@ -65,7 +69,7 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     workdir = pathlib.Path(workdir)
     path = workdir / CONFIG_FILE
     if path.exists():
-        there, here = _flat(_read(path)), _flat(_plain(config))
+        there, here = {**_added_later(config), **_flat(_read(path))}, _flat(_plain(config))
         free, movable = _marked(config, "may_change"), _marked(config, "may_move")
         differences = [
             f"{name} is {_shown(there, name)} there, {_shown(here, name)} now"
@@ -137,6 +141,23 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
+
+
+def _added_later(config: Any) -> dict[str, Any]:
+    """The defaults of the fields that configs of earlier versions lack, by their dotted names."""
+    defaults: dict[str, Any] = {}
+
+    def collect(part: Any, prefix: str) -> None:
+        for field in dataclasses.fields(part):
+            value = getattr(part, field.name)
+            if field.metadata.get("added_later"):
+                default = msgspec.to_builtins(field.default, enc_hook=_encode)
+                defaults.update(_flat({field.name: default}, prefix))
+            elif dataclasses.is_dataclass(value):
+                collect(value, f"{prefix}{field.name}.")
+
+    collect(config, "")
+    return defaults
 
 
 def _shown(flat: dict[str, Any], name: str) -> str:
