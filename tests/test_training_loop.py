@@ -22,7 +22,7 @@ from vidcomp_jax.storage import checkpoint
 from vidcomp_jax.storage.config import load_config
 from vidcomp_jax.training import interrupt
 from vidcomp_jax.training.config import TrainConfig
-from vidcomp_jax.training.step import init_state, map_over_devices
+from vidcomp_jax.training.step import gradient_step, init_state, map_over_devices
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,24 @@ def test_random_draws_belong_to_examples():
         for i in range(2)
     ]
     assert seen == pytest.approx(expected * 2, rel=1e-6)
+
+
+def test_arrays_that_a_model_shares_are_trained_apart():
+    class Shared(nnx.Module):
+        def __init__(self):
+            value = jnp.ones(3)
+            self.weight, self.statistic, self.other = nnx.Param(value), nnx.BatchStat(value), nnx.BatchStat(value)
+
+    def objective(model, batch, keys):
+        return (jnp.square(model.weight[...] - batch)).mean(), {}
+
+    tx = optax.sgd(0.1)
+    graphdef, constants, state = init_state(Shared(), tx, jax.devices()[:2])
+    step = map_over_devices(graphdef, gradient_step(tx, objective), jax.devices()[:2])
+    for _ in range(2):
+        state, _ = step(state, constants, np.zeros((2, 1, 3), np.float32), jax.random.key(0))
+    np.testing.assert_allclose(state.params["weight"], (1 - 0.2 / 3) ** 2, rtol=1e-5)
+    np.testing.assert_array_equal(state.batch_stats["statistic"], 1)
 
 
 def test_one_compilation(tmp_path, caplog):

@@ -56,7 +56,8 @@ def init_state(
         ValueError: `model` has variables other than `Param`, `BatchStat` and `Constant`.
     """
     graphdef, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Constant)
-    params, batch_stats, constants = map(nnx.to_pure_dict, states)
+    # Copied, because a step overwrites the state, and so no two arrays of it may share memory as those of a model may.
+    params, batch_stats, constants = (jax.tree.map(jnp.copy, nnx.to_pure_dict(x)) for x in states)
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params))
     return graphdef, replicate(constants, devices), replicate(state, devices)
 
