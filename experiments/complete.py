@@ -1,9 +1,10 @@
 """Complete clips: `python -m experiments.complete --fomm=DIR --method=linear --input=CLIPS --output=OUT`.
 
-Takes the first and the last frame of videos, of pairs of images, or of a data set's test clips, and generates the
-frames between them. Writes a video and the keypoints for each clip, method and sample, `scores.json`, and
-`index.html`, which plays all of them. Methods over keypoints (linear, wgan, autoregressive) need --fomm; `inbetween`
-needs a run of `experiments.train_inbetween`, and `tfhub` a published TensorFlow Hub module.
+Takes the first and the last frame, or the frames that --known names, of videos, of images, or of a data set's test
+clips, and generates all others. Writes a video and the keypoints for each clip, method and sample, `scores.json`, and
+`index.html`, which plays all of them. Methods over keypoints (linear, flow, wgan, autoregressive) need --fomm, and
+those that were trained a run of their own; `inbetween` needs a run of `experiments.train_inbetween`, and `tfhub` a
+published TensorFlow Hub module.
 """
 
 import dataclasses
@@ -19,8 +20,15 @@ from experiments.options import DataOptions
 from vidcomp_jax.completion.complete import complete_by_all
 from vidcomp_jax.completion.completers import FrameFormat
 from vidcomp_jax.completion.frame_formats import check_frame_size, frames_for
-from vidcomp_jax.completion.inputs import PAGE, ClipEnds, ends_of_clips, ends_of_files, known_frames
-from vidcomp_jax.completion.methods import METHODS, MethodSettings, open_completers
+from vidcomp_jax.completion.inputs import (
+    PAGE,
+    GivenClip,
+    clips_of_data,
+    clips_of_files,
+    known_frames,
+    known_times,
+)
+from vidcomp_jax.completion.methods import METHODS, MethodSettings, default_methods, open_completers
 from vidcomp_jax.completion.outputs import check_rates, write_completions
 from vidcomp_jax.completion.scores import score_completions
 from vidcomp_jax.data import open_clips
@@ -36,12 +44,16 @@ else:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompleteConfig(MethodSettings):
-    """Generate the frames between a first and a last frame."""
+    """Generate the frames between given ones."""
 
-    method: tuple[Method, ...] = ("linear",)
-    """Methods that generate the frames; the results of several are shown side by side."""
+    method: tuple[Method, ...] = ()
+    """Methods that generate the frames; the results of several are shown side by side. By default flow, if
+    --motion-model holds a run of it, and linear otherwise."""
     input: tuple[Path, ...] = ()
-    """Videos, folders of videos or of images, or two images; by default, the test split of --dataset."""
+    """Videos, folders of videos or of images, or one image for each given frame; by default, the test split of
+    --dataset."""
+    known: str = ""
+    """Numbers of the given frames in the clip, such as 0,7,15; by default, the first and the last."""
     dataset: Preset = "synthetic"
     max_clips: int = 16
     """Without --input: number of clips to complete, evenly spaced over the test split."""
@@ -70,31 +82,40 @@ class CompleteConfig(MethodSettings):
     def __post_init__(self):
         super().__post_init__()
         require_at_least(self, num_frames=2, samples=1, max_clips=1, seed=0, resize=0, fps=0)
-        require(self.method, self, "method", f"at least one of {', '.join(METHODS)}")
+        known_times(self.num_frames, self.times)
+
+    @property
+    def times(self) -> tuple[int, ...]:
+        """The numbers of the given frames; none for the first and the last."""
+        parts = [part.strip() for part in self.known.split(",")] if self.known else []
+        require(all(map(str.isdecimal, parts)), self, "known", "frame numbers separated by commas, such as 0,7,15")
+        return tuple(map(int, parts))
 
 
 def main(config: CompleteConfig) -> None:
     """Complete the clips, write the results, and print their scores against the true frames."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=PAGE)
-    completers = open_completers(config.method, config, config.num_frames)
+    completers = open_completers(config.method or default_methods(config), config, config.num_frames)
     over_keypoints = any(completer.over_keypoints for completer in completers.values())
     if over_keypoints and not config.input:
         check_trained_data(config.fomm, config.data, any_data=config.any_data)
     clips = open_inputs(config, [completer.frame_format for completer in completers.values()])
-    known = known_frames(clips, config.num_frames)
+    known = known_frames(clips, config.num_frames, config.times)
     results = complete_by_all(completers, known, config.num_frames, num_samples=config.samples, seed=config.seed)
-    scores = score_completions(clips, results)
-    write_completions(config.output, clips, results, scores, format=config.format)
+    scores = score_completions(clips, results, config.times)
+    write_completions(config.output, clips, results, scores, config.times, format=config.format)
     for title in results:
         if title not in scores:
             print(f"{title}: no true frames to compare with")
             continue
         mean = scores[title].mean
-        print(f"{title}: L1 to the truth {mean.l1:.4f}, PSNR {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f}, inner frames")
+        print(
+            f"{title}: L1 to the truth {mean.l1:.4f}, PSNR {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f}, generated frames"
+        )
     print(f"{len(clips)} clips of {config.num_frames} frames; to view them, open {config.output / PAGE}")
 
 
-def open_inputs(config: CompleteConfig, formats: Sequence[FrameFormat]) -> list[ClipEnds]:
+def open_inputs(config: CompleteConfig, formats: Sequence[FrameFormat]) -> list[GivenClip]:
     """The clips to complete, with frames in the format that the methods accept.
 
     Raises:
@@ -103,18 +124,19 @@ def open_inputs(config: CompleteConfig, formats: Sequence[FrameFormat]) -> list[
     default_size = PRESETS.get(config.dataset, config).data.size
     data = frames_for(formats, config.data, default_size=default_size, from_files=bool(config.input))
     if config.input:
-        clips = ends_of_files(
+        clips = clips_of_files(
             config.input,
             config.num_frames,
+            config.times,
             num_channels=data.num_channels,
             size=config.resize or None,
             fps=config.fps or 25.0,
         )
     else:
-        clips = ends_of_clips(open_clips(data, "test"), config.num_frames, config.max_clips)
+        clips = clips_of_data(open_clips(data, "test"), config.num_frames, config.max_clips, config.times)
     # If all methods work on pixels, --resize overrides the size that they were trained at.
     if not config.resize or any(f.size is None for f in formats):
-        height, width, _ = clips[0].first.shape
+        _, height, width, _ = clips[0].known.shape
         check_frame_size(formats, height, width, setting="resize" if config.input else "size")
     clips = [clip._replace(fps=config.fps or clip.fps) for clip in clips]
     check_rates(clips, config.format)

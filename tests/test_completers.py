@@ -26,20 +26,23 @@ from vidcomp_jax.completion.completers import (
     known_ends,
 )
 from vidcomp_jax.completion.frame_formats import check_frame_size, frames_for
-from vidcomp_jax.completion.inputs import ClipEnds, ends_of_clips
-from vidcomp_jax.completion.methods import METHODS, MethodSettings, open_completers
+from vidcomp_jax.completion.inputs import GivenClip, clips_of_data
+from vidcomp_jax.completion.methods import METHODS, MethodSettings, default_methods, open_completers
 from vidcomp_jax.completion.outputs import write_completions
 from vidcomp_jax.completion.scores import score_completions
 from vidcomp_jax.data import ArrayClips, DataConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
+from vidcomp_jax.motion.flow import FlowConfig, FlowMotion
 from vidcomp_jax.motion.linear import LinearMotion
+from vidcomp_jax.motion.loading import TrainedOn
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 
 MODEL = FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(0))
 MODEL.eval()
 GAN = MotionGAN(WGANConfig(hidden=8, noise=4, encoding=4), 3, rngs=nnx.Rngs(0))
+FLOW = FlowMotion(FlowConfig(width=8, num_layers=1, num_heads=2, feed_forward=8), 3, num_frames=5, rngs=nnx.Rngs(0))
 NEXT_FRAME = AutoregressiveMotion(AutoregressiveConfig(hidden=8), 3, rngs=nnx.Rngs(0))
 FIRST, LAST = np.random.default_rng(0).random((2, 2, 32, 32, 1), np.float32)
 KNOWN = known_ends(FIRST, LAST, 5)
@@ -64,7 +67,7 @@ class Blend:
 def settings(monkeypatch):
     """Return settings for every method, with small models in place of the saved ones."""
     monkeypatch.setattr(methods, "load_fomm", lambda *_: MODEL)
-    learned = {"wgan": GAN, "autoregressive": NEXT_FRAME}
+    learned = {"flow": FLOW, "wgan": GAN, "autoregressive": NEXT_FRAME}
     monkeypatch.setattr(methods, "load_motion_models", lambda *_, **__: learned)
     monkeypatch.setattr(methods, "load_inbetween", lambda *_: Blend())
     monkeypatch.setattr(methods, "HubModule", Blend)
@@ -85,18 +88,39 @@ def test_every_method_completes_through_the_same_interface(settings):
         found = completer.complete(KNOWN, 5, jax.random.key(0))
         assert found.frames.shape == (2, 5, 32, 32, 1), name
         assert (found.keypoints is not None) == completer.over_keypoints, name
-        np.testing.assert_allclose(found.frames[:, 0], FIRST, atol=1e-5)
-        np.testing.assert_allclose(found.frames[:, -1], LAST, atol=1e-5)
+        np.testing.assert_array_equal(found.frames[:, 0], FIRST, err_msg=name)
+        np.testing.assert_array_equal(found.frames[:, -1], LAST, err_msg=name)
 
 
-@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("times", [(0, 2), (1, 4), (0, 2, 4)])
-def test_other_times_than_the_ends_are_refused_in_one_line(settings, name, times):
-    (completer,) = open_completers([name], settings, 5).values()
-    known = KnownFrames(np.zeros((2, len(times), 32, 32, 1), np.float32), times)
-    with pytest.raises(InputError, match=rf"{len(times)} frames are known, at times .* 0 and 4") as error:
-        completer.complete(known, 5, jax.random.key(0))
-    assert "\n" not in str(error.value)
+def test_known_frames_at_any_times_are_kept_or_refused_in_one_line(settings, times):
+    frames = np.random.default_rng(1).random((2, len(times), 32, 32, 1), np.float32)
+    known = KnownFrames(frames, times)
+    for name, completer in open_completers(list(METHODS), settings, 5).items():
+        if completer.ends_only:
+            with pytest.raises(InputError, match=r"two known frames, the first and the last: 0, 4") as error:
+                completer.complete(known, 5, jax.random.key(0))
+            assert "\n" not in str(error.value)
+        else:
+            found = completer.complete(known, 5, jax.random.key(0))
+            np.testing.assert_array_equal(found.frames[:, list(times)], frames, err_msg=name)
+    ends_only = {name for name, completer in open_completers(list(METHODS), settings, 5).items() if completer.ends_only}
+    assert ends_only == {"wgan", "autoregressive", "inbetween", "tfhub"}
+
+
+def test_flow_is_the_default_where_a_run_of_it_is_given(tmp_path):
+    runs = {}
+    for method in ("flow", "wgan"):
+        runs[method] = tmp_path / method
+        runs[method].mkdir()
+        (runs[method] / "config.json").write_text(
+            json.dumps({"trained_on": dataclasses.asdict(TrainedOn(method=method))})
+        )
+    assert default_methods(MethodSettings()) == ("linear",)
+    assert default_methods(MethodSettings(motion_model=(runs["wgan"],))) == ("linear",)
+    assert default_methods(MethodSettings(motion_model=(runs["wgan"], runs["flow"]))) == ("flow",)
+    with pytest.raises(InputError, match=r"none/config\.json: no such file"):
+        default_methods(MethodSettings(motion_model=(tmp_path / "none",)))
 
 
 def test_what_methods_need_is_named(settings):
@@ -104,8 +128,8 @@ def test_what_methods_need_is_named(settings):
         with pytest.raises(InputError, match=says):
             open_completers(names, dataclasses.replace(settings, **changes), num_frames)
 
-    refused(says="`method` is empty; choose from linear, wgan")
-    refused("linear", "cubic", says="`method` holds cubic; choose from linear, wgan")
+    refused(says="`method` is empty; choose from linear, flow")
+    refused("linear", "cubic", says="`method` holds cubic; choose from linear, flow")
     refused("inbetween", inbetween=None, says="needs `inbetween`=RUN")
     refused("tfhub", module="", says="needs `module`")
     refused("linear", "tfhub", num_frames=7, says="`num_frames` is 7, but module generates clips of 5")
@@ -127,18 +151,18 @@ def test_samples_are_those_of_one_call_with_the_key_of_the_sample():
 def test_clips_of_a_data_set_are_spread_over_all_that_are_long_enough():
     frames = np.arange(10 * 6, dtype=np.uint8)[:, None, None, None].repeat(16, 1).repeat(16, 2)
     clips = ArrayClips(frames, [6] * 4 + [3, 3] + [6] * 5, names=[f"clip{i}" for i in range(11)])
-    chosen = ends_of_clips(clips, 5, 3)
+    chosen = clips_of_data(clips, 5, 3)
     assert [clip.name for clip in chosen] == ["clip0", "clip6", "clip10"]
-    np.testing.assert_allclose(chosen[1].first, 30 / 255, rtol=1e-6)
-    np.testing.assert_allclose(chosen[1].last, 34 / 255, rtol=1e-6)
-    assert len(ends_of_clips(clips, 5, 99)) == 9
+    np.testing.assert_allclose(chosen[1].known[0], 30 / 255, rtol=1e-6)
+    np.testing.assert_allclose(chosen[1].known[1], 34 / 255, rtol=1e-6)
+    assert len(clips_of_data(clips, 5, 99)) == 9
 
 
 def clips_and_results():
     """Return three clips, the second without ground truth, and the results of two methods with wrong end frames."""
     rng = np.random.default_rng(0)
     truth = rng.random((3, 5, 16, 18, 3), np.float32)
-    clips = [ClipEnds(f"clip{i}", t[0], t[-1], None if i == 1 else t, 25.0) for i, t in enumerate(truth)]
+    clips = [GivenClip(f"clip{i}", t[[0, -1]], None if i == 1 else t, 25.0) for i, t in enumerate(truth)]
     results = {}
     for method in ("one", "other 1"):
         frames = np.clip(truth + rng.normal(0, 0.1, truth.shape), 0, 1).astype(np.float32)
@@ -186,7 +210,7 @@ def test_nothing_is_scored_without_a_truth_or_without_inner_frames(tmp_path):
     clips, results, _ = clips_and_results()
     unknown = [clip._replace(truth=None) for clip in clips]
     assert score_completions(unknown, results) == {}
-    two = [clip._replace(truth=np.stack([clip.first, clip.last])) for clip in clips]
+    two = [clip._replace(truth=clip.known) for clip in clips]
     assert score_completions(two, {"one": Completion(results["one"].frames[:, [0, -1]], None)}) == {}
     write_completions(tmp_path / "out", unknown, results, {}, format="gif")
     assert not (tmp_path / "out" / "scores.json").exists()

@@ -6,8 +6,9 @@ import pytest
 from flax import nnx
 
 from tests.support.tiny_fomm import tiny
-from vidcomp_jax.completion.complete import complete
+from vidcomp_jax.completion.complete import complete, complete_known
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
 from vidcomp_jax.motion.linear import interpolate
@@ -32,8 +33,8 @@ def test_ends_are_the_given_frames_and_the_detected_keypoints(motion):
     clips = complete(MODEL, FIRST, LAST, 5, motion=motion, key=jax.random.key(1))
     assert clips.frames.shape == (3, 5, 32, 32, 1)
     assert 0 <= clips.frames.min() <= clips.frames.max() <= 1
-    np.testing.assert_allclose(clips.frames[:, 0], FIRST, atol=1e-5)
-    np.testing.assert_allclose(clips.frames[:, -1], LAST, atol=1e-5)
+    np.testing.assert_array_equal(clips.frames[:, 0], FIRST)
+    np.testing.assert_array_equal(clips.frames[:, -1], LAST)
     for i, frames in ((0, FIRST), (-1, LAST)):
         for found, detected in zip(clips.keypoints, MODEL.detect(frames), strict=True):
             np.testing.assert_allclose(found[:, i], detected, atol=1e-6)
@@ -50,7 +51,8 @@ def test_no_jump_when_time_is_cut_finer():
 def test_rendering_from_the_first_frame_alone_is_plain_animation():
     clips = complete(MODEL, FIRST, LAST, 5, render="first")
     ends = [MODEL.detect(frames) for frames in (FIRST, LAST)]
-    expected = MODEL.render(FIRST, ends[0], interpolate(*ends, 5)).prediction
+    known = Keypoints(*(np.stack(x, 1) for x in zip(*ends, strict=True)))
+    expected = MODEL.render(FIRST, ends[0], interpolate(known, np.array([0, 4]), 5)).prediction
     np.testing.assert_allclose(clips.frames, expected, atol=1e-5)
 
 
@@ -101,3 +103,53 @@ def test_samples_depend_on_the_key_alone():
 def test_misfits_are_named(change, message):
     with pytest.raises(InputError, match=message):
         complete(**{"model": MODEL, "first": FIRST, "last": LAST, "num_frames": 4} | change)
+
+
+KNOWN = np.random.default_rng(1).random((2, 3, 32, 32, 1), np.float32)
+
+
+@pytest.mark.parametrize("times", [(0, 3, 8), (2, 4, 6)])
+@pytest.mark.parametrize("max_pixels", [2**22, 2 * 2 * 32 * 32])
+def test_known_frames_and_their_keypoints_come_out_exactly(times, max_pixels):
+    clips = complete_known(MODEL, KNOWN, times, 9, max_pixels=max_pixels)
+    np.testing.assert_array_equal(clips.frames[:, list(times)], KNOWN)
+    assert np.isfinite(clips.frames).all() and 0 <= clips.frames.min() <= clips.frames.max() <= 1
+    for i, time in enumerate(times):
+        for found, detected in zip(clips.keypoints, MODEL.detect(KNOWN[:, i]), strict=True):
+            np.testing.assert_allclose(found[:, time], detected, atol=1e-6)
+
+
+def test_a_gap_between_known_frames_is_completed_as_a_clip_of_its_own():
+    clips = complete_known(MODEL, KNOWN, (0, 4, 8), 9)
+    for part, first in ((slice(0, 5), 0), (slice(4, 9), 1)):
+        alone = complete(MODEL, KNOWN[:, first], KNOWN[:, first + 1], 5)
+        np.testing.assert_allclose(clips.frames[:, part], alone.frames, atol=1e-5)
+        np.testing.assert_allclose(clips.keypoints.position[:, part], alone.keypoints.position, atol=1e-6)
+
+
+def test_known_frames_do_not_jump_where_they_are_put_in_place():
+    fine = complete_known(MODEL, KNOWN, (0, 40, 80), 81).frames
+    steps = np.abs(np.diff(fine, axis=1)).mean((0, 2, 3, 4))
+    assert steps[[0, 39, 40, 79]].max() < 3 * np.median(steps), steps
+
+
+def test_outside_of_the_known_frames_the_nearest_one_stays():
+    clips = complete_known(MODEL, KNOWN, (2, 4, 6), 9)
+    np.testing.assert_allclose(clips.frames[:, :2], np.repeat(KNOWN[:, :1], 2, 1), atol=1e-5)
+    np.testing.assert_allclose(clips.frames[:, 7:], np.repeat(KNOWN[:, 2:], 2, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("frames", "times", "message"),
+    [
+        (KNOWN, (0, 8, 4), "`times` is 0, 8, 4; frame numbers must be in ascending order"),
+        (KNOWN, (0, 4, 9), "`times` is 0, 4, 9; a clip of 9 frames has frames 0 to 8"),
+        (KNOWN, (0, 4), "3 known frames, but `times` holds 2"),
+        (KNOWN[:, :1], (0,), "at least two frames must be known"),
+        (KNOWN[0], (0, 4, 8), r"known frames of shape \(3, 32, 32, 1\); they must be \[b, n, h, w, c\]"),
+        (255 * KNOWN, (0, 4, 8), r"floats must be in \[0, 1\]"),
+    ],
+)
+def test_known_frames_that_do_not_fit_are_named(frames, times, message):
+    with pytest.raises(InputError, match=message):
+        complete_known(MODEL, frames, times, 9)

@@ -3,7 +3,7 @@
 Importing this package does not initialize devices, read files, set flags or import TensorFlow.
 """
 
-from vidcomp_jax.completion.complete import complete
+from vidcomp_jax.completion.complete import complete, complete_known
 from vidcomp_jax.completion.completers import Completion
 from vidcomp_jax.devices import AXIS
 from vidcomp_jax.errors import InputError
@@ -40,6 +40,7 @@ __all__ = [
     "OcclusionAwareGenerator",
     "Rendered",
     "complete",
+    "complete_known",
     "load_fomm",
     "movement_scale",
     "save_fomm",

@@ -1,8 +1,9 @@
 """Completes clips in one call, with one method or with several."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
+import numpy as np
 from jaxtyping import Array, Key
 
 from vidcomp_jax.completion.completers import Completer, Completion, KeypointCompleter, KnownFrames, known_ends
@@ -31,7 +32,7 @@ def complete(
         first: first frames [b, h, w, c]; floats in [0, 1], or integers, which are scaled by the range of their type.
         last: last frames, of the same shape.
         num_frames: number of frames of each clip, both ends included; at least 2.
-        motion: moves the keypoints; linear interpolation if None.
+        motion: fills in the keypoints between; linear interpolation if None.
         key: random key of a stochastic motion model; `jax.random.key(0)` if None.
         render: ends to render from; with `both`, clips start and end with exactly the given frames.
         max_pixels: maximum number of pixels to render at once; larger inputs are split into chunks.
@@ -43,7 +44,46 @@ def complete(
         InputError: the frames differ in shape, floats are outside [0, 1], `num_frames` is below 2, or the motion model
             is for another number of keypoints.
     """
-    known = known_ends(unit_frames(first), unit_frames(last), num_frames)
+    known = known_ends(first, last, num_frames)
+    return complete_known(model, *known, num_frames, motion=motion, key=key, render=render, max_pixels=max_pixels)
+
+
+def complete_known(
+    model: FirstOrderMotionModel,
+    frames: Frames,
+    times: Sequence[int],
+    num_frames: int,
+    *,
+    motion: MotionModel | None = None,
+    key: Key[Array, ""] | None = None,
+    render: Render = "both",
+    max_pixels: int = MAX_PIXELS,
+) -> Completion:
+    """Generate clips of which some frames are known: two or more, at any times.
+
+    Linear interpolation and `FlowMotion` accept any known frames; the other motion models need the first and the last.
+    Known keypoints are kept exactly, and so are known frames with `render="both"`. Outside of the known frames, linear
+    interpolation repeats the nearest one; `FlowMotion` continues the motion.
+
+    Args:
+        model: detects keypoints and renders frames.
+        frames: known frames [b, n, h, w, c]; floats in [0, 1], or integers, which are scaled by the range of their
+            type.
+        times: index of each of the n known frames in its clip, from 0, in ascending order.
+        num_frames: number of frames of each clip, the known ones included; at least 2.
+        motion: fills in the keypoints between; linear interpolation if None.
+        key: random key of a stochastic motion model; `jax.random.key(0)` if None.
+        render: known frames to render from: the first one alone, or those on both sides of each frame.
+        max_pixels: maximum number of pixels to render at once; larger inputs are split into chunks.
+
+    Returns:
+        Frames [b, num_frames, h, w, c] and their keypoints [b, num_frames, k, ...].
+
+    Raises:
+        InputError: frames and times do not fit each other, the clip or the motion model, floats are outside [0, 1],
+            or the motion model is for another number of keypoints.
+    """
+    known = KnownFrames(np.asarray(unit_frames(frames)), tuple(times))
     completer = KeypointCompleter(model, motion or LinearMotion(), render=render, max_pixels=max_pixels)
     return completer.complete(known, num_frames, jax.random.key(0) if key is None else key)
 

@@ -13,8 +13,10 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.between import MAX_PIXELS, Render, render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.motion.evaluation import generate
+from vidcomp_jax.motion.fill import check_model, fill
+from vidcomp_jax.motion.known import check_ends, check_times
 from vidcomp_jax.motion.model import MotionModel
+from vidcomp_jax.nn.frames import unit_frames
 
 Frames = Real[np.ndarray, "..."]
 
@@ -70,6 +72,11 @@ class Completer(Protocol):
         ...
 
     @property
+    def ends_only(self) -> bool:
+        """Whether the known frames must be the first and the last one; otherwise any two or more may be known."""
+        ...
+
+    @property
     def over_keypoints(self) -> bool:
         """Whether it moves keypoints, which the First Order Motion Model detects and renders."""
         ...
@@ -88,7 +95,7 @@ class Completer(Protocol):
         """Generate clips of `num_frames` frames.
 
         Args:
-            known: the given frames; the present methods accept the first and the last one.
+            known: the given frames, two or more; methods with `ends_only` accept the first and the last one alone.
             num_frames: number of frames of each clip, the known ones included.
             key: random key of a stochastic method; the others ignore it.
 
@@ -99,14 +106,14 @@ class Completer(Protocol):
 
 
 class KeypointCompleter:
-    """Completes clips over keypoints: detects them at both ends, moves them with a motion model, and renders frames.
+    """Completes clips over keypoints: detects them in known frames, fills in those between, and renders frames.
 
     The attributes are those of `Completer`.
 
     Args:
         model: detects keypoints and renders frames.
-        motion: moves the keypoints.
-        render: ends to render from; with `both`, clips start and end with exactly the given frames.
+        motion: fills in the keypoints between known ones.
+        render: known frames to render from; with `both`, known frames come out exactly.
         max_pixels: maximum number of pixels to render at once; larger inputs are split into chunks.
         name: name of the keypoint model in messages.
 
@@ -126,30 +133,28 @@ class KeypointCompleter:
         max_pixels: int = MAX_PIXELS,
         name: str = "the keypoint model",
     ):
-        if motion.num_keypoints not in (None, model.config.num_keypoints):
-            raise InputError(
-                f"the motion model is for {motion.num_keypoints} keypoints, the keypoint model has "
-                f"{model.config.num_keypoints}; train one on motion that this keypoint model extracted"
-            )
-        self.stochastic = motion.stochastic
+        check_model(motion, model.config.num_keypoints)
+        self.stochastic, self.ends_only = motion.stochastic, motion.ends_only
         self.frame_format = FrameFormat(name, num_channels=model.config.num_channels)
         self._model, self._motion, self._render, self._max_pixels = model, motion, render, max_pixels
 
     def complete(self, known: KnownFrames, num_frames: int, key: Key[Array, ""]) -> Completion:
         """See `Completer.complete`."""
-        first, last = first_and_last(known, num_frames)
-        b, height, width, _ = first.shape
+        check_known(known, num_frames)
+        b, n, height, width, channels = known.frames.shape
         keys = jax.random.split(key, b)
         at_a_time = max(self._max_pixels // (height * width), 1)
         parts = []
         for i in range(0, b, at_a_time):
             share = slice(i, i + at_a_time)
-            ends = first[share], last[share]
-            keypoints = self._model.detect(np.concatenate(ends))
-            start, end = (Keypoints(*x) for x in zip(*(np.split(np.asarray(x), 2) for x in keypoints), strict=True))
-            moved = generate(self._motion, start, end, num_frames, keys[share])
-            frames = render_between(self._model, *ends, moved, render=self._render, max_pixels=self._max_pixels)
-            parts.append(Completion(frames, jax.tree.map(np.asarray, moved)))
+            frames = np.asarray(known.frames[share])
+            found = self._model.detect(frames.reshape(-1, height, width, channels))
+            detected = Keypoints(*(np.asarray(x).reshape(-1, n, *x.shape[1:]) for x in found))
+            moved = fill(self._motion, detected, known.times, num_frames, keys[share])
+            rendered = render_between(
+                self._model, frames, known.times, moved, render=self._render, max_pixels=self._max_pixels
+            )
+            parts.append(Completion(rendered, jax.tree.map(np.asarray, moved)))
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
@@ -183,6 +188,7 @@ class PixelCompleter:
     """
 
     over_keypoints = False
+    ends_only = True
 
     def __init__(self, model: PixelModel, frame_format: FrameFormat):
         self.stochastic = model.stochastic
@@ -194,7 +200,9 @@ class PixelCompleter:
         """See `Completer.complete`."""
         check_length(self, num_frames)
         first, last = first_and_last(known, num_frames)
-        return Completion(self._model(first, last, key=key), None)
+        frames = np.array(self._model(first, last, key=key))
+        frames[:, 0], frames[:, -1] = unit_frames(first), unit_frames(last)
+        return Completion(frames, None)
 
 
 def known_ends(first: Frames | Array, last: Frames | Array, num_frames: int) -> KnownFrames:
@@ -213,18 +221,23 @@ def known_ends(first: Frames | Array, last: Frames | Array, num_frames: int) -> 
     return KnownFrames(np.stack([first, last], axis=1), (0, num_frames - 1))
 
 
+def check_known(known: KnownFrames, num_frames: int) -> None:
+    """Raise an `InputError` unless the known frames are [b, n, h, w, c] and their times fit a clip of that length."""
+    if num_frames < 2:
+        raise InputError(f"`num_frames` is {num_frames}; a clip has at least two frames")
+    if known.frames.ndim != 5:
+        raise InputError(f"known frames of shape {known.frames.shape}; they must be [b, n, h, w, c]")
+    check_times(known.times, known.frames.shape[1], num_frames)
+
+
 def first_and_last(known: KnownFrames, num_frames: int) -> tuple[Frames, Frames]:
     """The first and last frames [b, h, w, c], for methods that accept no others.
 
     Raises:
         InputError: frames at other times are known.
     """
-    if tuple(known.times) != (0, num_frames - 1) or known.frames.shape[1] != 2:
-        times = ", ".join(map(str, known.times))
-        raise InputError(
-            f"{known.frames.shape[1]} frames are known, at times {times} of a clip of {num_frames}; this method takes "
-            f"the first and the last, at times 0 and {num_frames - 1}"
-        )
+    check_known(known, num_frames)
+    check_ends(known.times, num_frames)
     return known.frames[:, 0], known.frames[:, 1]
 
 

@@ -19,7 +19,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.inbetween.generation import load_inbetween
 from vidcomp_jax.inbetween.tfhub import SIZE, HubModule
 from vidcomp_jax.motion.linear import LinearMotion
-from vidcomp_jax.motion.loading import load_motion_models
+from vidcomp_jax.motion.loading import load_motion_models, trained_method
 from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.storage.checkpoint import Which
 
@@ -39,7 +39,7 @@ class MethodSettings:
     which: Which = "latest"
     """Checkpoint of training runs to load."""
     render: Render = "both"
-    """Ends that frames are rendered from."""
+    """Known frames that others are rendered from: the first one alone, or those on both sides of each frame."""
     max_pixels: int = MAX_PIXELS
     """Maximum number of pixels rendered at once; lower it if memory runs out."""
 
@@ -100,12 +100,19 @@ def _tfhub(models: Models) -> Completer:
 
 METHODS: Mapping[str, Callable[[Models], Completer]] = {
     "linear": functools.partial(_over_keypoints, "linear"),
+    "flow": functools.partial(_over_keypoints, "flow"),
     "wgan": functools.partial(_over_keypoints, "wgan"),
     "autoregressive": functools.partial(_over_keypoints, "autoregressive"),
     "inbetween": _inbetween,
     "tfhub": _tfhub,
 }
 """Functions that open each method, by its name."""
+
+
+def default_methods(settings: MethodSettings) -> tuple[str, ...]:
+    """The method to use if none is named: flow, if one of the motion models is a run of it, and linear otherwise."""
+    trained = {trained_method(run) for run in settings.motion_model}
+    return ("flow",) if "flow" in trained else ("linear",)
 
 
 def open_completers(methods: Sequence[str], settings: MethodSettings, num_frames: int) -> dict[str, Completer]:

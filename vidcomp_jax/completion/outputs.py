@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from vidcomp_jax.completion.completers import Completion
-from vidcomp_jax.completion.inputs import PAGE, SCORES, ClipEnds
+from vidcomp_jax.completion.inputs import PAGE, SCORES, GivenClip
 from vidcomp_jax.completion.scores import MethodScores
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
@@ -20,9 +20,10 @@ from vidcomp_jax.storage.atomic import new_folder
 
 def write_completions(
     folder: Path,
-    clips: Sequence[ClipEnds],
+    clips: Sequence[GivenClip],
     results: Mapping[str, Completion],
     scores: Mapping[str, MethodScores],
+    times: Sequence[int] = (),
     *,
     format: Literal["mp4", "gif"] = "mp4",
 ) -> None:
@@ -34,18 +35,20 @@ def write_completions(
 
     Args:
         folder: folder to write.
-        clips: ends of the completed clips.
+        clips: given frames of the completed clips.
         results: completed clips by title, such as `wgan 1`, in the order of `clips`.
         scores: scores of the results by title; see `score_completions`.
+        times: numbers of the given frames, for their titles; the first and the last by default.
         format: format of the videos.
     """
+    titles = [f"frame {time}" for time in times] or ["first frame", "last frame"]
     with new_folder(folder, replace=True) as partial:
         rows = []
         for i, clip in enumerate(clips):
             (partial / clip.name).mkdir(parents=True)
             found = {title: jax.tree.map(lambda x, i=i: x[i], tuple(result)) for title, result in results.items()}
             _write_clip(partial / clip.name, clip.fps, found, format)
-            given = [Player("first frame", clip.first[None]), Player("last frame", clip.last[None])]
+            given = [Player(title, frame[None]) for title, frame in zip(titles, clip.known, strict=True)]
             truth = [] if clip.truth is None else [Player("truth", clip.truth)]
             completed = [
                 Player(title, frames, None if keypoints is None else keypoints.position)
@@ -57,7 +60,7 @@ def write_completions(
             (partial / SCORES).write_bytes(msgspec.json.format(msgspec.json.encode(scores), indent=2) + b"\n")
 
 
-def check_rates(clips: Sequence[ClipEnds], format: Literal["mp4", "gif"]) -> None:
+def check_rates(clips: Sequence[GivenClip], format: Literal["mp4", "gif"]) -> None:
     """Raise an `InputError` if videos of the format do not support the frame rate of a clip."""
     for clip in clips:
         try:

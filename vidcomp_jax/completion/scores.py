@@ -1,4 +1,4 @@
-"""Scores completed clips against the true ones, over the frames between the two given ones.
+"""Scores completed clips against the true ones, over the frames that were not given.
 
 Input: clips whose true frames are known, and their completions. Output: the contents of `scores.json`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vidcomp_jax.completion.completers import Completion
-from vidcomp_jax.completion.inputs import ClipEnds
+from vidcomp_jax.completion.inputs import GivenClip, known_times
 from vidcomp_jax.metrics import FrameScores, score
 
 
@@ -27,8 +27,8 @@ class ClipScores:
     """Scores of one completed clip.
 
     Attributes:
-        mean: mean over the inner frames.
-        frames: by name of the score, one value for each inner frame, from the second to the second to last.
+        mean: mean over the frames that were not given.
+        frames: by name of the score, one value for each of these frames, in order.
     """
 
     mean: MeanScores
@@ -48,12 +48,15 @@ class MethodScores:
     clips: dict[str, ClipScores]
 
 
-def score_completions(clips: Sequence[ClipEnds], results: Mapping[str, Completion]) -> dict[str, MethodScores]:
-    """Compare the inner frames of completed clips with the true ones; the two given frames are not scored.
+def score_completions(
+    clips: Sequence[GivenClip], results: Mapping[str, Completion], times: Sequence[int] = ()
+) -> dict[str, MethodScores]:
+    """Compare completed clips with the true ones; given frames are not scored.
 
     Args:
-        clips: ends of the completed clips. Those without true frames, or with two frames only, are not scored.
+        clips: the completed clips. Those without true frames, or with given frames only, are not scored.
         results: completed clips by title, in the order of `clips`.
+        times: numbers of the given frames; the first and the last by default.
 
     Returns:
         Scores by title; empty if no clip can be scored.
@@ -61,12 +64,16 @@ def score_completions(clips: Sequence[ClipEnds], results: Mapping[str, Completio
     Raises:
         InputError: frames are too small for SSIM.
     """
-    truth = {i: clip.truth[1:-1] for i, clip in enumerate(clips) if clip.truth is not None and len(clip.truth) > 2}
+    truth = {i: clip.truth for i, clip in enumerate(clips) if clip.truth is not None}
     if not truth:
+        return {}
+    true = np.stack(list(truth.values()))
+    inner = np.setdiff1d(np.arange(true.shape[1]), known_times(true.shape[1], times))
+    if not len(inner):
         return {}
     scores = {}
     for title, completion in results.items():
-        found = score(completion.frames[list(truth), 1:-1], np.stack(list(truth.values())))
+        found = score(completion.frames[list(truth)][:, inner], true[:, inner])
         of_clips = {clips[i].name: _of_clip(FrameScores(*(x[n] for x in found))) for n, i in enumerate(truth)}
         scores[title] = MethodScores(_mean(found), of_clips)
     return scores

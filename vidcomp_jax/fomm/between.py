@@ -1,9 +1,11 @@
-"""Rendering of the frames between a first and a last frame, from the first or from both.
+"""Rendering of clips from known frames: from the first alone, or each frame from the known frames around it.
 
-Input: the two frames, and the keypoints of every frame. Output: all frames. Long clips are rendered in chunks.
+Input: known frames and their times, and the keypoints of every frame. Output: all frames. Long clips are rendered in
+chunks.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -14,20 +16,22 @@ from jaxtyping import Array, Float, Real
 
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import EncodedSource, FirstOrderMotionModel
+from vidcomp_jax.nn.frames import unit_frames
 from vidcomp_jax.nn.geometry import coordinate_grid, resize_bilinear, warp
 
 Render = Literal["first", "both"]
-"""Which frames to render from: the first alone, as in the published method, or both, blending the results."""
+"""Which frames to render from: the first known one alone, as in the published method, or the known frames on both sides
+of each frame, blending the results."""
 
 MAX_PIXELS = 2**22
 """Default limit on the pixels rendered by one call of the compiled program: 64 clips of 16 frames at 64 x 64."""
 
 Frames = Real[Array | np.ndarray, "..."]
-"""[b, h, w, c], floats in [0, 1] or integers. The type allows any shape, so that a wrong one raises `InputError`."""
+"""Floats in [0, 1] or integers. The type allows any shape, so that a wrong one raises `InputError`."""
 
 
 class _Ends(NamedTuple):
-    """The frames to render from: the first frames of all clips, then, if both ends are used, the last frames.
+    """The frames to render from: the frames before all gaps, then, if both sides are used, the frames after them.
 
     Attributes:
         encoded: the encoded frames.
@@ -42,26 +46,28 @@ class _Ends(NamedTuple):
 
 def render_between(
     model: FirstOrderMotionModel,
-    first: Frames,
-    last: Frames,
+    known: Frames,
+    times: Sequence[int],
     keypoints: Keypoints,
     *,
     render: Render = "both",
     max_pixels: int = MAX_PIXELS,
 ) -> Float[np.ndarray, "b t h w c"]:
-    """Render clips from their first and last frames and the keypoints of every frame.
+    """Render clips from their known frames and the keypoints of every frame.
 
-    With `both`, each frame is a blend of the renderings from the two ends. The weight of an end is proportional to its
-    nearness in time and, at each pixel, to how much of it the generator could use there (its occlusion map). What
-    an end loses when it is rendered at its own keypoints is warped along with the motion and added. So the clip starts
-    with exactly the first frame, ends with exactly the last, and fades from the detail of one to that of the other.
+    With `both`, each frame is a blend of the renderings from the known frames before and after it. The weight of a
+    known frame is proportional to its nearness in time and, at each pixel, to how much of it the generator could use
+    there (its occlusion map). What a known frame loses when it is rendered at its own keypoints is warped along with
+    the motion and added, so that clips fade from the detail of one known frame to that of the next without a jump. The
+    known frames themselves come out exactly. Frames before the first or after the last known frame are rendered from
+    that frame.
 
     Args:
         model: a trained model.
-        first, last: frames [b, h, w, c], floats in [0, 1], or integers, which are divided by the largest value of
+        known: known frames [b, n, h, w, c], floats in [0, 1], or integers, which are divided by the largest value of
             their type.
-        keypoints: positions [b, t, k, 2] and Jacobians [b, t, k, 2, 2] of at least two frames. The first and the last
-            must be those of `first` and `last`.
+        times: index of each of the n known frames in the clips, ascending.
+        keypoints: positions [b, t, k, 2] and Jacobians [b, t, k, 2, 2] of all frames; at `times`, those of `known`.
         render: which frames to render from.
         max_pixels: limit on the pixels rendered at a time; larger clips are rendered in chunks of frames.
 
@@ -72,21 +78,37 @@ def render_between(
         InputError: if shapes do not fit the model or each other, or floats are not in [0, 1].
     """
     num_frames = keypoints.position.shape[1]
-    b, height, width, _ = first.shape
-    length = int(np.clip(max_pixels // (b * height * width), 1, num_frames))
-    num_chunks = -(-num_frames // length)
-    length = -(-num_frames // num_chunks)
+    known = np.asarray(known)
+    b, _, height, width, channels = known.shape
+    times = list(times)
+    gaps = [(0, 0, range(num_frames))] if render == "first" else _gaps(times, num_frames)
+    longest = max((len(inside) for _, _, inside in gaps), default=1)
+    length = int(np.clip(max_pixels // (b * height * width), 1, longest))
+    length = -(-longest // -(-longest // length))
     network = nnx.split(nnx.view(model, use_running_average=True))
-    own = [Keypoints(*(x[:, i] for x in keypoints)) for i in (0, -1)]
-    ends = _prepare(*network, render, (first, own[0]), (last, own[1]))
-    chunks = []
-    for i in range(num_chunks):
-        # The last chunk is padded by repeating its last frame, so that one compiled program serves all.
-        times = np.minimum(np.arange(i * length, (i + 1) * length), num_frames - 1)
-        part = Keypoints(*(x[:, times] for x in keypoints))
-        fraction = np.float32(times / (num_frames - 1))
-        chunks.append(np.asarray(_render(*network, render, ends, part, fraction)))
-    return np.concatenate(chunks, axis=1)[:, :num_frames]
+    frames = np.empty((b, num_frames, height, width, channels), np.float32)
+    for before, after, inside in gaps:
+        sides = [(known[:, i], Keypoints(*(x[:, times[i]] for x in keypoints))) for i in (before, after)]
+        ends = _prepare(*network, render, *sides)
+        duration = max(times[after] - times[before], 1)
+        for i in range(0, len(inside), length):
+            # The last chunk is padded by repeating its last frame, so that one compiled program serves all.
+            chunk = np.minimum(np.arange(i, i + length), len(inside) - 1) + inside.start
+            part = Keypoints(*(x[:, chunk] for x in keypoints))
+            fraction = np.float32(np.clip((chunk - times[before]) / duration, 0, 1))
+            count = min(length, len(inside) - i)
+            frames[:, chunk[:count]] = np.asarray(_render(*network, render, ends, part, fraction))[:, :count]
+    if render == "both":
+        frames[:, times] = unit_frames(known)
+    return frames
+
+
+def _gaps(times: list[int], num_frames: int) -> list[tuple[int, int, range]]:
+    """The runs of frames that are not known, each with the numbers of the known frames before and after it."""
+    last = len(times) - 1
+    gaps = [(i, i + 1, range(times[i] + 1, times[i + 1])) for i in range(last)]
+    gaps = [(0, 0, range(times[0])), *gaps, (last, last, range(times[last] + 1, num_frames))]
+    return [gap for gap in gaps if len(gap[2])]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

@@ -10,7 +10,7 @@ from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.images import to_float
 from vidcomp_jax.media.panels import draw_keypoints, panel
-from vidcomp_jax.motion.evaluation import generate
+from vidcomp_jax.motion.fill import fill
 from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.motion.motion_file import MotionClips
 
@@ -43,15 +43,15 @@ def sample_panel(
     shown, preview = _preview(clips, num_frames) if model is not None else (None, None)
     truth = clips.first_windows(num_frames, clips.spread_clips(num_frames, _CLIPS) if shown is None else shown)
     sequences, pictures = [truth], [preview]
-    first, last = (Keypoints(*(jnp.asarray(x[:, i]) for x in truth)) for i in (0, -1))
+    known, ends = Keypoints(*(jnp.asarray(x[:, [0, -1]]) for x in truth)), (0, num_frames - 1)
     for sample in range(num_samples if motion.stochastic else 1):
         keys = jax.random.split(jax.random.key(sample), len(truth.position))
-        moved = generate(motion, first, last, num_frames, keys)
+        moved = fill(motion, known, ends, num_frames, keys)
         sequences.append(jax.tree.map(np.asarray, moved))
         if model is None or preview is None:
             pictures.append(None)
         else:
-            pictures.append(render_between(model, preview[:, 0], preview[:, -1], moved))
+            pictures.append(render_between(model, preview[:, [0, -1]], ends, moved))
     black = np.zeros((64, 64, 1), np.float32)
     rows = [
         [
