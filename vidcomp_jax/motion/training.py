@@ -2,27 +2,39 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import msgspec
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, UInt8
 
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError, require
 from vidcomp_jax.fomm.loading import fingerprint, load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.motion.evaluation import motion_errors
-from vidcomp_jax.motion.loading import TrainedOn, check_fingerprint
+from vidcomp_jax.motion.evaluation import BEST_OF, motion_errors
+from vidcomp_jax.motion.loading import Method, TrainedOn, check_fingerprint
+from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.motion.motion_file import MotionClips, motion_windows
 from vidcomp_jax.motion.panels import sample_panel
-from vidcomp_jax.motion.vectors import JacobianLimits, Order, measure_limits, to_vectors
+from vidcomp_jax.motion.vectors import (
+    JacobianLimits,
+    MotionStatistics,
+    Order,
+    measure_limits,
+    measure_statistics,
+    to_vectors,
+)
+from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.config import MAY_CHANGE
 from vidcomp_jax.training.curves import draw_curves, read_scalars
 from vidcomp_jax.training.run_log import METRICS
 
-_EVALUATED_CLIPS = 256
+ERRORS = "motion_errors.json"
+"""Name of the file in the work folder with the errors of the last evaluation."""
+_EVALUATED_SAMPLES = 3200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,20 +98,34 @@ class MotionData:
             check_fingerprint(clips.fingerprint, fingerprint(model), str(files.motion))
         return cls(files, clips, validation, model)
 
-    def trained_on(self, method: Literal["wgan", "autoregressive"]) -> TrainedOn:
+    def trained_on(self, method: Method) -> TrainedOn:
         """The description of this data that is stored with a trained model."""
-        return TrainedOn(method=method, fingerprint=self.clips.fingerprint, num_keypoints=self.clips.num_keypoints)
+        return TrainedOn(
+            method=method,
+            fingerprint=self.clips.fingerprint,
+            num_keypoints=self.clips.num_keypoints,
+            num_frames=self.files.num_frames if method == "flow" else None,
+        )
 
     @property
     def limits(self) -> JacobianLimits:
         """Smallest and largest Jacobian entry of the training clips."""
         return measure_limits(self.clips.keypoints.jacobian)
 
+    def vectors(self, order: Order) -> Float[np.ndarray, "frames v"]:
+        """The motion vectors of all frames of the training clips."""
+        return np.asarray(to_vectors(self.clips.keypoints, self.limits, order))
+
+    def statistics(self, order: Order = "position-first") -> MotionStatistics:
+        """Statistics of the motion vectors of the training clips."""
+        starts = self.clips.window_starts(self.files.num_frames)
+        return measure_statistics(self.vectors(order), starts, self.files.num_frames)
+
     def batches(
-        self, order: Order, *, batch_size: int, seed: int, per_example: int = 1
+        self, order: Order = "position-first", *, batch_size: int, seed: int, per_example: int = 1
     ) -> Callable[[BatchShare], Iterator[Array | np.ndarray]]:
         """Batches of windows of motion vectors, in the form that `fit` expects; see `motion_windows`."""
-        vectors = np.asarray(to_vectors(self.clips.keypoints, self.limits, order))
+        vectors = self.vectors(order)
 
         def start(share: BatchShare) -> Iterator[Array | np.ndarray]:
             return motion_windows(
@@ -115,18 +141,48 @@ class MotionData:
         return start
 
     def reports(self, workdir: Path) -> dict[str, Any]:
-        """The arguments `panels`, `evaluate` and `best` for `fit`, the last two only with validation clips."""
-        reports: dict[str, Any] = {"panels": functools.partial(self._panels, Path(workdir))}
+        """The arguments `panels`, `evaluate` and `best` for `fit`, the last two only with validation clips.
+
+        The best checkpoint is the one with the smallest energy score, which for a deterministic model is its error.
+        """
+        workdir = Path(workdir)
+        reports: dict[str, Any] = {"panels": functools.partial(self._panels, workdir)}
         if self.validation is not None:
-            num_frames = self.files.num_frames
-            chosen = self.validation.spread_clips(num_frames, _EVALUATED_CLIPS)
-            windows = self.validation.first_windows(num_frames, chosen)
-            reports |= {"evaluate": functools.partial(motion_errors, truth=windows), "best": "error_best"}
+            reports |= {"evaluate": functools.partial(self._evaluate, workdir), "best": "energy_score"}
         return reports
 
-    def _panels(self, workdir: Path, motion) -> dict[str, np.ndarray]:
+    def _evaluate(self, workdir: Path, motion: MotionModel) -> dict[str, float]:
+        """The errors of samples of held-out clips, which are also written to `motion_errors.json`."""
+        assert self.validation is not None, "called with validation clips only"
+        num_frames, samples = self.files.num_frames, max(BEST_OF) if motion.stochastic else 1
+        chosen = self.validation.spread_clips(num_frames, _EVALUATED_SAMPLES // samples)
+        windows = self.validation.first_windows(num_frames, chosen)
+        errors = motion_errors(motion, windows, num_samples=samples)
+        measured = {"clips": len(chosen), "samples": samples, "frames": num_frames, "errors": errors}
+        with new_file(workdir / ERRORS) as temporary:
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(measured), indent=2) + b"\n")
+        return errors
+
+    def _panels(self, workdir: Path, motion: MotionModel) -> dict[str, np.ndarray]:
         shown = self.clips if self.validation is None else self.validation
-        return {
+        panels = {
             "samples": sample_panel(motion, shown, self.files.num_frames, model=self.model),
             "curves": draw_curves(read_scalars(workdir / METRICS)),
         }
+        if motion.stochastic and self.validation is not None and (workdir / ERRORS).exists():
+            panels["best-of"] = draw_best_of(msgspec.json.decode((workdir / ERRORS).read_bytes())["errors"])
+        return panels
+
+
+def draw_best_of(errors: Mapping[str, float]) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw the error of the best of N samples against N, beside the error of linear interpolation.
+
+    Args:
+        errors: what `motion_errors` returned.
+    """
+    counts = [n for n in BEST_OF if f"error_best_{n}" in errors]
+    charts = {
+        "error, best of N": [(n, errors[f"error_best_{n}"]) for n in counts],
+        "error of linear interpolation": [(n, errors["error_linear"]) for n in counts],
+    }
+    return draw_curves(charts, last="at N =")
