@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flax import nnx
 
@@ -11,23 +11,29 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import fingerprint
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig, AutoregressiveMotion
+from vidcomp_jax.motion.flow import FlowConfig, FlowMotion
 from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.motion.motion_file import MotionClips
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.storage.checkpoint import Which, load_weights
-from vidcomp_jax.storage.config import CONFIG_FILE, load_config
+from vidcomp_jax.storage.config import ADDED_LATER, CONFIG_FILE, load_config
+
+Method = Literal["wgan", "autoregressive", "flow"]
+"""The learned motion models, by the names that their commands and configs use."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainedOn:
     """What a motion model was trained on, stored as `trained_on` in its `config.json`."""
 
-    method: Literal["wgan", "autoregressive"] = "wgan"
+    method: Method = "wgan"
     """Kind of motion model."""
     fingerprint: str = ""
     """Fingerprint of the keypoint model."""
     num_keypoints: int = 0
     """Number of keypoints per frame."""
+    num_frames: int | None = dataclasses.field(default=None, metadata=ADDED_LATER)
+    """Frames per training window; recorded for flow alone, whose windows limit what it generates at once."""
 
     def check(self, clips: MotionClips, path: Path) -> None:
         """Raise an `InputError` unless the clips, read from `path`, come from the same keypoint model."""
@@ -49,13 +55,18 @@ def check_fingerprint(found: str, expected: str, what: str) -> None:
         )
 
 
+def trained_method(directory: Path | str) -> Method:
+    """The kind of motion model in the work folder of a training run."""
+    return load_config(Path(directory) / CONFIG_FILE, TrainedOn, part="trained_on").method
+
+
 def load_motion_model(
     directory: Path | str, which: Which = "latest"
-) -> tuple[MotionGAN | AutoregressiveMotion, TrainedOn]:
+) -> tuple[FlowMotion | MotionGAN | AutoregressiveMotion, TrainedOn]:
     """Load the motion model of a training run.
 
     Args:
-        directory: work folder written by `experiments.train_motion_gan` or `experiments.train_autoregressive`.
+        directory: work folder written by `experiments.train_flow`, `train_motion_gan` or `train_autoregressive`.
         which: the latest checkpoint, or the one with the smallest error on the validation motion.
 
     Returns:
@@ -66,12 +77,19 @@ def load_motion_model(
     """
     path = Path(directory) / CONFIG_FILE
     trained_on = load_config(path, TrainedOn, part="trained_on")
-    kind, config_type = {
-        "wgan": (MotionGAN, WGANConfig),
-        "autoregressive": (AutoregressiveMotion, AutoregressiveConfig),
-    }[trained_on.method]
-    config: Any = load_config(path, config_type, part=trained_on.method)
-    motion = nnx.eval_shape(lambda: kind(config, trained_on.num_keypoints, rngs=nnx.Rngs(0)))
+    num_keypoints = trained_on.num_keypoints
+
+    def build() -> FlowMotion | MotionGAN | AutoregressiveMotion:
+        rngs = nnx.Rngs(0)
+        if trained_on.method == "flow":
+            flow = load_config(path, FlowConfig, part="flow")
+            return FlowMotion(flow, num_keypoints, num_frames=trained_on.num_frames or 16, rngs=rngs)
+        if trained_on.method == "wgan":
+            return MotionGAN(load_config(path, WGANConfig, part="wgan"), num_keypoints, rngs=rngs)
+        config = load_config(path, AutoregressiveConfig, part="autoregressive")
+        return AutoregressiveMotion(config, num_keypoints, rngs=rngs)
+
+    motion = nnx.eval_shape(build)
     load_weights(motion, Path(directory), which=which)
     return motion, trained_on
 

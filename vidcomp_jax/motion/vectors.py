@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from vidcomp_jax.data.clips import spread
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 
@@ -44,6 +45,56 @@ def measure_limits(jacobians: Float[Array | np.ndarray, "*b k 2 2"]) -> Jacobian
     if upper - lower < 1e-6:  # even identity Jacobians span 0 to 1, so something is wrong
         raise InputError(f"all Jacobian entries of the motion are {lower:.6g}; scaling them needs two different values")
     return JacobianLimits(jnp.float32(lower), jnp.float32(upper))
+
+
+class MotionStatistics(NamedTuple):
+    """Statistics of the motion vectors of a training split, each entry by itself.
+
+    Attributes:
+        mean: mean over all frames.
+        deviation: standard deviation over all frames.
+        spread: row g is the root mean square offset of the frames between two frames that are g frames apart from the
+            straight line between these two. The last row is that of whole windows.
+        drift: row d is the root mean square difference of frames that are d frames apart.
+    """
+
+    mean: Float[Array, " v"]
+    deviation: Float[Array, " v"]
+    spread: Float[Array, "t v"]
+    drift: Float[Array, "t v"]
+
+    @classmethod
+    def of_nothing(cls, size: int, num_frames: int) -> "MotionStatistics":
+        """Mean 0 and everything else 1, for models whose weights are loaded."""
+        return cls(jnp.zeros(size), jnp.ones(size), *jnp.ones((2, num_frames, size)))
+
+
+def measure_statistics(
+    vectors: Float[np.ndarray, "frames v"], starts: Int[np.ndarray, " s"], num_frames: int
+) -> MotionStatistics:
+    """Measure the statistics of a training split.
+
+    Entries that hardly vary count as varying by 1e-4, so that rounding errors are not magnified.
+
+    Args:
+        vectors: motion vectors of all frames.
+        starts: first frames of the windows; of many, 4096 spread over all are used.
+        num_frames: length of a window, t.
+    """
+    windows = vectors[starts[spread(len(starts), 4096)][:, None] + np.arange(num_frames)].astype(np.float64)
+
+    def offsets(gap: int) -> Float[np.ndarray, " v"]:
+        time = np.linspace(0, 1, gap + 1)[1:-1, None]
+        parts = (windows[:, i : i + gap + 1] for i in range(num_frames - gap))
+        squares = [np.square(x[:, 1:-1] - ((1 - time) * x[:, :1] + time * x[:, -1:])).mean((0, 1)) for x in parts]
+        return np.sqrt(np.mean(squares, axis=0))
+
+    inside = [offsets(gap) for gap in range(2, num_frames)]
+    beyond = [np.sqrt(np.square(windows[:, d:] - windows[:, :-d]).mean((0, 1))) for d in range(1, num_frames)]
+    rows = (np.stack([x[0]] * (num_frames - len(x)) + x) for x in (inside, beyond))  # no frame lies in the first gaps
+    mean, deviation = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
+    measured = (np.maximum(x, 1e-4) for x in (deviation, *rows))
+    return MotionStatistics(*(jnp.asarray(x, jnp.float32) for x in (mean, *measured)))
 
 
 class Scaling(nnx.Module):
