@@ -21,6 +21,9 @@ from vidcomp_jax.fomm.generator import GeneratorConfig
 from vidcomp_jax.fomm.keypoints import KeypointDetectorConfig
 from vidcomp_jax.fomm.losses import FOMMLossConfig
 from vidcomp_jax.fomm.model import FOMMConfig
+from vidcomp_jax.motion.autoregressive import AutoregressiveConfig
+from vidcomp_jax.motion.flow import FlowConfig
+from vidcomp_jax.motion.wgan import WGANConfig
 from vidcomp_jax.storage.config import MAY_CHANGE
 
 
@@ -207,6 +210,12 @@ def synthetic(num_steps: int = 1200) -> TrainFOMMConfig:
             num_steps=num_steps, batch_size=8, panel_every=500, evaluate_every=None, checkpoint_every=500
         ),
     )
+
+
+SYNTHETIC_FLOW = FlowConfig(decay_steps=1200)
+SYNTHETIC_WGAN = WGANConfig(hidden=64, learning_rate=5e-4, variant="offset", variety_weight=2.0)
+SYNTHETIC_AUTOREGRESSIVE = AutoregressiveConfig(hidden=64, learning_rate=2e-3, variant="offset")
+"""Motion models of synthetic clips, which train in minutes on two CPU cores: 1200, 400 and 1000 steps."""
 
 
 CONFIGS: dict[str, TrainFOMMConfig] = _released() | {"synthetic": synthetic()}

@@ -15,7 +15,7 @@ from vidcomp_jax.motion.autoregressive import (
     NextFrame,
     next_frame_objective,
 )
-from vidcomp_jax.motion.evaluation import generate
+from vidcomp_jax.motion.fill import fill
 
 VALUES = golden.arrays("motion-autoregressive")
 MOTION = jnp.asarray(VALUES["motion"])
@@ -28,7 +28,7 @@ def recipe_motion() -> AutoregressiveMotion:
 
 
 def test_prediction_after_fifteen_frames():
-    out = nnx.jit(lambda motion, x: motion.model(x))(recipe_motion(), MOTION[:, :15])
+    out = nnx.jit(lambda motion, x: motion.model(x, x[:, 0]))(recipe_motion(), MOTION[:, :15])
     np.testing.assert_allclose(out[:, -1:], VALUES["next_after_15"], atol=1e-5)
 
 
@@ -49,7 +49,8 @@ def test_ends_are_kept_exactly():
         Keypoints(jax.random.normal(k, (3, 10, 2)), jax.random.normal(k, (3, 10, 2, 2))) for k in jax.random.split(key)
     )
     for num_frames in (2, 3, 16):
-        out = generate(motion, first, last, num_frames, jax.random.split(key, 3))
+        known = Keypoints(*(jnp.stack(x, 1) for x in zip(first, last, strict=True)))
+        out = fill(motion, known, (0, num_frames - 1), num_frames, jax.random.split(key, 3))
         assert out.position.shape == (3, num_frames, 10, 2)
         for part, a, b in zip(out, first, last, strict=True):
             np.testing.assert_array_equal(part[:, 0], a)
@@ -62,7 +63,7 @@ class OneMore(NextFrame):
     def __init__(self):
         """No weights."""
 
-    def __call__(self, vectors):
+    def __call__(self, vectors, far_end):
         return vectors + 1
 
 

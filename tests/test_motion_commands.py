@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import complete, extract_motion, train_autoregressive, train_motion_gan
+from experiments import complete, extract_motion, train_autoregressive, train_flow, train_motion_gan
 from experiments.commands import parse
 from tests.support.tiny_fomm import tiny
 from vidcomp_jax.completion.complete import complete as library_complete
@@ -34,9 +34,10 @@ def train(module, *arguments):
     kinds = {
         train_motion_gan: train_motion_gan.TrainMotionGANConfig,
         train_autoregressive: train_autoregressive.TrainAutoregressiveConfig,
+        train_flow: train_flow.TrainFlowConfig,
     }
     every = ["--num-frames=5", "--num-steps=2", "--batch-size=2", "--log-every=1"]
-    assert module.main(parse(kinds[module], [*every, *map(str, arguments)])) == 0
+    assert module.main(parse(kinds[module], [*every, *map(str, arguments)], module.PRESETS, "--preset")) == 0
 
 
 def run_complete(*arguments):
@@ -54,6 +55,8 @@ def work(tmp_path_factory):
     gan = ["--wgan.hidden=4", "--wgan.noise=2", "--wgan.rounds-per-step=1"]
     train(train_motion_gan, *files, f"--fomm={folder / 'fomm'}", f"--workdir={folder / 'gan'}", *gan)
     train(train_autoregressive, *files, f"--workdir={folder / 'next'}", "--autoregressive.hidden=4")
+    flow = ["--flow.width=8", "--flow.num-layers=1", "--flow.num-heads=2", "--flow.feed-forward=8"]
+    train(train_flow, *files, f"--workdir={folder / 'flow'}", *flow)
     return folder
 
 
@@ -67,24 +70,35 @@ def test_extracted_motion_is_what_the_model_detects(work):
         np.testing.assert_allclose(found[:12], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("run", ["gan", "next"])
+@pytest.mark.parametrize("run", ["gan", "next", "flow"])
 def test_training_leaves_a_config_curves_panels_and_errors(work, run):
     config = json.loads((work / run / "config.json").read_text())
     assert config["trained_on"]["num_keypoints"] == 3
     assert config["trained_on"]["fingerprint"] == fingerprint(load_fomm(work / "fomm"))
     panels = {path.name for path in (work / run / "panels").iterdir()}
-    assert panels == {"curves-00000002.png", "samples-00000002.png"}
+    best_of = set() if run == "next" else {"best-of-00000002.png"}
+    assert panels == {"curves-00000002.png", "samples-00000002.png"} | best_of
     lines = [json.loads(line) for line in (work / run / "metrics.jsonl").read_text().splitlines()]
     names = set().union(*lines)
-    losses = {"gan": {"critic_loss", "generator_loss", "penalty", "wasserstein"}, "next": {"next_frame_mse"}}
-    assert losses[run] | {"evaluation/error_best", "evaluation/error_linear"} <= names
+    losses = {
+        "gan": {"critic_loss", "generator_loss", "penalty", "wasserstein"},
+        "next": {"next_frame_mse"},
+        "flow": {"offset_mse", "difference_mse"},
+    }
+    assert losses[run] | {"evaluation/error_best_1", "evaluation/error_linear"} <= names
+    stored = json.loads((work / run / "motion_errors.json").read_text())
+    assert (stored["clips"], stored["frames"], stored["samples"]) == (2, 5, 1 if run == "next" else 50)
+    assert stored["errors"] == {
+        name.removeprefix("evaluation/"): value for name, value in lines[-1].items() if "/" in name
+    }
 
 
 def test_all_methods_side_by_side(work, tmp_path, capsys):
     output = tmp_path / "out"
     run_complete(
         *(f"--fomm={work / 'fomm'}", f"--output={output}", "--num-frames=6", "--samples=2", "--format=gif"),
-        *("--method", "linear", "wgan", "autoregressive", "--motion-model", work / "gan", work / "next"),
+        *("--method", "linear", "flow", "wgan", "autoregressive"),
+        *("--motion-model", work / "gan", work / "next", work / "flow"),
     )
     assert sorted(path.name for path in output.iterdir()) == [
         "index.html",
@@ -92,7 +106,7 @@ def test_all_methods_side_by_side(work, tmp_path, capsys):
         "walker-test-00000",
         "walker-test-00001",
     ]
-    folder, names = output / "walker-test-00000", ("linear", "wgan-1", "wgan-2", "autoregressive")
+    folder, names = output / "walker-test-00000", ("linear", "flow-1", "flow-2", "wgan-1", "wgan-2", "autoregressive")
     assert {path.name for path in folder.iterdir()} == {f"{name}.gif" for name in names} | {"keypoints.npz"}
     truth = MotionClips.load(work / "test.npz")
     with np.load(folder / "keypoints.npz") as keypoints:
@@ -105,7 +119,7 @@ def test_all_methods_side_by_side(work, tmp_path, capsys):
         video = read_frames(folder / f"{name}.gif", num_channels=1)
         assert np.abs(video[0].astype(int) - truth.preview[0][0]).max() <= 1
     scores = json.loads((output / "scores.json").read_text())
-    assert list(scores) == ["linear", "wgan 1", "wgan 2", "autoregressive"]
+    assert list(scores) == ["linear", "flow 1", "flow 2", "wgan 1", "wgan 2", "autoregressive"]
     true = np.stack(truth.preview).astype(np.float32) / 255
     completed = library_complete(load_fomm(work / "fomm"), true[:, 0], true[:, -1], 6).frames
     errors = np.abs(completed - true).mean((2, 3, 4))[:, 1:-1]  # the two given frames do not count
@@ -115,7 +129,7 @@ def test_all_methods_side_by_side(work, tmp_path, capsys):
     assert f"linear: L1 to the truth {errors.mean():.4f}" in capsys.readouterr().out
     page = (output / "index.html").read_text()
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert page.count("<canvas>") == len(data["clips"]) == 2 * (3 + 4)
+    assert page.count("<canvas>") == len(data["clips"]) == 2 * (3 + 6)
     assert [clip["count"] for clip in data["clips"][:4]] == [1, 1, 6, 6]
     assert not re.search(r'(?:src|href)="(?!data:)', page)  # the page is self-contained
 
@@ -134,6 +148,57 @@ def test_videos_and_pairs_of_images(work, tmp_path):
     with np.load(tmp_path / "video/in/keypoints.npz") as a, np.load(tmp_path / "pair/a-b/keypoints.npz") as b:
         np.testing.assert_allclose(a["linear/position"], b["linear/position"], atol=1e-5)
         assert (float(a["fps"]), float(b["fps"])) == (5.0, 25.0)  # five frames cover the time of nine
+
+
+def test_known_frames_by_number_and_flow_by_default(work, tmp_path, capsys):
+    output = tmp_path / "out"
+    run_complete(
+        *(f"--fomm={work / 'fomm'}", f"--output={output}", "--num-frames=6", "--samples=1", "--format=gif"),
+        *("--known=0,2,5", "--motion-model", work / "flow"),
+    )
+    assert "flow 1: L1 to the truth" in capsys.readouterr().out
+    truth = MotionClips.load(work / "test.npz")
+    with np.load(output / "walker-test-00000" / "keypoints.npz") as keypoints:
+        for time in (0, 2, 5):
+            found, expected = keypoints["flow-1/position"][time], truth.keypoints.position[time]
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+    scores = json.loads((output / "scores.json").read_text())
+    assert list(scores) == ["flow 1"]
+    assert len(scores["flow 1"]["clips"]["walker-test-00000"]["frames"]["l1"]) == 3  # given frames do not count
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (output / "index.html").read_text(), re.DOTALL)[1])
+    assert [clip["count"] for clip in data["clips"][:5]] == [1, 1, 1, 6, 6]
+
+
+@pytest.mark.parametrize(("module", "variant"), [(train_motion_gan, "wgan"), (train_autoregressive, "autoregressive")])
+def test_the_synthetic_preset_trains_offsets_and_is_loaded_again(work, tmp_path, module, variant):
+    run = tmp_path / "run"
+    small = ["--wgan.hidden=4", "--wgan.noise=2", "--wgan.rounds-per-step=1"]
+    options = small if variant == "wgan" else ["--autoregressive.hidden=4"]
+    train(module, "--preset=synthetic", f"--motion={work / 'train.npz'}", f"--workdir={run}", *options)
+    assert json.loads((run / "config.json").read_text())[variant]["variant"] == "offset"
+    run_complete(
+        *(f"--fomm={work / 'fomm'}", f"--output={tmp_path / 'out'}", "--num-frames=6", "--samples=1", "--format=gif"),
+        *(f"--method={variant}", "--max-clips=1", "--motion-model", run),
+    )
+    with np.load(tmp_path / "out" / "walker-test-00000" / "keypoints.npz") as keypoints:
+        (name,) = {key.split("/")[0] for key in keypoints if "/" in key}
+        assert np.isfinite(keypoints[f"{name}/position"]).all()
+
+
+def test_runs_from_before_the_variants_load_and_go_on(work, tmp_path):
+    shutil.copytree(work / "gan", tmp_path / "gan")
+    path = tmp_path / "gan" / "config.json"
+    config = json.loads(path.read_text())
+    for name in ("variant", "variety_weight", "variety_samples"):
+        del config["wgan"][name]
+    del config["trained_on"]["num_frames"], config["preset"]
+    path.write_text(json.dumps(config))
+    gan = ["--wgan.hidden=4", "--wgan.noise=2", "--wgan.rounds-per-step=1"]
+    files = (f"--motion={work / 'train.npz'}", f"--validation={work / 'test.npz'}", f"--workdir={tmp_path / 'gan'}")
+    train(train_motion_gan, *files, *gan, "--num-steps=3")
+    assert json.loads(path.read_text())["wgan"]["variant"] == "absolute"
+    with pytest.raises(InputError, match="there, 'offset' now"):
+        train(train_motion_gan, *files, *gan, "--num-steps=3", "--wgan.variant=offset")
 
 
 def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
@@ -193,6 +258,7 @@ def refused(says, command, *arguments):
     [
         ("method wgan needs `motion_model`=RUN", "--method=wgan"),
         ("given: autoregressive", "--method=wgan --motion-model={work}/next"),
+        ("method flow needs `motion_model`=RUN", "--method=flow"),
         ("fingerprint", "--fomm={wrong}/other-fomm --method=wgan --motion-model={work}/gan"),
         ("no such file", "--method=wgan --motion-model={wrong}/none"),
         (
@@ -202,6 +268,14 @@ def refused(says, command, *arguments):
         ("--num-frames is 1; it must be at least 2", "--num-frames=1"),
         ("longest of 2 clips has 6", "--num-frames=7"),
         ("cubic", "--method=cubic"),
+        ("--known is '0,x'; it must be frame numbers separated by commas", "--known=0,x"),
+        ("`times` is 0, 2; a clip of 16 frames|is 3, 2; frame numbers must be in ascending order", "--known=3,2"),
+        ("a clip of 6 frames has frames 0 to 5", "--num-frames=6 --known=0,6"),
+        ("at least two frames must be known", "--known=3"),
+        (
+            "needs two known frames, the first and the last: 0, 5",
+            "--num-frames=6 --known=0,3 --method=wgan --motion-model={work}/gan",
+        ),
         ("exists", "--output={work}"),
         ("none", "--fomm={wrong}/none"),
         ("first and the last frame", "--input {wrong}/small.png"),
@@ -217,7 +291,7 @@ def test_complete_refuses_in_one_line_and_writes_nothing(work, wrong, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("module", [train_motion_gan, train_autoregressive])
+@pytest.mark.parametrize("module", [train_motion_gan, train_autoregressive, train_flow])
 @pytest.mark.parametrize(
     ("says", "arguments"),
     [

@@ -91,7 +91,8 @@ def test_a_batch_depends_on_seed_and_step_alone():
 def test_linear_motion_is_straight_and_keeps_the_ends():
     first, last = (Keypoints(*(x[:, i] for x in KEYPOINTS)) for i in (0, -1))
     for num_frames in (2, 3, 7):
-        moved = interpolate(Keypoints(*map(jnp.asarray, first)), Keypoints(*map(jnp.asarray, last)), num_frames)
+        known = Keypoints(*(np.stack(ends, 1) for ends in zip(first, last, strict=True)))
+        moved = interpolate(known, np.array([0, num_frames - 1]), num_frames)
         for x, a, b in zip(moved, first, last, strict=True):
             np.testing.assert_array_equal(x[:, 0], a)
             np.testing.assert_array_equal(x[:, -1], b)
@@ -147,7 +148,7 @@ def test_previews_are_spread_and_the_panel_shows_those_clips(monkeypatch):
     monkeypatch.setattr(
         panels,
         "render_between",
-        lambda model, first, last, moved: seen.append((first, moved)) or np.stack([first] * 3, 1),
+        lambda model, known, times, moved: seen.append((known[:, 0], moved)) or np.stack([known[:, 0]] * 3, 1),
     )
     panels.sample_panel(LinearMotion(), clips, 3, model=model)
     first, moved = seen[0]

@@ -2,6 +2,10 @@
 
 Input: the motion vectors of the first and last frame, and noise for every frame. Output: the vectors of all frames.
 One bidirectional GRU generates them; another one, the critic, scores every frame. `wgan_training` trains both.
+
+The variant `absolute` generates the vectors themselves, as published. The variant `offset` generates their offsets from
+the straight line between the two ends, in units of the spread of these offsets in the training data; its critic sees
+these offsets and the two ends.
 """
 
 import dataclasses
@@ -9,14 +13,19 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
-from vidcomp_jax.errors import require_at_least, require_positive
+from vidcomp_jax.errors import require, require_at_least, require_positive
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.motion.gru import BidirectionalGRU, pytorch_linear
-from vidcomp_jax.motion.linear import keep_ends
+from vidcomp_jax.motion.known import keep_known, line_between
 from vidcomp_jax.motion.vectors import JacobianLimits, Order, Scaling
+from vidcomp_jax.storage.config import ADDED_LATER
+
+Variant = Literal["absolute", "offset"]
+"""What a motion network generates: motion vectors, or their offsets from the straight line between the ends."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,19 +55,34 @@ class WGANConfig:
     the raw output and cannot tell whether the ends match."""
     order: Order = "position-first"
     """Which part of a motion vector comes first, positions or Jacobians."""
+    variant: Variant = dataclasses.field(default="absolute", metadata=ADDED_LATER)
+    """What is generated: motion vectors, or their offsets from the straight line between the ends."""
+    variety_weight: float = dataclasses.field(default=0.0, metadata=ADDED_LATER)
+    """With the variant offset: weight in the generator's loss of the variety loss (Gupta et al., Social GAN, CVPR 2018,
+    section 3.4), the mean squared error of the best of `variety_samples` samples in units of the spread."""
+    variety_samples: int = dataclasses.field(default=3, metadata=ADDED_LATER)
+    """Samples per clip that the variety loss chooses from."""
 
     def __post_init__(self):
         require_at_least(self, hidden=1, noise=1, encoding=1, num_critic_updates=1, rounds_per_step=1)
         require_positive(self, "clip", "learning_rate", "penalty_weight")
+        require_at_least(self, variety_weight=0, variety_samples=1)
+        if self.variant != "offset":
+            require(not self.variety_weight, self, "variety_weight", "0, unless `variant` is offset")
 
 
 class MotionGenerator(nnx.Module):
-    """Generates a motion vector in (-1, 1) for every frame from the two end vectors and noise for every frame."""
+    """Generates a vector for every frame from the two end vectors and noise for every frame.
+
+    It is a motion vector in (-1, 1), or for the variant `offset` an offset without bounds.
+    """
 
     def __init__(self, config: WGANConfig, vector_size: int, *, rngs: nnx.Rngs):
+        self.bounded = config.variant == "absolute"
         # The lists mirror nn.Sequential in the PyTorch weights, whose activations have no parameters.
         self.motion_encoder = nnx.List([pytorch_linear(vector_size, config.encoding, rngs=rngs)])
-        self.gru = BidirectionalGRU(config.noise + 2 * config.encoding, config.hidden, rngs=rngs)
+        context = 0 if self.bounded else 2 * vector_size + 1
+        self.gru = BidirectionalGRU(config.noise + 2 * config.encoding + context, config.hidden, rngs=rngs)
         self.linear = nnx.List([pytorch_linear(2 * config.hidden, vector_size, rngs=rngs)])
 
     def __call__(
@@ -66,20 +90,26 @@ class MotionGenerator(nnx.Module):
     ) -> Float[Array, "b t v"]:
         """Generate one frame for each noise vector. The ends approximate `first` and `last` but do not equal them."""
         ends = jax.nn.relu(self.motion_encoder[0](jnp.stack([first, last], 1))).reshape(len(first), 1, -1)
-        ends = jnp.broadcast_to(ends, (*noise.shape[:2], ends.shape[-1]))
-        return jnp.tanh(self.linear[0](self.gru(jnp.concatenate([noise, ends], -1))))
+        b, t, _ = noise.shape
+        seen = [noise, jnp.broadcast_to(ends, (b, t, ends.shape[-1]))]
+        if not self.bounded:
+            line, time = line_between(first, last, t), jnp.linspace(0, 1, t)[:, None]
+            seen += [line, (last - first)[:, None] + 0 * line, jnp.broadcast_to(time, (b, t, 1))]
+        generated = self.linear[0](self.gru(jnp.concatenate(seen, -1)))
+        return jnp.tanh(generated) if self.bounded else generated
 
 
 class MotionCritic(nnx.Module):
     """Scores every frame of a sequence of motion vectors; higher scores mean more realistic motion."""
 
     def __init__(self, config: WGANConfig, vector_size: int, *, rngs: nnx.Rngs):
-        self.gru = BidirectionalGRU(vector_size, config.hidden, rngs=rngs)
+        in_features = vector_size if config.variant == "absolute" else 3 * vector_size
+        self.gru = BidirectionalGRU(in_features, config.hidden, rngs=rngs)
         self.linear = pytorch_linear(2 * config.hidden, 1, rngs=rngs)
 
-    def __call__(self, vectors: Float[Array, "b t v"]) -> Float[Array, "b t 1"]:
-        """Score each frame."""
-        return self.linear(self.gru(vectors))
+    def __call__(self, seen: Float[Array, "b t i"]) -> Float[Array, "b t 1"]:
+        """Score each frame of what `MotionGAN.seen_by_critic` returns."""
+        return self.linear(self.gru(seen))
 
 
 class MotionGAN(nnx.Module):
@@ -89,34 +119,73 @@ class MotionGAN(nnx.Module):
         config: sizes of the networks.
         num_keypoints: number of keypoints per frame.
         limits: Jacobian limits of the training split; loading weights replaces them.
+        spread: for the variant `offset`, the spread of the training split (`MotionStatistics`); loading replaces it.
         rngs: random keys for the initial weights.
     """
 
     stochastic = True
+    ends_only = True
+    num_frames = None
 
-    def __init__(self, config: WGANConfig, num_keypoints: int, *, limits: JacobianLimits | None = None, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: WGANConfig,
+        num_keypoints: int,
+        *,
+        limits: JacobianLimits | None = None,
+        spread: Float[Array, " v"] | None = None,
+        rngs: nnx.Rngs,
+    ):
         self.config = config
         self.num_keypoints = num_keypoints
         self.generator = MotionGenerator(config, 6 * num_keypoints, rngs=rngs)
         self.critic = MotionCritic(config, 6 * num_keypoints, rngs=rngs)
         self.scaling = Scaling(limits, config.order)
+        if config.variant == "offset":
+            self.spread = nnx.BatchStat(jnp.ones(6 * num_keypoints) if spread is None else spread)
 
-    def generate(self, first: Keypoints, last: Keypoints, num_frames: int, keys: Key[Array, " b"]) -> Keypoints:
-        """Draw one sample for each pair of ends; the ends are kept exactly.
+    def draw(
+        self, first: Float[Array, "b v"], last: Float[Array, "b v"], noise: Float[Array, "b t n"], *, pull: bool = True
+    ) -> Float[Array, "b t v"]:
+        """Draw sequences of motion vectors.
 
         Args:
-            first: keypoints of the first frame: positions [b, k, 2] and Jacobians [b, k, 2, 2].
-            last: keypoints of the last frame, with the same shapes.
-            num_frames: length of the sequence, at least 2; it may differ from the length in training.
-            keys: one random key for each sample.
-
-        Returns:
-            Keypoints [b, num_frames, k, ...].
+            first, last: motion vectors of the ends.
+            noise: noise for every frame.
+            pull: shift the frames so that the ends are kept, which the variant `offset` does in any case.
         """
+        generated = self.generator(first, last, noise)
+        if self.config.variant == "offset":
+            zero = jnp.zeros_like(first)
+            return line_between(first, last, noise.shape[1]) + self.spread[...] * pull_to_ends(generated, zero, zero)
+        return pull_to_ends(generated, first, last) if pull else generated
+
+    def seen_by_critic(self, vectors: Float[Array, "b t v"]) -> Float[Array, "b t i"]:
+        """What the critic sees of sequences: all of them, or for the variant `offset` their offsets and ends."""
+        if self.config.variant == "absolute":
+            return vectors
+        first, last = vectors[:, 0], vectors[:, -1]
+        offsets = (vectors - line_between(first, last, vectors.shape[1])) / self.spread[...]
+        ends = jnp.broadcast_to(jnp.concatenate([first, last], -1)[:, None], (*vectors.shape[:2], 2 * first.shape[-1]))
+        return jnp.concatenate([offsets, ends], -1)
+
+    def generate(
+        self,
+        known: Keypoints,
+        times: Int[Array | np.ndarray, " n"],
+        num_frames: int,
+        keys: Key[Array, " b"],
+        clock: Float[Array | np.ndarray, " t"] | None = None,
+    ) -> Keypoints:
+        """Draw one sample for each pair of ends; see `vidcomp_jax.motion.model.MotionModel`.
+
+        `num_frames` may differ from the length in training; `clock` is not used.
+        """
+        first, last = (Keypoints(*(x[:, i] for x in known)) for i in (0, -1))
         start, end = self.scaling.to_vectors(first), self.scaling.to_vectors(last)
         noise = jax.vmap(lambda key: jax.random.normal(key, (num_frames, self.config.noise)))(keys)
-        keypoints = self.scaling.to_keypoints(pull_to_ends(self.generator(start, end, noise), start, end))
-        return Keypoints(*(keep_ends(*x) for x in zip(keypoints, first, last, strict=True)))
+        keypoints = self.scaling.to_keypoints(self.draw(start, end, noise))
+        return keep_known(keypoints, known, times)
 
 
 def pull_to_ends(
@@ -127,5 +196,4 @@ def pull_to_ends(
     The shift of an inner frame interpolates linearly in time between the shifts of the two ends. A constant sequence
     therefore becomes linear interpolation, and an untrained generator starts out close to it.
     """
-    time = jnp.linspace(0, 1, vectors.shape[1])[:, None]
-    return vectors + (1 - time) * (first - vectors[:, 0])[:, None] + time * (last - vectors[:, -1])[:, None]
+    return vectors + line_between(first - vectors[:, 0], last - vectors[:, -1], vectors.shape[1])

@@ -12,14 +12,14 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.devices import mean_over_devices
-from vidcomp_jax.motion.wgan import MotionCritic, WGANConfig, pull_to_ends
+from vidcomp_jax.motion.wgan import MotionCritic, WGANConfig
 from vidcomp_jax.training.step import DeviceStep, TrainState
 
 
 def critic_loss(
     critic: MotionCritic,
-    real: Float[Array, "b t v"],
-    fake: Float[Array, "b t v"],
+    real: Float[Array, "b t i"],
+    fake: Float[Array, "b t i"],
     alpha: Float[Array, "b t 1"] | None,
     penalty_weight: float = 10.0,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
@@ -27,8 +27,8 @@ def critic_loss(
 
     Args:
         critic: the critic.
-        real: motion vectors from the data.
-        fake: generated motion vectors.
+        real: what the critic sees of sequences from the data (`MotionGAN.seen_by_critic`).
+        fake: what it sees of generated ones.
         alpha: where between `fake` (0) and `real` (1) the gradient is penalized, in [0, 1]; None for no penalty. The
             published networks draw it for every frame.
         penalty_weight: weight of the penalty, the squared deviation from 1 of the gradient's norm over a whole clip.
@@ -82,7 +82,7 @@ class Updates:
         """Update the critic once. Returns `(params, opt_state, metrics)`; weight clipping does not use `alpha`."""
         clipped = self._config.constraint == "weight-clipping"
         gan = nnx.merge(self._graphdef, params, batch_stats)
-        fake = self._fake(gan.generator, real, noise)
+        real, fake = gan.seen_by_critic(real), self._fake(gan, real, noise)
 
         def loss_fn(critic):
             gan = nnx.merge(self._graphdef, {**params, "critic": critic}, batch_stats)
@@ -100,16 +100,23 @@ class Updates:
 
         def loss_fn(generator):
             gan = nnx.merge(self._graphdef, {**params, "generator": generator}, batch_stats)
-            return -gan.critic(self._fake(gan.generator, real, noise)).mean()
+            if not self._config.variety_weight:
+                return -gan.critic(self._fake(gan, real, noise)).mean(), {}
+            count = self._config.variety_samples
+            truth = jnp.repeat(real, count, 0)
+            fake = gan.draw(truth[:, 0], truth[:, -1], noise.reshape(-1, *noise.shape[2:]))
+            error = jnp.square((fake - truth) / gan.spread[...]).mean((1, 2)).reshape(-1, count)
+            variety = error.min(1).mean()
+            return self._config.variety_weight * variety - gan.critic(gan.seen_by_critic(fake)).mean(), {
+                "variety": variety
+            }
 
-        loss, grads = jax.value_and_grad(loss_fn)(params["generator"])
+        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(params["generator"])
         params, opt_state = self._apply({"generator": grads}, params, opt_state)
-        return params, opt_state, {"generator_loss": loss}
+        return params, opt_state, {"generator_loss": loss, **metrics}
 
-    def _fake(self, generator, real, noise):
-        ends = real[:, 0], real[:, -1]
-        fake = generator(*ends, noise)
-        return pull_to_ends(fake, *ends) if self._config.show_true_ends else fake
+    def _fake(self, gan, real, noise):
+        return gan.seen_by_critic(gan.draw(real[:, 0], real[:, -1], noise, pull=self._config.show_true_ends))
 
     def _apply(self, grads, params, opt_state):
         updates, opt_state = self._tx.update(mean_over_devices(grads), opt_state)
@@ -135,6 +142,12 @@ def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> Devic
             noise = jax.vmap(lambda key: jax.random.normal(key, (t, config.noise)))(both[:, 0])
             return noise, jax.vmap(lambda key: jax.random.uniform(key, (t, 1)))(both[:, 1])
 
+        def generator_noise(index):
+            if not config.variety_weight:
+                return draws(index)[0]
+            shape = (config.variety_samples, t, config.noise)
+            return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, index), shape))(keys)
+
         def critic_update(carry, inputs):
             index, real = inputs
             *carry, metrics = updates.critic(carry[0], state.batch_stats, carry[1], real, *draws(index))
@@ -143,7 +156,7 @@ def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> Devic
         def update_round(carry, inputs):
             indices, real = inputs
             carry, critic_metrics = jax.lax.scan(critic_update, carry, (indices[:-1], real[:-1]))
-            noise, _ = draws(indices[-1])
+            noise = generator_noise(indices[-1])
             *carry, metrics = updates.generator(carry[0], state.batch_stats, carry[1], real[-1], noise)
             return tuple(carry), {**jax.tree.map(lambda x: x[-1], critic_metrics), **metrics}
 
