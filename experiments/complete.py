@@ -32,7 +32,7 @@ from vidcomp_jax.completion.methods import METHODS, MethodSettings, default_meth
 from vidcomp_jax.completion.outputs import check_rates, write_completions
 from vidcomp_jax.completion.scores import score_completions
 from vidcomp_jax.data import open_clips
-from vidcomp_jax.errors import require, require_at_least
+from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data
 from vidcomp_jax.storage.atomic import check_output_folder
 
@@ -82,7 +82,10 @@ class CompleteConfig(MethodSettings):
     def __post_init__(self):
         super().__post_init__()
         require_at_least(self, num_frames=2, samples=1, max_clips=1, seed=0, resize=0, fps=0)
-        known_times(self.num_frames, self.times)
+        try:
+            known_times(self.num_frames, self.times)
+        except InputError as error:
+            raise InputError(str(error).replace("`times`", "`known`")) from None
 
     @property
     def times(self) -> tuple[int, ...]:
@@ -95,7 +98,7 @@ class CompleteConfig(MethodSettings):
 def main(config: CompleteConfig) -> None:
     """Complete the clips, write the results, and print their scores against the true frames."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=PAGE)
-    completers = open_completers(config.method or default_methods(config), config, config.num_frames)
+    completers = open_completers(config.method or default_methods(config), config, config.num_frames, config.times)
     over_keypoints = any(completer.over_keypoints for completer in completers.values())
     if over_keypoints and not config.input:
         check_trained_data(config.fomm, config.data, any_data=config.any_data)

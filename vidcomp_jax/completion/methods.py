@@ -115,17 +115,20 @@ def default_methods(settings: MethodSettings) -> tuple[str, ...]:
     return ("flow",) if "flow" in trained else ("linear",)
 
 
-def open_completers(methods: Sequence[str], settings: MethodSettings, num_frames: int) -> dict[str, Completer]:
+def open_completers(
+    methods: Sequence[str], settings: MethodSettings, num_frames: int, known: Sequence[int] = ()
+) -> dict[str, Completer]:
     """Open the completer of each method.
 
     Args:
         methods: names in `METHODS`.
         settings: files and options to open them with.
         num_frames: number of frames of the clips to generate.
+        known: numbers of the known frames; the first and the last by default.
 
     Raises:
         InputError: a method is unknown, a file that it needs is not given or cannot be read, models do not belong
-            together, or a method generates clips of another length.
+            together, or a method generates clips of another length or from other known frames.
     """
     unknown = [method for method in methods if method not in METHODS]
     if unknown or not methods:
@@ -133,6 +136,11 @@ def open_completers(methods: Sequence[str], settings: MethodSettings, num_frames
         raise InputError(f"`method` {found}; choose from {', '.join(METHODS)}")
     models = Models(settings)
     completers = {method: METHODS[method](models) for method in methods}
-    for completer in completers.values():
+    for method, completer in completers.items():
         check_length(completer, num_frames)
+        if completer.ends_only and tuple(known) not in ((), (0, num_frames - 1)):
+            raise InputError(
+                f"`known` is {', '.join(map(str, known))}; method {method} needs two known frames, the first and the "
+                f"last: 0, {num_frames - 1}"
+            )
     return completers
