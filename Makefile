@@ -19,7 +19,8 @@ IN_VENV = "$(VENV)/bin/python"
 # Without PYTHON, an environment that is there stays, whatever its Python is.
 KEEP_PYTHON = $(if $(filter file,$(origin PYTHON)),--any-python)
 INSTALL = $(PYTHON) tools/environment.py install $(KEEP_PYTHON) $(if $(filter-out cpu,$(JAX)),--extra $(JAX))
-PYTEST = -m pytest -o cache_dir="$(VENV)/pytest_cache"
+# Two processes, each with whole test modules: one compiles while the other computes.
+PYTEST = -m pytest --numprocesses=2 --dist=loadfile
 
 .PHONY: help demo test lint format docs check-lock check-install test-latest lock clean
 
@@ -31,7 +32,7 @@ demo: ## train a small model on clips that it draws itself, and show what the mo
 	$(IN_VENV) -m experiments.demo --output="$(DEMO)"
 
 test: lint ## linters, the type checker and all tests
-	$(IN_VENV) $(PYTEST)
+	$(IN_VENV) $(PYTEST) -o cache_dir="$(VENV)/pytest_cache"
 
 lint: ## linters and the type checker
 	@$(INSTALL) --extra torch --extra test "$(VENV)"
@@ -51,7 +52,7 @@ docs: ## write the API reference, from the docstrings, into build/docs
 test-latest: ## all tests with the newest versions that setup.cfg allows, in .venv-latest
 	@$(INSTALL) --latest --extra torch --extra test "$(VENV_LATEST)"
 	"$(VENV_LATEST)/bin/python" -m pip list --disable-pip-version-check
-	"$(VENV_LATEST)/bin/python" -m pytest -o cache_dir="$(VENV_LATEST)/pytest_cache"
+	"$(VENV_LATEST)/bin/python" $(PYTEST) -o cache_dir="$(VENV_LATEST)/pytest_cache"
 
 lock: ## write requirements.lock after a change of setup.cfg; UPGRADE=1 takes the newest versions
 	@$(INSTALL) --extra tools "$(VENV)"

@@ -12,7 +12,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
 # The clone may be read-only; the virtual environment is writable.
 CACHE = ROOT / ".cache" if os.access(ROOT, os.W_OK) else pathlib.Path(sys.prefix) / "cache"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "jax"))
+# A folder for each process of the suite: JAX does not lock its cache, and one may read what another has half written.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "")))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
