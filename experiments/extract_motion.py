@@ -1,8 +1,8 @@
 """Extract keypoints of clips: `python -m experiments.extract_motion --fomm=DIR --dataset=kth --output=motion.npz`.
 
 Writes the positions and Jacobians of every frame of a split, with the names of the clips, the frame rate and the
-fingerprint of the keypoint model. `experiments.train_motion_gan` and `experiments.train_autoregressive` train on this
-file.
+fingerprint of the keypoint model. `experiments.train_flow`, `experiments.train_motion_gan` and
+`experiments.train_autoregressive` train on this file.
 """
 
 import dataclasses
