@@ -98,7 +98,9 @@ class CompleteConfig(MethodSettings):
 def main(config: CompleteConfig) -> None:
     """Complete the clips, write the results, and print their scores against the true frames."""
     check_output_folder(config.output, overwrite=config.overwrite, holds=PAGE)
-    completers = open_completers(config.method or default_methods(config), config, config.num_frames, config.times)
+    completers = open_completers(
+        config.method or default_methods(config), config, config.num_frames, known=config.times
+    )
     over_keypoints = any(completer.over_keypoints for completer in completers.values())
     if over_keypoints and not config.input:
         check_trained_data(config.fomm, config.data, any_data=config.any_data)

@@ -15,7 +15,8 @@ def frames_for(
     """Choose data settings whose frames all methods accept.
 
     With a keypoint model, which accepts any size, the settings of a data set stay as they are, and the user's own files
-    are read with the model's channels. Without one, the methods over pixels determine size and channels.
+    are read with the model's channels. Without one, the methods over pixels determine size and channels. Methods that
+    accept any frames have no say.
 
     Args:
         formats: the frames that each method accepts.
@@ -26,6 +27,7 @@ def frames_for(
     Raises:
         InputError: methods need different numbers of channels, or a method needs another size than the requested one.
     """
+    formats = [f for f in formats if f.size is not None or f.num_channels is not None] or formats
     channels = {f.num_channels: f.needed_by for f in formats if f.num_channels is not None}
     if len(channels) > 1:
         (one, needs_one), (other, needs_other) = list(channels.items())[:2]

@@ -12,6 +12,7 @@ from vidcomp_jax.completion.completers import (
     PixelCompleter,
     check_length,
 )
+from vidcomp_jax.completion.trivial import TrivialCompleter
 from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.between import MAX_PIXELS, Render
 from vidcomp_jax.fomm.loading import load_fomm
@@ -29,7 +30,7 @@ class MethodSettings:
     """Files and options that methods are opened with."""
 
     fomm: Path = Path("runs/fomm")
-    """Model folder or training run of the First Order Motion Model; not needed by inbetween and tfhub."""
+    """Model folder or training run of the First Order Motion Model; not needed by methods over pixels."""
     motion_model: tuple[Path, ...] = ()
     """Training runs of the learned motion models, one for each method."""
     inbetween: Path | None = None
@@ -105,6 +106,8 @@ METHODS: Mapping[str, Callable[[Models], Completer]] = {
     "autoregressive": functools.partial(_over_keypoints, "autoregressive"),
     "inbetween": _inbetween,
     "tfhub": _tfhub,
+    "repeat": lambda models: TrivialCompleter(blend=False),
+    "blend": lambda models: TrivialCompleter(blend=True),
 }
 """Functions that open each method, by its name."""
 
@@ -116,7 +119,11 @@ def default_methods(settings: MethodSettings) -> tuple[str, ...]:
 
 
 def open_completers(
-    methods: Sequence[str], settings: MethodSettings, num_frames: int, known: Sequence[int] = ()
+    methods: Sequence[str],
+    settings: MethodSettings,
+    num_frames: int,
+    models: Models | None = None,
+    known: Sequence[int] = (),
 ) -> dict[str, Completer]:
     """Open the completer of each method.
 
@@ -124,6 +131,7 @@ def open_completers(
         methods: names in `METHODS`.
         settings: files and options to open them with.
         num_frames: number of frames of the clips to generate.
+        models: models of these settings that are loaded already; by default, they are loaded here.
         known: numbers of the known frames; the first and the last by default.
 
     Raises:
@@ -134,7 +142,7 @@ def open_completers(
     if unknown or not methods:
         found = f"holds {unknown[0]}" if unknown else "is empty"
         raise InputError(f"`method` {found}; choose from {', '.join(METHODS)}")
-    models = Models(settings)
+    models = models or Models(settings)
     completers = {method: METHODS[method](models) for method in methods}
     for method, completer in completers.items():
         check_length(completer, num_frames)
