@@ -25,6 +25,7 @@ from vidcomp_jax.nn.layers import freeze
 from vidcomp_jax.storage.atomic import new_file
 
 Backbone = Literal["alex", "vgg16"]
+Frames = Float[np.ndarray, "..."]  # sizes are checked by the function, which raises an InputError
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of the authors, for colors in [-1, 1]
 _EPSILON = 1e-10
@@ -116,14 +117,12 @@ class LPIPS(nnx.Module):
                 yield x
 
 
-def lpips_distance(
-    network: LPIPS, clips: Float[np.ndarray, "*t h w c"], truth: Float[np.ndarray, "*t h w c"]
-) -> Float[np.ndarray, "*t"]:
+def lpips_distance(network: LPIPS, clips: Frames, truth: Frames) -> Float[np.ndarray, "*t"]:
     """LPIPS of each frame, computed on the device in batches of fixed size.
 
     Args:
         network: see `load_lpips`.
-        clips: frames in [0, 1], gray or RGB; gray frames are passed as three equal channels.
+        clips: frames [..., h, w, c] in [0, 1], gray or RGB; gray frames are passed as three equal channels.
         truth: true frames, of the same shape.
 
     Raises:

@@ -55,7 +55,7 @@ class HubModule:
             InputError: the module cannot be found or downloaded, is not a SavedModel, or has another signature.
         """
         self._folder = find_module(module)
-        self._loaded = _load(self._folder)
+        self._loaded = load_saved_model(self._folder)
         self._run, self._input = _check_signature(self._loaded, self._folder)
 
     def __call__(
@@ -153,8 +153,8 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def _load(folder: pathlib.Path):
-    """Load a SavedModel in the TF1 or TF2 format."""
+def load_saved_model(folder: pathlib.Path):
+    """Load a SavedModel in the TF1 or TF2 format; raises an `InputError` if that fails."""
     tf = import_tensorflow()
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
