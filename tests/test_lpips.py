@@ -68,7 +68,7 @@ NETWORKS = {"alex": ("alexnet", seeded(alexnet)), "vgg": ("vgg16", seeded(vgg16)
 def package():
     """The authors' package."""
     with pytest.MonkeyPatch.context() as patch:
-        models = types.SimpleNamespace(**{name: build for name, build in NETWORKS.values()})
+        models = types.SimpleNamespace(**dict(NETWORKS.values()))
         patch.setitem(sys.modules, "torchvision", types.SimpleNamespace(models=models))
         import lpips
         import lpips.pretrained_networks

@@ -40,6 +40,6 @@ class TrivialCompleter:
         clips = frames[:, before]
         if self._blend:
             after = np.minimum(before + 1, len(times) - 1)
-            weight = np.float32(place - before)[:, None, None, None]
+            weight = (place - before).astype(np.float32)[:, None, None, None]
             clips = (1 - weight) * clips + weight * frames[:, after]
         return Completion(clips, None)

@@ -24,6 +24,7 @@ _PERSONS: dict[str, dict[str, Collection[int]]] = {
     "literature": {"train": range(1, 17), "test": range(17, 26)},
     "official": {"train": (1, 4, *range(11, 22), 23, 24, 25), "test": (2, 3, 5, 6, 7, 8, 9, 10, 22)},
     "seed": {"train": range(1, 24), "test": (25,)},
+    "mcvd": {"train": range(1, 21), "test": range(21, 26)},
 }
 
 
@@ -31,9 +32,10 @@ _PERSONS: dict[str, dict[str, Collection[int]]] = {
 class KthConfig:
     """How the KTH videos are split and cut."""
 
-    split: Literal["literature", "official", "seed"] = "literature"
+    split: Literal["literature", "official", "seed", "mcvd"] = "literature"
     """Persons of the train and test splits. literature: 1-16 and 17-25, as in work on video prediction. official: the
-    16 training and validation persons and the 9 test persons named on the data set's page. seed: 1-23 and 25."""
+    16 training and validation persons and the 9 test persons named on the data set's page. seed: 1-23 and 25. mcvd:
+    1-20 and 21-25."""
     num_frames: int = 16
     """Number of frames per clip."""
 

@@ -95,4 +95,6 @@ def _moments(features: Features) -> tuple[Float[np.ndarray, " d"], Float[np.ndar
     values = np.asarray(features, np.float64)
     mean = values.mean(0)
     centered = (values - mean) / np.sqrt(len(values) - 1)
-    return mean, np.linalg.qr(centered, mode="r") if len(centered) > centered.shape[1] else centered
+    if len(centered) > centered.shape[1]:
+        centered = np.linalg.qr(centered)[1]
+    return mean, centered

@@ -6,7 +6,6 @@ are part of the authors' package.
 """
 
 import functools
-import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.nn.layers import freeze
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.checksums import checksum_of
 
 Backbone = Literal["alex", "vgg16"]
 Frames = Float[np.ndarray, "..."]  # sizes are checked by the function, which raises an InputError
@@ -148,7 +148,8 @@ def save_lpips(path: Path | str, network: LPIPS) -> None:
     """Write the weights to one file in NumPy's `.npz` format, whatever the file's name."""
     with new_file(Path(path)) as temporary, temporary.open("wb") as file:
         arrays: dict[str, Any] = {name: np.asarray(leaf[...]) for name, leaf in _leaves(network)}
-        np.savez(file, **{_ENTRY: np.asarray(network.backbone)}, **arrays)
+        arrays[_ENTRY] = np.asarray(network.backbone)
+        np.savez(file, **arrays)
 
 
 def load_lpips(path: Path | str) -> LPIPS:
@@ -162,7 +163,6 @@ def load_lpips(path: Path | str) -> LPIPS:
         "--backbone=alexnet.pth --heads=alex.pth --output=FILE`"
     )
     try:
-        content = Path(path).read_bytes()
         file = np.load(path)
         stored = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
     except FileNotFoundError:
@@ -179,7 +179,7 @@ def load_lpips(path: Path | str) -> LPIPS:
             raise InputError(f"{path}: {name} is {found}, expected an array of shape {leaf.shape}")
         leaf.set_value(jnp.asarray(stored[name]))
     freeze(network)
-    network.checksum = hashlib.sha256(content).hexdigest()[:16]
+    network.checksum = checksum_of(Path(path))
     return network
 
 

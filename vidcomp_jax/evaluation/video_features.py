@@ -6,7 +6,6 @@ with StyleGAN-V (Skorokhodov et al., 2022). Each gets its clips as in its publis
 224 pixels, in [-1, 1].
 """
 
-import hashlib
 import warnings
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween.tfhub import find_module, load_saved_model
+from vidcomp_jax.storage.checksums import checksum_of
 
 SIZE = 224
 NUM_FEATURES = 400
@@ -153,18 +153,6 @@ class _TorchScript:
             return found.numpy()
 
         return _in_parts(clips, features)
-
-
-def checksum_of(path: Path) -> str:
-    """Sixteen hexadecimal digits that change with the contents of a file, or of any file in a folder."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as opened:
-            while chunk := opened.read(2**20):
-                digest.update(chunk)
-    return digest.hexdigest()[:16]
 
 
 def _in_parts(clips: Clips, features) -> Float[np.ndarray, "b 400"]:

@@ -1,0 +1,140 @@
+"""Evaluates methods on clips, batch by batch, and writes all results into one folder.
+
+The same call after an interruption goes on from the batches that are scored.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+from tqdm import tqdm
+
+from vidcomp_jax.completion.completers import Completer
+from vidcomp_jax.completion.methods import MethodSettings
+from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.evaluation.batches import Instruments, evaluate_batch, read_batch
+from vidcomp_jax.evaluation.files import write_metrics, write_tables
+from vidcomp_jax.evaluation.protocols import Protocol
+from vidcomp_jax.evaluation.records import Records
+from vidcomp_jax.evaluation.summary import Summary, gather, summarize
+from vidcomp_jax.evaluation.table import Table, make_table
+from vidcomp_jax.evaluation.video_features import MIN_FRAMES
+from vidcomp_jax.inbetween.tfhub import find_module
+from vidcomp_jax.storage.checksums import checksum_of, checksum_of_weights
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Everything that affects a number. An interrupted evaluation goes on only with the same choices."""
+
+    methods: tuple[str, ...]
+    """Names of the methods."""
+    protocol: Protocol
+    """What is given and how it is scored."""
+    data: dict
+    """Settings of the data."""
+    render: str
+    """Ends that frames are rendered from."""
+    frame_shape: tuple[int, ...]
+    """Height, width and channels of the frames."""
+    num_clips: int
+    """Number of clips."""
+    clips: str
+    """Checksum of the names of the clips, in order."""
+    batch_size: int
+    """Number of clips completed at a time, which determines the random keys of the samples."""
+    seed: int
+    """Seed of the samples."""
+    report_clips: int
+    """Number of clips whose frames are kept for the report."""
+    weights: dict[str, str]
+    """Checksums of the weights, by what they are for."""
+    video_resizing: str = ""
+    """How clips are resized for the Fréchet video distance."""
+
+
+def choose_clips(clips: Clips, protocol: Protocol) -> Int[np.ndarray, " n"]:
+    """The clips of a protocol: spread evenly over those that are long enough.
+
+    Raises:
+        InputError: no clip is long enough.
+    """
+    usable = np.flatnonzero(np.asarray(clips.lengths) >= protocol.num_frames)
+    if not len(usable):
+        raise InputError(
+            f"`num_frames` is {protocol.num_frames}; the longest of {len(clips.names)} clips has {clips.lengths.max()}"
+        )
+    return usable[spread(len(usable), protocol.num_clips or len(usable))]
+
+
+def check_video_distance(num_clips: int, protocol: Protocol) -> None:
+    """Raise an `InputError` unless a Fréchet video distance can be computed of so many clips of this length."""
+    if num_clips < 2:
+        raise InputError(f"{num_clips} clip to evaluate; `i3d` computes a Fréchet distance, which needs at least 2")
+    if protocol.num_frames < MIN_FRAMES:
+        raise InputError(f"`num_frames` is {protocol.num_frames}; with `i3d` it must be at least {MIN_FRAMES}")
+
+
+def checksums(settings: MethodSettings, completers: Iterable[Completer], methods: Sequence[str]) -> dict[str, str]:
+    """Checksums of the weights that the methods use, by the name of their setting."""
+    found = {}
+    if any(completer.over_keypoints for completer in completers):
+        found["fomm"] = checksum_of_weights(settings.fomm, settings.which)
+    for i, run in enumerate(settings.motion_model):
+        found[f"motion_model.{i}"] = checksum_of_weights(run, settings.which)
+    if "inbetween" in methods and settings.inbetween is not None:
+        found["inbetween"] = checksum_of_weights(settings.inbetween, settings.which)
+    if "tfhub" in methods:
+        found["module"] = checksum_of(find_module(settings.module))
+    return found
+
+
+def digest_of_names(names: Iterable[str]) -> str:
+    """Sixteen hexadecimal digits that identify a list of names."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def score_clips(
+    records: Records, clips: Clips, chosen: Int[np.ndarray, " n"], tools: Instruments, choices: Choices
+) -> int:
+    """Score all batches that are not yet there, with a progress bar; return the number of batches."""
+    size = choices.batch_size
+    starts = range(0, len(chosen), size)
+    shown = set(spread(len(chosen), choices.report_clips).tolist())
+    missing = [number for number in range(len(starts)) if not records.has(number)]
+    done = len(starts) - len(missing)
+    with tqdm(total=len(starts), initial=done, desc="evaluating", unit="batch") as bar:
+        for position, number in enumerate(missing):
+            rows = range(starts[number], min(starts[number] + size, len(chosen)))
+            batch = read_batch(
+                clips,
+                [int(chosen[row]) for row in rows],
+                number,
+                choices.protocol.num_frames,
+                [i for i, row in enumerate(rows) if row in shown],
+            )
+            records.save(number, evaluate_batch(tools, batch, size, timed=position > 0))
+            bar.update()
+    return len(starts)
+
+
+def write_results(
+    output: Path,
+    records: Records,
+    num_batches: int,
+    names: Sequence[str],
+    tools: Instruments,
+    choices: Choices,
+) -> tuple[Summary, Table]:
+    """Summarize the scores of all batches, and write the tables and `metrics.json`."""
+    i3d = "" if tools.i3d is None else tools.i3d.name
+    summary = summarize(gather(records.batches(num_batches)), choices.protocol, i3d=i3d)
+    table = make_table(summary)
+    write_tables(output, table, summary, names)
+    joint_names = () if tools.joints is None else tools.joints.names
+    write_metrics(output, summary, table, choices, names, joint_names)
+    return summary, table

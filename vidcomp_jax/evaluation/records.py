@@ -1,0 +1,91 @@
+"""Keeps the scores of every batch of clips in a folder, so that an interrupted evaluation goes on from them.
+
+The folder `clips` of the output holds `config.json`, with every choice that changes a number, and one `.npz` file for
+each batch of clips. Each file appears whole or not at all.
+"""
+
+import dataclasses
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.evaluation.scores import Arrays
+from vidcomp_jax.storage.atomic import check_output, new_file
+from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir
+
+METRICS_FILE = "metrics.json"
+"""Written last: a folder that has it holds a finished evaluation."""
+CLIPS = "clips"
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """The scores that an output folder holds; see `open_records`.
+
+    Attributes:
+        folder: the folder of the batches.
+    """
+
+    folder: Path
+
+    def has(self, number: int) -> bool:
+        """Whether batch `number` is there."""
+        return self._path(number).is_file()
+
+    def save(self, number: int, arrays: Arrays) -> None:
+        """Write the scores of a batch; a full disk raises an `OSError` and leaves no partial file."""
+        with new_file(self._path(number)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # NumPy's own argument is among the keywords
+
+    def load(self, number: int) -> Arrays:
+        """Read the scores of a batch; raises an `InputError` if the file is damaged."""
+        path = self._path(number)
+        try:
+            with np.load(path) as file:
+                return dict(file)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"{path}: damaged ({reason}); delete it, and the same command scores it again") from None
+
+    def batches(self, count: int) -> Iterator[Arrays]:
+        """The scores of the first `count` batches, one at a time."""
+        return (self.load(number) for number in range(count))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.npz"
+
+
+def open_records(output: Path, settings: Any, *, overwrite: bool = False) -> Records:
+    """Open an output folder for a new evaluation, or for one that was interrupted.
+
+    Args:
+        output: the folder; it is made if it does not exist, but its parent must.
+        settings: dataclass with every choice that changes a number. An interrupted evaluation goes on only with the
+            same ones.
+        overwrite: delete an evaluation that is there, finished or not. Other contents are never deleted.
+
+    Raises:
+        InputError: the folder cannot be written, holds something else, a finished evaluation, or one with other
+            settings.
+    """
+    check_output(output, overwrite=True)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"`output` is {output}: a file; a folder is written")
+    clips = output / CLIPS
+    if output.exists() and any(output.iterdir()):
+        if not (clips / CONFIG_FILE).is_file():
+            raise InputError(f"`output` is {output}: holds other things than an evaluation; it is left as it is")
+        if overwrite:
+            shutil.rmtree(output)
+        elif (output / METRICS_FILE).exists():
+            raise InputError(
+                f"`output` is {output}: holds a finished evaluation; give another folder, or `overwrite` to replace it"
+            )
+    claim_workdir(clips, settings)
+    return Records(clips)
