@@ -16,13 +16,14 @@ from experiments.commands import run
 from experiments.configs import CONFIGS
 from experiments.options import DataOptions
 from vidcomp_jax.completion.completers import Completer
-from vidcomp_jax.completion.frame_formats import check_frame_size, frames_for
+from vidcomp_jax.completion.frame_formats import frames_for
 from vidcomp_jax.completion.methods import METHODS, MethodSettings, Models, open_completers
-from vidcomp_jax.data import DataConfig, open_clips
+from vidcomp_jax.data import DataConfig, SyntheticClips, open_clips
 from vidcomp_jax.errors import require, require_at_least
 from vidcomp_jax.evaluation.batches import Instruments
 from vidcomp_jax.evaluation.evaluate import (
     Choices,
+    check_frames,
     check_video_distance,
     checksums,
     choose_clips,
@@ -30,13 +31,15 @@ from vidcomp_jax.evaluation.evaluate import (
     score_clips,
     write_results,
 )
-from vidcomp_jax.evaluation.joints import fit_joints
+from vidcomp_jax.evaluation.joints import JointFit, fit_joints
 from vidcomp_jax.evaluation.lpips import load_lpips
 from vidcomp_jax.evaluation.protocols import DATA, PROTOCOLS, BestBy, Protocol, fixed
 from vidcomp_jax.evaluation.records import open_records
+from vidcomp_jax.evaluation.report import REPORT
 from vidcomp_jax.evaluation.table import to_markdown
 from vidcomp_jax.evaluation.video_features import open_i3d
 from vidcomp_jax.fomm.loading import check_trained_data
+from vidcomp_jax.fomm.model import FirstOrderMotionModel
 
 BASELINES = ("repeat", "blend")
 
@@ -105,7 +108,7 @@ def main(config: EvaluateConfig) -> None:
     if over_keypoints:
         check_trained_data(config.fomm, data, any_data=config.any_data)
     clips = open_clips(data, protocol.split)
-    check_frame_size(formats, *clips.frame_shape[:2])
+    check_frames(formats, clips.frame_shape)
     chosen = choose_clips(clips, protocol)
     names = [str(clips.names[clip]) for clip in chosen]
     lpips = load_lpips(config.lpips) if config.lpips is not None else None
@@ -126,7 +129,6 @@ def main(config: EvaluateConfig) -> None:
         weights=weights(config, completers, lpips, i3d),
         video_resizing="" if i3d is None else i3d.resizing,
     )
-    records = open_records(config.output, choices, overwrite=config.overwrite)
     model = models.keypoint_model if over_keypoints else None
     tools = Instruments(
         completers,
@@ -134,14 +136,17 @@ def main(config: EvaluateConfig) -> None:
         keypoint_model=model,
         render=config.render,
         max_pixels=config.max_pixels,
-        joints=None if model is None else fit_joints(model.detect, open_clips(data, "train")),
+        joints=None if model is None else joints_of(data, model),
         lpips=lpips,
         i3d=i3d,
         seed=config.seed,
     )
+    records = open_records(config.output, choices, overwrite=config.overwrite)
     num_batches = score_clips(records, clips, chosen, tools, choices)
-    _, table = write_results(config.output, records, num_batches, names, tools, choices)
+    runs = [config.fomm, *config.motion_model, *([] if config.inbetween is None else [config.inbetween])]
+    table = write_results(config.output, records, num_batches, names, tools, choices, fps=float(clips.fps), runs=runs)
     print(to_markdown(table))
+    print(f"to view clips and curves, open {config.output / REPORT}")
 
 
 def plan(config: EvaluateConfig) -> tuple[Protocol, DataConfig]:
@@ -159,6 +164,12 @@ def plan(config: EvaluateConfig) -> tuple[Protocol, DataConfig]:
     fixed(config, {"max_clips": protocol.num_clips, **values}, EvaluateConfig(), config.protocol)
     defaults = PRESETS.get(config.dataset, config).data
     return protocol, fixed(config.data, DATA[config.protocol], defaults, config.protocol)
+
+
+def joints_of(data: DataConfig, model: FirstOrderMotionModel) -> JointFit | None:
+    """The function from keypoints to joints, fitted on the training clips; None for data without known joints."""
+    train = open_clips(data, "train") if data.kind == "synthetic" else None
+    return fit_joints(model.detect, train) if isinstance(train, SyntheticClips) else None
 
 
 def weights(config: EvaluateConfig, completers: dict[str, Completer], lpips, i3d) -> dict[str, str]:

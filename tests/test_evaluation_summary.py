@@ -5,37 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.support.made_up_scores import batch
 from vidcomp_jax.evaluation.batches import CEILING
 from vidcomp_jax.evaluation.frechet import frechet_distance
 from vidcomp_jax.evaluation.protocols import Protocol
 from vidcomp_jax.evaluation.summary import Estimate, estimate, expected_best, gather, summarize
 from vidcomp_jax.evaluation.table import NO_FVD, NO_LPIPS, make_table, to_latex, to_markdown
-
-FRAMES = 3
-
-
-def scores(seed, samples, count=6, features=False):
-    rng = np.random.default_rng(seed)
-    found = {name: rng.random((count, samples, FRAMES)) for name in ("l1", "mse", "psnr", "ssim")}
-    found |= {"jitter": rng.random((count, samples)), "seconds": np.array(0.25)}
-    found["diversity"] = rng.random(count) if samples > 1 else np.full(count, np.nan)
-    if features:
-        found["features"] = rng.normal(size=(count, samples, 4))
-    return found
-
-
-def batch(seed, count=6, features=False):
-    """Return the scores of one batch, as they are stored."""
-    methods = {"net_1": scores(seed, 3, count, features), "blend": scores(seed + 1, 1, count, features)}
-    ceiling = scores(seed + 2, 1, count, features)
-    del ceiling["seconds"]
-    ceiling["psnr"] += 10
-    methods[CEILING] = ceiling
-    arrays = {f"{name}/{key}": value for name, found in methods.items() for key, value in found.items()}
-    truth = {"truth/jitter": np.full(count, 0.5), "shown/0/blend/frames": np.zeros(3)}
-    if features:
-        truth["truth/features"] = np.random.default_rng(seed + 3).normal(size=(count, 4))
-    return {**truth, **arrays}
 
 
 def test_batches_are_joined_over_clips():

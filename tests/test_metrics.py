@@ -77,12 +77,12 @@ def test_every_frame_has_its_own_scores_whatever_the_others():
 
 
 def test_any_number_of_frames_is_compared_by_one_program():
-    truth = np.zeros((40, 13, 14, 1), np.float32)
+    truth = np.zeros((400, 13, 14, 1), np.float32)
     score(truth[:1], truth[:1])
-    programs = metrics._ssim_of_rows._cache_size()
-    for count in (2, 9, 40):
-        score(truth[:count], truth[:count])
-    assert metrics._ssim_of_rows._cache_size() == programs
+    programs = metrics._similarity._cache_size()
+    for count in (2, 9, 400):  # 360 fit into one call
+        assert score(truth[:count], truth[:count]).ssim.shape == (count,)
+    assert metrics._similarity._cache_size() == programs
 
 
 def test_frames_that_cannot_be_compared_are_named():

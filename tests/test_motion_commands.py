@@ -128,8 +128,8 @@ def test_all_methods_side_by_side(work, tmp_path, capsys):
         np.testing.assert_allclose(clip["frames"]["l1"], error, rtol=1e-4)
     assert f"linear: L1 to the truth {errors.mean():.4f}" in capsys.readouterr().out
     page = (output / "index.html").read_text()
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert page.count("<canvas>") == len(data["clips"]) == 2 * (3 + 6)
+    data = json.loads(re.search(r'id="player-data">(.*?)</script>', page, re.DOTALL)[1])
+    assert page.count("<canvas ") == len(data["clips"]) == 2 * (3 + 6)
     assert [clip["count"] for clip in data["clips"][:4]] == [1, 1, 6, 6]
     assert not re.search(r'(?:src|href)="(?!data:)', page)  # the page is self-contained
 

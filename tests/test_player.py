@@ -13,7 +13,7 @@ from vidcomp_jax.training.curves import draw_curves, read_scalars
 
 
 def clips_of(path):
-    return json.loads(re.search(r'id="data">(.*?)</script>', path.read_text(), re.DOTALL)[1])
+    return json.loads(re.search(r'id="player-data">(.*?)</script>', path.read_text(), re.DOTALL)[1])
 
 
 def test_players_hold_every_frame_exactly(tmp_path):
@@ -22,7 +22,7 @@ def test_players_hold_every_frame_exactly(tmp_path):
     players = [Player("truth", frames.astype(np.float32) / 255, positions), Player("still", np.ones((1, 8, 12, 3)))]
     write_page(tmp_path / "page.html", [Row("a <clip>", players)], title="A & B", fps=12.5)
     text, data = (tmp_path / "page.html").read_text(), clips_of(tmp_path / "page.html")
-    assert "<h2>a &lt;clip&gt;</h2>" in text and "<title>A &amp; B</title>" in text
+    assert "<h3>a &lt;clip&gt;</h3>" in text and "<title>A &amp; B</title>" in text
     assert (data["fps"], data["frames"], len(data["clips"])) == (12.5, 5, 2)
     clip = data["clips"][0]
     kind, encoded = clip["image"].split(",")

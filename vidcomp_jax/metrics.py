@@ -1,6 +1,6 @@
 """Computes scores of frames and keypoints that can be compared across methods and papers."""
 
-from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
 import jax
@@ -13,10 +13,13 @@ from vidcomp_jax.errors import InputError
 
 _SIGMA = 1.5
 _RADIUS = 5  # of SSIM's window in pixels, 3.5 standard deviations rounded down
-_BATCH_SIZE = 8  # frames compared per call; smaller batches are padded
+SMALLEST = 2 * _RADIUS + 1
+"""Least height and width of frames in pixels that SSIM can compare."""
 _LARGEST_PSNR = 100.0
 
 Frames = Float[np.ndarray | Array, "..."]
+Rows = Float[np.ndarray | Array, "b h n"]
+"""Frames with the channels of a row side by side."""
 
 
 class FrameScores(NamedTuple):
@@ -58,83 +61,90 @@ def score(clips: Frames, truth: Frames) -> FrameScores:
             f"frames of shape {np.shape(clips)} cannot be compared with those of {np.shape(truth)}"
         ) from None
     *leading, height, width, channels = truth.shape
-    if min(height, width) <= 2 * _RADIUS:
-        raise InputError(f"frames of {width}x{height} pixels; SSIM needs at least {2 * _RADIUS + 1} in both directions")
-    square = np.square(np.asarray(clips, np.float64) - truth).mean((-3, -2, -1))
+    if min(height, width) < SMALLEST:
+        raise InputError(f"frames of {width}x{height} pixels; SSIM needs at least {SMALLEST} in both directions")
+    flat = [x.reshape(-1, height, width * channels) for x in (clips, truth)]
+    count, at_a_time = len(flat[0]), max(_values_at_a_time() // (height * width * channels), 1)
+    rows = []
+    for start in range(0, count, at_a_time):
+        share = [x[start : start + at_a_time] for x in flat]
+        a, b = (filled_up(x, at_a_time) for x in share)
+        found = _scores_of_rows(a, b, channels)
+        # Means over the rows are taken on the host, in float64.
+        rows.append([np.asarray(x, np.float64)[: len(share[0])].mean(1) for x in found])
+    empty = np.empty((3, 0))
+    l1, square, similarity = (np.concatenate(x).reshape(leading) for x in zip(*rows, strict=True)) if rows else empty
     smallest = 10 ** (-_LARGEST_PSNR / 10)
-    return FrameScores(
-        l1=np.abs(clips - truth).mean((-3, -2, -1)),
-        psnr=-10 * np.log10(np.maximum(square, smallest)),
-        ssim=_ssim(*(x.reshape(-1, height, width, channels) for x in (clips, truth))).reshape(leading),
-    )
+    return FrameScores(l1=l1, psnr=-10 * np.log10(np.maximum(square, smallest)), ssim=similarity)
 
 
-def _ssim(clips: Float[np.ndarray, "b h w c"], truth: Float[np.ndarray, "b h w c"]) -> Float[np.ndarray, " b"]:
-    """Structural similarity of each frame, computed on the device in batches of fixed size."""
-    similarity = np.empty(len(clips))
-    for start in range(0, len(clips), _BATCH_SIZE):
-        share = [x[start : start + _BATCH_SIZE] for x in (clips, truth)]
-        rows = np.asarray(_ssim_of_rows(*(filled_up(x, _BATCH_SIZE) for x in share)), np.float64)
-        similarity[start : start + _BATCH_SIZE] = rows[: len(share[0])].mean((1, 2))
-    return similarity
+def _values_at_a_time() -> int:
+    """Number of pixels, counted once per channel, that one call compares: what fits into a cache of a CPU core."""
+    return 2**16 if jax.default_backend() == "cpu" else 2**24
 
 
-class _Moments(NamedTuple):
-    """Means, variances and the covariance of two images around every pixel, each [b, h, w, c]."""
+def _scores_of_rows(a: Rows, b: Rows, channels: int) -> tuple[Array, Array, Array]:
+    """Absolute and squared error and structural similarity, averaged over each row of the frames.
 
-    mean_a: Array
-    mean_b: Array
-    variance_a: Array
-    variance_b: Array
-    covariance: Array
+    The steps are programs of their own: within one, XLA would compute the first filter anew for each tap of the second.
+    """
+    moments, errors = _moments(a, b)
+    filtered = _filter_rows(_filter_columns(moments), channels)
+    return *errors, _similarity(filtered, b)
 
 
 @jax.jit
-def _ssim_of_rows(a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]) -> Float[Array, "b h2 c"]:
-    """Structural similarity around each pixel, averaged over each row.
+def _moments(a: Rows, b: Rows) -> tuple[Float[Array, "4 b h n"], tuple[Float[Array, "b h"], Float[Array, "b h"]]]:
+    """Values and products whose local means SSIM needs, and the errors of each row.
 
-    The mean over the rows is taken on the host, in float64.
+    SSIM's variances do not change with the origin of the values. With the mean of the frame as the origin, the mean of
+    the squares minus the square of the mean keeps the small variances of bright, even areas in float32.
     """
-    zero = jnp.zeros_like(a)
-    moments = _over_windows(_over_windows(_Moments(a, b, zero, zero, zero), axis=1), axis=2)
-    mean_a, mean_b, variance_a, variance_b, covariance = moments
+    origin = b.mean((1, 2), keepdims=True)
+    errors = jnp.abs(a - b).mean(2), jnp.square(a - b).mean(2)
+    x, y = a - origin, b - origin
+    return jnp.stack([x, y, x * x + y * y, x * y]), errors
+
+
+@jax.jit
+def _filter_columns(moments: Float[Array, "4 b h n"]) -> Float[Array, "4 b h2 n"]:
+    return _filter(moments, axis=2, stride=1)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _filter_rows(moments: Float[Array, "4 b h n"], channels: int) -> Float[Array, "4 b h n2"]:
+    return _filter(moments, axis=3, stride=channels)
+
+
+def _filter(x: Float[Array, "4 b _ _"], axis: int, stride: int) -> Float[Array, "4 b _ _"]:
+    """Means over a Gaussian window along one axis, whose neighbors are `stride` values apart, within the frame only.
+
+    Slices are added instead of convolved because some GPUs round the inputs of convolutions.
+    """
+    bell = np.exp(-np.square(np.arange(_RADIUS + 1)) / (2 * _SIGMA**2))
+    weights = (bell / (2 * bell.sum() - bell[0])).astype(np.float32)
+    size = x.shape[axis] - 2 * _RADIUS * stride
+
+    def tap(offset: int) -> Array:
+        start = (_RADIUS + offset) * stride
+        return jax.lax.slice_in_dim(x, start, start + size, axis=axis)
+
+    total = weights[0] * tap(0)
+    for offset in range(1, _RADIUS + 1):
+        total += weights[offset] * (tap(offset) + tap(-offset))
+    return total
+
+
+@jax.jit
+def _similarity(filtered: Float[Array, "4 b h2 n2"], b: Rows) -> Float[Array, "b h2"]:
+    """Structural similarity around each pixel, averaged over each row."""
+    mean_x, mean_y, squares, product = filtered
+    covariance, variances = product - mean_x * mean_y, squares - mean_x**2 - mean_y**2
+    origin = b.mean((1, 2), keepdims=True)
+    mean_a, mean_b = mean_x + origin, mean_y + origin
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return (luminance * structure).mean(2)
-
-
-def _over_windows(moments: _Moments, axis: int) -> _Moments:
-    """Moments over Gaussian windows along one axis, for windows within the image only.
-
-    A window's variance is the mean of its parts' variances plus the mean squared distance of their means from its own.
-    In float32, the mean of the squares minus the square of the mean would lose the small variances of bright, even
-    areas. Slices are summed instead of convolved because some GPUs round the inputs of convolutions.
-    """
-    bell = np.exp(-np.square(np.arange(-_RADIUS, _RADIUS + 1)) / (2 * _SIGMA**2))
-    weights = jnp.float32(bell / bell.sum())
-    size = moments.mean_a.shape[axis] - 2 * _RADIUS
-
-    def weighted_sum(value: Callable[[_Moments], tuple[Array, ...]], zeros: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Sum of `value` over the window's taps, in a loop: if unrolled, XLA recomputes the first axis for each tap."""
-
-        def add(start: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
-            part = _Moments(*(jax.lax.dynamic_slice_in_dim(x, start, size, axis=axis) for x in moments))
-            return tuple(t + weights[start] * v for t, v in zip(total, value(part), strict=True))
-
-        return jax.lax.fori_loop(0, len(weights), add, zeros)
-
-    zero = jnp.zeros_like(jax.lax.slice_in_dim(moments.mean_a, 0, size, axis=axis))
-    mean_a, mean_b = weighted_sum(lambda part: (part.mean_a, part.mean_b), (zero, zero))
-    variances = weighted_sum(
-        lambda part: (
-            part.variance_a + (part.mean_a - mean_a) ** 2,
-            part.variance_b + (part.mean_b - mean_b) ** 2,
-            part.covariance + (part.mean_a - mean_a) * (part.mean_b - mean_b),
-        ),
-        (zero, zero, zero),
-    )
-    return _Moments(mean_a, mean_b, *variances)
+    return (luminance * (2 * covariance + c2) / (variances + c2)).mean(2)
 
 
 class JointError(NamedTuple):

@@ -12,19 +12,25 @@ import numpy as np
 from jaxtyping import Int
 from tqdm import tqdm
 
-from vidcomp_jax.completion.completers import Completer
+from vidcomp_jax.completion.completers import Completer, FrameFormat
+from vidcomp_jax.completion.frame_formats import check_frame_size
 from vidcomp_jax.completion.methods import MethodSettings
 from vidcomp_jax.data.clips import Clips, spread
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.evaluation.batches import Instruments, evaluate_batch, read_batch
 from vidcomp_jax.evaluation.files import write_metrics, write_tables
+from vidcomp_jax.evaluation.plots import plots_of
 from vidcomp_jax.evaluation.protocols import Protocol
 from vidcomp_jax.evaluation.records import Records
-from vidcomp_jax.evaluation.summary import Summary, gather, summarize
+from vidcomp_jax.evaluation.report import shown_clips, write_report
+from vidcomp_jax.evaluation.summary import gather, summarize
 from vidcomp_jax.evaluation.table import Table, make_table
 from vidcomp_jax.evaluation.video_features import MIN_FRAMES
 from vidcomp_jax.inbetween.tfhub import find_module
+from vidcomp_jax.metrics import SMALLEST
 from vidcomp_jax.storage.checksums import checksum_of, checksum_of_weights
+from vidcomp_jax.training.curves import read_scalars
+from vidcomp_jax.training.run_log import METRICS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +75,20 @@ def choose_clips(clips: Clips, protocol: Protocol) -> Int[np.ndarray, " n"]:
             f"`num_frames` is {protocol.num_frames}; the longest of {len(clips.names)} clips has {clips.lengths.max()}"
         )
     return usable[spread(len(usable), protocol.num_clips or len(usable))]
+
+
+def check_frames(formats: Iterable[FrameFormat], frame_shape: tuple[int, int, int]) -> None:
+    """Raise an `InputError` unless all methods take frames of this height, width and number of channels."""
+    height, width, channels = frame_shape
+    check_frame_size(list(formats), height, width)
+    for f in formats:
+        if f.num_channels not in (None, channels):
+            raise InputError(
+                f"frames of {channels} channels, but {f.needed_by} takes {f.num_channels}; give "
+                f"`num_channels`={f.num_channels}"
+            )
+    if min(height, width) < SMALLEST:
+        raise InputError(f"frames of {width}x{height} pixels; SSIM needs at least {SMALLEST} in both directions")
 
 
 def check_video_distance(num_clips: int, protocol: Protocol) -> None:
@@ -129,12 +149,30 @@ def write_results(
     names: Sequence[str],
     tools: Instruments,
     choices: Choices,
-) -> tuple[Summary, Table]:
-    """Summarize the scores of all batches, and write the tables and `metrics.json`."""
+    *,
+    fps: float,
+    runs: Iterable[Path] = (),
+) -> Table:
+    """Summarize the scores of all batches, and write the tables, the report and, last, `metrics.json`.
+
+    Args:
+        output: folder to write into.
+        records: the scores.
+        num_batches: number of batches.
+        names: of all clips.
+        tools: what they were scored with.
+        choices: all settings.
+        fps: frames per second of the clips.
+        runs: training runs whose losses are shown; those without a log are left out.
+    """
     i3d = "" if tools.i3d is None else tools.i3d.name
     summary = summarize(gather(records.batches(num_batches)), choices.protocol, i3d=i3d)
     table = make_table(summary)
     write_tables(output, table, summary, names)
     joint_names = () if tools.joints is None else tools.joints.names
+    logs = {run.name: read_scalars(run / METRICS) for run in runs if (run / METRICS).is_file()}
+    plots = plots_of(summary, choices.protocol, logs)
+    rows = shown_clips(records.batches(num_batches), choices.batch_size, names)
+    write_report(output, summary, table, plots, rows, choices.protocol, choices, fps=fps)
     write_metrics(output, summary, table, choices, names, joint_names)
-    return summary, table
+    return table

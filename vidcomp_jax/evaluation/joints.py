@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.data.clips import spread
 from vidcomp_jax.data.synthetic.clips import SyntheticClips
 from vidcomp_jax.data.synthetic.walker import JOINTS, left_first
 from vidcomp_jax.fomm.keypoints import Keypoints
@@ -42,10 +42,13 @@ class JointFit(NamedTuple):
         return np.linalg.norm((predicted - self.ordered(joints)[:, None]) * scale, axis=-1)
 
 
-def fit_joints(detect: Callable[[np.ndarray], Keypoints], train: Clips) -> JointFit | None:
-    """Fit the joints of training clips to the keypoints that `detect` finds in their frames; None for data without joints."""
-    if not isinstance(train, SyntheticClips):
-        return None
+def fit_joints(detect: Callable[[np.ndarray], Keypoints], train: SyntheticClips) -> JointFit:
+    """Fit the joints of training clips to their keypoints.
+
+    Args:
+        detect: finds the keypoints of frames, [t, h, w, c] in [0, 1].
+        train: the training clips.
+    """
     # A walker may face either way, so that left and right, not near and far, is what a picture shows.
     walks = tuple(train.joint_names) == JOINTS
     ordered = left_first if walks else np.asarray

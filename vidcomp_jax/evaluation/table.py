@@ -51,10 +51,19 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Headings, titles and cells of all rows, and notes that belong below."""
+    """A table.
+
+    Attributes:
+        columns: headings.
+        titles: of the rows.
+        is_ceiling: whether each row is the ceiling, which is no method.
+        cells: of each row.
+        notes: on what was not computed.
+    """
 
     columns: list[Column]
     titles: list[str]
+    is_ceiling: list[bool]
     cells: list[list[Cell]]
     notes: list[str]
 
@@ -89,7 +98,8 @@ def make_table(summary: Summary) -> Table:
         notes.append(NO_FVD)
     if not any("seconds" in row.estimates for row in summary.rows):
         notes.append("Seconds per clip were not measured: all clips fit into one batch, which includes compilation.")
-    return Table(columns, [row.title for row in summary.rows], rows, notes)
+    titles, ceiling = [row.title for row in summary.rows], [row.method == CEILING for row in summary.rows]
+    return Table(columns, titles, ceiling, rows, notes)
 
 
 def to_markdown(table: Table) -> str:
@@ -101,7 +111,7 @@ def to_markdown(table: Table) -> str:
     for title, cells in zip(table.titles, table.cells, strict=True):
         shown = [(f"**{c.text}**" if c.best else c.text) + (f" [{c.interval}]" if c.interval else "") for c in cells]
         lines.append(f"| {_markdown(title)} | " + " | ".join(shown) + " |")
-    lines += ["", *(note for note in _explanations(table))]
+    lines += ["", *(note for note in explanations(table))]
     return "\n".join(lines) + "\n"
 
 
@@ -122,12 +132,13 @@ def to_latex(table: Table) -> str:
             value = "--" if cell.number is None else rf"\textbf{{{cell.text}}}" if cell.best else cell.text
             shown.append(value + (rf" {{\scriptsize[{cell.interval}]}}" if cell.interval else ""))
         lines.append(" & ".join([_latex(title), *shown]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in _explanations(table))]
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in explanations(table))]
     return "\n".join(lines) + "\n"
 
 
-def _explanations(table: Table) -> list[str]:
-    intervals = "In brackets: 95 % bootstrap intervals over clips. Bold: the best of a column, the ceiling aside."
+def explanations(table: Table) -> list[str]:
+    """What stands below the table: how to read it, and what was not computed."""
+    intervals = "Intervals are 95 % bootstrap intervals over clips. Bold: the best of a column, the ceiling aside."
     return [intervals, *table.notes]
 
 
