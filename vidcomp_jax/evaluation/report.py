@@ -96,7 +96,7 @@ def write_report(
         _section("Scores", _table(table)),
         _section("Clips", players(rows, fps=fps) if rows else ""),
         _section("Curves", "".join(map(_plot, curves))),
-        _section("Panels", "".join(_panel_figure(row.name, image) for row, image in zip(rows, panels, strict=True))),
+        _section("Panels", _panels([row.name for row in rows], panels)),
         _section("Training", "".join(map(_plot, losses))),
         _section("Settings", _settings(settings)),
     ]
@@ -151,10 +151,15 @@ def _plot(plot: Plot) -> str:
     )
 
 
+def _panels(names: Sequence[str], images: Sequence[bytes]) -> str:
+    figures = "".join(map(_panel_figure, names, images))
+    return f'<div class="panels">{figures}</div>' if figures else ""
+
+
 def _panel_figure(name: str, image: bytes) -> str:
     label = html.escape(name)
     description = f"Frames of {label}, evenly spaced from top to bottom; the truth and each method from left to right"
-    return f'<h3>{label}</h3><figure class="picture panel"><img src="{_data_url(image)}" alt="{description}"></figure>'
+    return f'<figure class="picture"><h3>{label}</h3><img src="{_data_url(image)}" alt="{description}"></figure>'
 
 
 def _panel(row: Row, protocol: Protocol) -> bytes:

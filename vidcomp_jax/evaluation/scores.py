@@ -46,7 +46,7 @@ METRICS = (
     Metric("jitter", "jitter", "", 4, "mean absolute second difference of the frames over time, in [0, 4]"),
     Metric("diversity", "APD", "", 4, "average pairwise distance: mean absolute difference of two samples"),
     Metric("keypoint_diversity", "APD, keypoints (px)", "", 2, "mean distance between the keypoints of two samples"),
-    Metric("seconds", "s/clip", "lower", 4, "seconds to generate one clip, without the first batch, which compiles"),
+    Metric("seconds", "s/clip", "", 4, "seconds to generate one clip, without the first batch, which compiles"),
 )
 """The columns of the table but for the Fréchet distance, whose name depends on the network and the number of clips."""
 
