@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from experiments.commands import run
-from experiments.configs import CONFIGS
+from experiments.configs import CONFIGS, Preset
 from experiments.options import DataOptions
 from vidcomp_jax.completion.completers import Completer
 from vidcomp_jax.completion.frame_formats import frames_for
@@ -55,8 +55,7 @@ class EvaluateConfig(MethodSettings):
 
     method: tuple[Method, ...] = ("linear",)
     """Methods to evaluate; repeat and blend are added."""
-    dataset: str = "synthetic"
-    """Data settings to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    dataset: Preset = "synthetic"
     protocol: Literal["", "magvit-fi", "mcvd-kth"] = ""
     """Protocol of a paper, which fixes every choice; empty for your own choices."""
     output: Path = Path("evaluation")
@@ -118,7 +117,7 @@ def main(config: EvaluateConfig) -> None:
     choices = Choices(
         methods=methods,
         protocol=protocol,
-        data=dataclasses.asdict(data),
+        data={name: x for name, x in dataclasses.asdict(data).items() if name not in ("data_dir", "cache_dir")},
         render=config.render,
         frame_shape=clips.frame_shape,
         num_clips=len(chosen),
@@ -143,7 +142,9 @@ def main(config: EvaluateConfig) -> None:
     )
     records = open_records(config.output, choices, overwrite=config.overwrite)
     num_batches = score_clips(records, clips, chosen, tools, choices)
-    runs = [config.fomm, *config.motion_model, *([] if config.inbetween is None else [config.inbetween])]
+    runs = {"fomm": config.fomm} if over_keypoints else {}
+    runs |= {f"motion model {i + 1}": run for i, run in enumerate(config.motion_model)}
+    runs |= {} if config.inbetween is None else {"inbetween": config.inbetween}
     table = write_results(config.output, records, num_batches, names, tools, choices, fps=float(clips.fps), runs=runs)
     print(to_markdown(table))
     print(f"to view clips and curves, open {config.output / REPORT}")

@@ -11,8 +11,8 @@ from flax import nnx
 
 from experiments import evaluate
 from experiments.commands import parse
-from experiments.configs import tiny
 from tests.support.i3d_modules import save_tensorflow, stand_in
+from tests.support.tiny_fomm import tiny
 from vidcomp_jax.completion.complete import complete
 from vidcomp_jax.completion.completers import Completion, FrameFormat, KnownFrames
 from vidcomp_jax.completion.trivial import TrivialCompleter
@@ -25,6 +25,7 @@ from vidcomp_jax.evaluation.lpips import LPIPS, load_lpips, lpips_distance, save
 from vidcomp_jax.evaluation.protocols import Protocol
 from vidcomp_jax.evaluation.records import open_records
 from vidcomp_jax.fomm.between import render_between
+from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import load_fomm, save_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.metrics import score
@@ -36,6 +37,7 @@ class Noisy:
     """A stochastic method: a blend and noise that depends on the random key."""
 
     stochastic, over_keypoints, num_frames, frame_format = True, False, None, FrameFormat("noisy")
+    ends_only = True
 
     def __init__(self, stop_at=None):
         self.calls, self.stop_at = 0, stop_at
@@ -137,15 +139,35 @@ def test_samples_differ_between_batches_and_depend_on_the_seed_alone():
     assert len({x.tobytes() for x in found}) == 3
 
 
-def test_methods_get_the_given_frames_next_to_the_gap():
-    protocol = Protocol(num_frames=9, past=3, future=2)
+class Given:
+    """A method that records what it is given, and repeats the time of each frame."""
+
+    stochastic, over_keypoints, num_frames, frame_format = False, True, None, FrameFormat("given")
+
+    def __init__(self, ends_only):
+        self.ends_only = ends_only
+
+    def complete(self, known, num_frames, key):
+        self.given, self.length = known, num_frames
+        times = np.arange(num_frames, dtype=np.float32)
+        frames = np.broadcast_to(times[:, None, None, None] / 100, (2, num_frames, 12, 12, 1))
+        position = np.broadcast_to(times[:, None, None], (2, num_frames, 1, 2))
+        return Completion(frames, Keypoints(position, np.zeros((2, num_frames, 1, 2, 2), np.float32)))
+
+
+@pytest.mark.parametrize("ends_only", [True, False])
+def test_methods_get_the_given_frames_that_they_take(ends_only):
+    protocol, method = Protocol(num_frames=9, past=3, future=2), Given(ends_only)
     truth = np.random.default_rng(0).random((2, 9, 12, 12, 1), np.float32)
     given = KnownFrames(truth[:, list(protocol.known)], protocol.known)
-    found = complete_gap(TrivialCompleter(blend=True), given, protocol, jax.random.key(0)).frames
-    np.testing.assert_array_equal(found[:, [0, 1, 2, 7, 8]], truth[:, [0, 1, 2, 7, 8]])
-    for t in range(3, 7):
-        weight = (t - 2) / 5
-        np.testing.assert_allclose(found[:, t], (1 - weight) * truth[:, 2] + weight * truth[:, 7], atol=1e-6)
+    found = complete_gap(method, given, protocol, jax.random.key(0))
+    expected = (0, 5) if ends_only else (0, 1, 2, 7, 8)
+    assert (method.given.times, method.length) == (expected, 6 if ends_only else 9)
+    np.testing.assert_array_equal(method.given.frames, truth[:, [2, 7] if ends_only else [0, 1, 2, 7, 8]])
+    np.testing.assert_array_equal(found.frames[:, [0, 1, 2, 7, 8]], truth[:, [0, 1, 2, 7, 8]])
+    times = np.arange(6) + (0 if ends_only else 2)  # of the window, as the method counts them
+    np.testing.assert_allclose(found.frames[0, 3:7, 0, 0, 0] * 100, times[1:-1], rtol=1e-6)
+    np.testing.assert_array_equal(found.keypoints.position[0, :, 0, 0], times)
 
 
 def test_trivial_methods_take_any_known_frames():
@@ -299,7 +321,7 @@ def test_distances_with_given_weights(files, tmp_path):
             "--i3d={files}/i3d --max-clips=1",
         ),
         ("`num_frames` is 6; with `i3d` it must be at least 9", "--i3d={files}/i3d"),
-        ("is no SavedModel", "--i3d={files}/fomm"),
+        ("is not a SavedModel", "--i3d={files}/fomm"),
         ("no converted LPIPS weights", "--lpips={files}/fomm/config.json"),
         ("--best-by is 'lpips'; it must be another metric", "--best-by=lpips"),
         ("frames of 8x8 pixels; SSIM needs at least 11", "--method=blend --size=8"),

@@ -62,9 +62,9 @@ def test_other_files_are_named(tmp_path):
     (tmp_path / "text.pt").write_text("weights")
     torch.save({"a": torch.zeros(2)}, tmp_path / "state.pt")
     for source, says in {
-        save_tensorflow(tmp_path / "few", features=10): r"is no I3D: .*'default': '\(None, 10\)'",
+        save_tensorflow(tmp_path / "few", features=10): r"is not I3D: .*'default': '\(None, 10\)'",
         save_tensorflow(tmp_path / "name", name="other"): "has the signatures .'other'., not 'default'",
-        tmp_path / "empty": "is no SavedModel",
+        tmp_path / "empty": "is not a SavedModel",
         tmp_path / "none.pt": "no such file; a TorchScript file",
         tmp_path / "text.pt": "not a TorchScript file",
         tmp_path / "state.pt": "not a TorchScript file",
@@ -72,9 +72,9 @@ def test_other_files_are_named(tmp_path):
         with pytest.raises(InputError, match=says) as error:
             open_i3d(str(source))
         assert "\n" not in str(error.value)
-    with pytest.raises(InputError, match=r"is no I3D: it gives \(4, 3\), where \(4, 400\) is needed"):
+    with pytest.raises(InputError, match=r"is not I3D: it gives \(4, 3\), where \(4, 400\) is needed"):
         open_i3d(str(save_torch(tmp_path / "other.pt", OtherScript)))(clips(3))
-    with pytest.raises(InputError, match="is no I3D: it does not take clips"):
+    with pytest.raises(InputError, match="is not I3D: it does not take clips"):
         open_i3d(str(save_torch(tmp_path / "plain.pt", torch.nn.Identity)))(clips(3))
 
 

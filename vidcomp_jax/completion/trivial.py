@@ -22,6 +22,7 @@ class TrivialCompleter:
     """
 
     stochastic = False
+    ends_only = False
     over_keypoints = False
     num_frames = None
 

@@ -23,7 +23,7 @@ from vidcomp_jax.evaluation.video_features import VideoFeatures
 from vidcomp_jax.fomm.between import MAX_PIXELS, Render, render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.media.images import to_uint8
+from vidcomp_jax.media.images import to_float, to_uint8
 
 TRUTH = "truth"
 CEILING = "true keypoints"
@@ -75,7 +75,7 @@ class Batch(NamedTuple):
 def read_batch(clips: Clips, chosen: Sequence[int], number: int, num_frames: int, shown: Sequence[int]) -> Batch:
     """Read the first `num_frames` frames of some clips of a data set."""
     indices = np.arange(num_frames)
-    frames = np.stack([clips.frames(clip, indices) for clip in chosen]).astype(np.float32) / 255
+    frames = to_float(np.stack([clips.frames(clip, indices) for clip in chosen]))
     joints = getattr(clips, "joints", None)
     true_joints = None if joints is None else np.stack([joints(clip)[:num_frames] for clip in chosen])
     return Batch(number, frames, true_joints, shown)
@@ -126,15 +126,21 @@ def evaluate_batch(tools: Instruments, batch: Batch, batch_size: int, *, timed: 
 def complete_gap(completer: Completer, given: KnownFrames, protocol: Protocol, key: jax.Array) -> Completion:
     """Fill in the scored frames, and return all frames of the clips.
 
-    Methods that take two frames get the given frames next to the gap. Keypoints, if there are any, are those of the
-    window alone: the gap with one frame on both sides.
+    Methods that take the first and the last frame alone get the given frames next to the gap. Keypoints, if there are
+    any, are those of the window alone: the gap with one frame on both sides.
     """
-    window = protocol.window
-    ends = [given.times.index(window[i]) for i in (0, -1)]
-    completion = completer.complete(KnownFrames(given.frames[:, ends], (0, len(window) - 1)), len(window), key)
+    window, keypoints = protocol.window, None
+    if getattr(completer, "ends_only", True):
+        ends = [given.times.index(window[i]) for i in (0, -1)]
+        near = KnownFrames(given.frames[:, ends], (0, len(window) - 1))
+        inner, keypoints = completer.complete(near, len(window), key)
+    else:
+        inner, found = completer.complete(given, protocol.num_frames, key)
+        inner = inner[:, list(window)]
+        keypoints = None if found is None else Keypoints(*(np.asarray(x)[:, list(window)] for x in found))
     past, future = given.frames[:, : protocol.past], given.frames[:, protocol.past :]
-    frames = np.concatenate([past, completion.frames[:, 1:-1], future], axis=1)
-    return Completion(np.asarray(frames, np.float32), completion.keypoints)
+    frames = np.concatenate([past, inner[:, 1:-1], future], axis=1)
+    return Completion(np.asarray(frames, np.float32), keypoints)
 
 
 def best_sample(scores: Mapping[str, np.ndarray], protocol: Protocol) -> Int[np.ndarray, " b"]:

@@ -5,7 +5,7 @@ The same call after an interruption goes on from the batches that are scored.
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from vidcomp_jax.completion.completers import Completer, FrameFormat
 from vidcomp_jax.completion.frame_formats import check_frame_size
 from vidcomp_jax.completion.methods import MethodSettings
-from vidcomp_jax.data.clips import Clips, spread
+from vidcomp_jax.data.clips import Clips, spread, spread_long
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.evaluation.batches import Instruments, evaluate_batch, read_batch
 from vidcomp_jax.evaluation.files import write_metrics, write_tables
@@ -69,12 +69,12 @@ def choose_clips(clips: Clips, protocol: Protocol) -> Int[np.ndarray, " n"]:
     Raises:
         InputError: no clip is long enough.
     """
-    usable = np.flatnonzero(np.asarray(clips.lengths) >= protocol.num_frames)
-    if not len(usable):
+    chosen = spread_long(clips.lengths, protocol.num_frames, protocol.num_clips or len(clips.names))
+    if not len(chosen):
         raise InputError(
             f"`num_frames` is {protocol.num_frames}; the longest of {len(clips.names)} clips has {clips.lengths.max()}"
         )
-    return usable[spread(len(usable), protocol.num_clips or len(usable))]
+    return chosen
 
 
 def check_frames(formats: Iterable[FrameFormat], frame_shape: tuple[int, int, int]) -> None:
@@ -151,7 +151,7 @@ def write_results(
     choices: Choices,
     *,
     fps: float,
-    runs: Iterable[Path] = (),
+    runs: Mapping[str, Path] | None = None,
 ) -> Table:
     """Summarize the scores of all batches, and write the tables, the report and, last, `metrics.json`.
 
@@ -163,14 +163,14 @@ def write_results(
         tools: what they were scored with.
         choices: all settings.
         fps: frames per second of the clips.
-        runs: training runs whose losses are shown; those without a log are left out.
+        runs: training runs whose losses are shown, by what they are called; those without a log are left out.
     """
     i3d = "" if tools.i3d is None else tools.i3d.name
     summary = summarize(gather(records.batches(num_batches)), choices.protocol, i3d=i3d)
     table = make_table(summary)
     write_tables(output, table, summary, names)
     joint_names = () if tools.joints is None else tools.joints.names
-    logs = {run.name: read_scalars(run / METRICS) for run in runs if (run / METRICS).is_file()}
+    logs = {name: read_scalars(run / METRICS) for name, run in (runs or {}).items() if (run / METRICS).is_file()}
     plots = plots_of(summary, choices.protocol, logs)
     rows = shown_clips(records.batches(num_batches), choices.batch_size, names)
     write_report(output, summary, table, plots, rows, choices.protocol, choices, fps=fps)

@@ -13,6 +13,7 @@ from vidcomp_jax.data.clips import spread
 from vidcomp_jax.data.synthetic.clips import SyntheticClips
 from vidcomp_jax.data.synthetic.walker import JOINTS, left_first
 from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.media.images import to_float
 
 NUM_FIT_CLIPS = 100
 """Number of training clips that the regression is fitted on, if there are that many."""
@@ -54,7 +55,7 @@ def fit_joints(detect: Callable[[np.ndarray], Keypoints], train: SyntheticClips)
     ordered = left_first if walks else np.asarray
     rows, targets = [], []
     for clip in spread(len(train.names), NUM_FIT_CLIPS):
-        frames = train.frames(clip, range(train.lengths[clip])).astype(np.float32) / 255
+        frames = to_float(train.frames(clip, range(train.lengths[clip])))
         rows.append(_design(np.asarray(detect(frames).position)))
         targets.append(ordered(train.joints(clip)).reshape(len(frames), -1))
     coefficients, *_ = np.linalg.lstsq(np.concatenate(rows), np.concatenate(targets).astype(np.float64), rcond=None)

@@ -75,7 +75,8 @@ def plots_of(
             for name, points in scalars.items()
             if len(points) > 1 and name not in _SKIPPED
         }
-        found.append(_plot(f"losses-{run}", f"Training of {run}", "step", {}, lines))
+        name = "losses-" + run.replace(" ", "-")
+        found.append(_plot(name, f"Training of the {run}", "step", {}, lines))
     return [plot for plot in found if plot is not None]
 
 

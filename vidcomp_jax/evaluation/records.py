@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.evaluation.scores import Arrays
 from vidcomp_jax.storage.atomic import check_output, new_file
 from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir
@@ -50,8 +50,9 @@ class Records:
             with np.load(path) as file:
                 return dict(file)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise InputError(f"{path}: damaged ({reason}); delete it, and the same command scores it again") from None
+            raise InputError(
+                f"{path}: damaged ({one_line(error)[:120]}); delete it, and the same command scores it again"
+            ) from None
 
     def batches(self, count: int) -> Iterator[Arrays]:
         """The scores of the first `count` batches, one at a time."""

@@ -21,6 +21,7 @@ from vidcomp_jax.evaluation.protocols import Protocol
 from vidcomp_jax.evaluation.scores import Arrays
 from vidcomp_jax.evaluation.summary import Summary
 from vidcomp_jax.evaluation.table import Cell, Column, Table, explanations
+from vidcomp_jax.media.images import to_float
 from vidcomp_jax.media.panels import encode_png, panel
 from vidcomp_jax.media.player import Player, Row, page, players
 from vidcomp_jax.storage.atomic import new_file
@@ -46,7 +47,7 @@ def shown_clips(batches: Iterable[Arrays], batch_size: int, names: Sequence[str]
             if parts[0] == "shown" and parts[-1] == "frames":
                 positions = batch.get(key.removesuffix("frames") + "positions")
                 title = "/".join(parts[2:-1])
-                player = Player(title, frames.astype(np.float32) / 255, positions)
+                player = Player(title, to_float(frames), positions)
                 found.setdefault(int(parts[1]), []).append(player)
         rows += [Row(names[number * batch_size + clip], found[clip]) for clip in sorted(found)]
     return rows

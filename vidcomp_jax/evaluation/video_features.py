@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.inbetween.tfhub import find_module, load_saved_model
 from vidcomp_jax.storage.checksums import checksum_of
 
@@ -76,7 +76,7 @@ class _SavedModel:
         self._loaded = load_saved_model(folder)
         signatures = self._loaded.signatures
         if _SIGNATURE not in signatures:
-            raise InputError(f"{folder} is no I3D: it has the signatures {sorted(signatures)}, not {_SIGNATURE!r}")
+            raise InputError(f"{folder} is not I3D: it has the signatures {sorted(signatures)}, not {_SIGNATURE!r}")
         self._run = signatures[_SIGNATURE]
         inputs, outputs = self._run.structured_input_signature[1], self._run.structured_outputs
         fits = (
@@ -88,7 +88,7 @@ class _SavedModel:
         if not fits:
             shapes = [{name: str(spec.shape) for name, spec in specs.items()} for specs in (inputs, outputs)]
             raise InputError(
-                f"{folder} is no I3D: it takes {shapes[0]} and gives {shapes[1]}, where clips (None, None, {SIZE}, "
+                f"{folder} is not I3D: it takes {shapes[0]} and gives {shapes[1]}, where clips (None, None, {SIZE}, "
                 f"{SIZE}, 3) to {_SIGNATURE!r} (None, {NUM_FEATURES}) are needed"
             )
         self._input = next(iter(inputs))
@@ -126,7 +126,7 @@ class _TorchScript:
             with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # TorchScript itself
                 self._network = torch.jit.load(str(path), map_location="cpu").eval()
         except (RuntimeError, ValueError, OSError) as error:
-            raise InputError(f"{path}: not a TorchScript file ({' '.join(str(error).split())[:160]})") from None
+            raise InputError(f"{path}: not a TorchScript file ({one_line(error)[:160]})") from None
         self.checksum = checksum_of(path)
 
     def __call__(self, clips: Clips) -> Float[np.ndarray, "b 400"]:
@@ -142,14 +142,13 @@ class _TorchScript:
                 with torch.no_grad():
                     found: Any = self._network(pixels, rescale=False, resize=False, return_features=True)
             except RuntimeError as error:
-                reason = " ".join(str(error).split())[:160]
                 raise InputError(
-                    f"{self._path} is no I3D: it does not take clips (b, 3, t, {SIZE}, {SIZE}) with rescale, resize "
-                    f"and return_features ({reason})"
+                    f"{self._path} is not I3D: it does not take clips (b, 3, t, {SIZE}, {SIZE}) with rescale, resize "
+                    f"and return_features ({one_line(error)[:160]})"
                 ) from None
             shape = tuple(getattr(found, "shape", ()))
             if shape != (b, NUM_FEATURES):
-                raise InputError(f"{self._path} is no I3D: it gives {shape}, where ({b}, {NUM_FEATURES}) is needed")
+                raise InputError(f"{self._path} is not I3D: it gives {shape}, where ({b}, {NUM_FEATURES}) is needed")
             return found.numpy()
 
         return _in_parts(clips, features)
