@@ -221,7 +221,13 @@ def test_ranges_that_do_not_fit_the_videos_are_named(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("split", "test"), [("official", [2, 3, 5, 6, 7, 8, 9, 10, 22]), ("seed", [25]), ("literature", [*range(17, 26)])]
+    ("split", "test"),
+    [
+        ("official", [2, 3, 5, 6, 7, 8, 9, 10, 22]),
+        ("seed", [25]),
+        ("mcvd", [*range(21, 26)]),
+        ("literature", [*range(17, 26)]),
+    ],
 )
 def test_every_split_keeps_persons_apart(tmp_path, split, test):
     for person in range(1, 26):

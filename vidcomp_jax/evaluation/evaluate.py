@@ -168,6 +168,11 @@ def write_results(
     i3d = "" if tools.i3d is None else tools.i3d.name
     summary = summarize(gather(records.batches(num_batches)), choices.protocol, i3d=i3d)
     table = make_table(summary)
+    if len(names) < choices.protocol.num_clips and choices.protocol.name:
+        table.notes.append(
+            f"Protocol {choices.protocol.name} has {choices.protocol.num_clips} clips, this data {len(names)}: do not "
+            "compare these numbers with published ones."
+        )
     write_tables(output, table, summary, names)
     joint_names = () if tools.joints is None else tools.joints.names
     logs = {name: read_scalars(run / METRICS) for name, run in (runs or {}).items() if (run / METRICS).is_file()}
