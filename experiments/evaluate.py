@@ -17,7 +17,7 @@ from experiments.configs import CONFIGS, Preset
 from experiments.options import DataOptions
 from vidcomp_jax.completion.completers import Completer
 from vidcomp_jax.completion.frame_formats import frames_for
-from vidcomp_jax.completion.methods import METHODS, MethodSettings, Models, open_completers
+from vidcomp_jax.completion.methods import METHODS, MethodSettings, Models, default_methods, open_completers
 from vidcomp_jax.data import DataConfig, SyntheticClips, open_clips
 from vidcomp_jax.errors import require, require_at_least
 from vidcomp_jax.evaluation.batches import Instruments
@@ -53,8 +53,9 @@ else:
 class EvaluateConfig(MethodSettings):
     """Score methods of completion on held-out clips."""
 
-    method: tuple[Method, ...] = ("linear",)
-    """Methods to evaluate; repeat and blend are added."""
+    method: tuple[Method, ...] = ()
+    """Methods to evaluate; repeat and blend are added. By default flow, if --motion-model holds a run of it, and linear
+    otherwise."""
     dataset: Preset = "synthetic"
     protocol: Literal["", "magvit-fi", "mcvd-kth"] = ""
     """Protocol of a paper, which fixes every choice; empty for your own choices."""
@@ -90,7 +91,6 @@ class EvaluateConfig(MethodSettings):
     def __post_init__(self):
         super().__post_init__()
         require_at_least(self, max_clips=0, num_frames=0, samples=0, batch_size=1, report_clips=0, seed=0)
-        require(self.method, self, "method", f"at least one of {', '.join(METHODS)}")
         by_lpips = self.best_by == "lpips" and self.lpips is None
         require(not by_lpips, self, "best_by", "another metric, because `lpips` is not given")
 
@@ -98,7 +98,7 @@ class EvaluateConfig(MethodSettings):
 def main(config: EvaluateConfig) -> None:
     """Score the clips that are not scored yet, write the results, and print the table."""
     protocol, data = plan(config)
-    methods = tuple(dict.fromkeys((*config.method, *BASELINES)))
+    methods = tuple(dict.fromkeys((*(config.method or default_methods(config)), *BASELINES)))
     models = Models(config)
     completers = open_completers(methods, config, len(protocol.window), models)
     formats = [completer.frame_format for completer in completers.values()]
@@ -175,7 +175,7 @@ def joints_of(data: DataConfig, model: FirstOrderMotionModel) -> JointFit | None
 
 def weights(config: EvaluateConfig, completers: dict[str, Completer], lpips, i3d) -> dict[str, str]:
     """Checksums of all weights."""
-    found = checksums(config, completers.values(), config.method)
+    found = checksums(config, completers)
     return found | {name: tool.checksum for name, tool in {"lpips": lpips, "i3d": i3d}.items() if tool is not None}
 
 

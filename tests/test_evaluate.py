@@ -62,7 +62,7 @@ def test_the_command_writes_what_the_library_computes(files, tmp_path, capsys):
     expected = {
         "linear": complete(model, truth[:2, 0], truth[:2, -1], 6).frames,
         "repeat": np.repeat(truth[:, :1], 6, 1),
-        "true keypoints": render_between(model, truth[:2, 0], truth[:2, -1], detected),
+        "true keypoints": render_between(model, truth[:2, [0, -1]], (0, 5), detected),
     }
     assert [row["title"] for row in metrics["rows"]] == ["linear", "repeat", "blend", "true keypoints"]
     with (output / "metrics.csv").open() as file:

@@ -163,7 +163,7 @@ def test_trivial_methods_take_any_known_frames():
     blended = TrivialCompleter(blend=True).complete(known, 8, key).frames[0, :, 0, 0, 0] * 255
     np.testing.assert_allclose(repeated, [0, 0, 0, 128, 128, 128, 255, 255], atol=1e-4)
     np.testing.assert_allclose(blended, [0, 0, 64, 128, 128 + 127 / 3, 128 + 254 / 3, 255, 255], atol=1e-4)
-    with pytest.raises(InputError, match=r"known times \(1, 3, 6\) of a clip of 6 frames; they must ascend within it"):
+    with pytest.raises(InputError, match="1, 3, 6"):
         TrivialCompleter(blend=True).complete(known, 6, key)
 
 

@@ -115,10 +115,10 @@ def test_jitter_and_diversity_are_what_loops_compute():
 
 
 def test_keypoint_distances_are_in_pixels():
-    truth = np.zeros((2, 3, 4, 2))
-    found = np.zeros((2, 2, 3, 4, 2))
-    found[:, 0, :, :, 0] = 1.0  # half the width to the right
-    found[:, 1, :, :, 1] = -1.0  # half the height up
+    truth = np.zeros((2, 5, 4, 2))
+    found = np.zeros((2, 2, 5, 4, 2))
+    found[:, 0, 1:4, :, 0] = 1.0  # half the width to the right, in the three scored frames
+    found[:, 1, 1:4, :, 1] = -1.0  # half the height up
     scores = score_keypoints(found, truth, np.array([20.0, 10.0]))
     np.testing.assert_allclose(scores["keypoints"], np.broadcast_to(np.array([20.0, 10.0])[:, None], (2, 2, 3)))
     np.testing.assert_allclose(scores["keypoint_diversity"], np.hypot(20, 10))

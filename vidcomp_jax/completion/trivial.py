@@ -6,8 +6,7 @@ These are the baselines that every other method has to beat.
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vidcomp_jax.completion.completers import Completion, FrameFormat, KnownFrames
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.completion.completers import Completion, FrameFormat, KnownFrames, check_known
 from vidcomp_jax.nn.frames import unit_frames
 
 
@@ -32,9 +31,8 @@ class TrivialCompleter:
 
     def complete(self, known: KnownFrames, num_frames: int, key: Key[Array, ""]) -> Completion:
         """See `Completer.complete`."""
+        check_known(known, num_frames)
         times = np.asarray(known.times)
-        if not len(times) or (np.diff(times) <= 0).any() or times[0] < 0 or times[-1] >= num_frames:
-            raise InputError(f"known times {known.times} of a clip of {num_frames} frames; they must ascend within it")
         frames: Float[np.ndarray, "b n h w c"] = np.asarray(unit_frames(np.asarray(known.frames)), np.float32)
         place = np.interp(np.arange(num_frames), times, np.arange(len(times)))
         before = np.floor(place).astype(int)

@@ -130,7 +130,7 @@ def complete_gap(completer: Completer, given: KnownFrames, protocol: Protocol, k
     any, are those of the window alone: the gap with one frame on both sides.
     """
     window, keypoints = protocol.window, None
-    if getattr(completer, "ends_only", True):
+    if completer.ends_only:
         ends = [given.times.index(window[i]) for i in (0, -1)]
         near = KnownFrames(given.frames[:, ends], (0, len(window) - 1))
         inner, keypoints = completer.complete(near, len(window), key)
@@ -166,12 +166,12 @@ def _score(
     if samples[0].keypoints is not None and true_keypoints is not None:
         truth = np.asarray(true_keypoints.position)
         positions = np.repeat(truth[:, None], len(samples), axis=1)
-        gap = list(protocol.gap)
+        gap, window = list(protocol.gap), list(protocol.window)
         inner = [np.asarray(x.keypoints.position) for x in samples if x.keypoints is not None]
         positions[:, :, gap] = np.stack([x[:, gap] if name == CEILING else x[:, 1:-1] for x in inner], axis=1)
         height, width = batch.frames.shape[2:4]
         scale = np.array([width - 1, height - 1]) / 2
-        found |= score_keypoints(positions[:, :, gap], truth[:, gap], scale)
+        found |= score_keypoints(positions[:, :, window], truth[:, window], scale)
         if tools.joints is not None and batch.joints is not None:
             found["joints"] = tools.joints.errors(positions[:, :, gap], batch.joints[:, gap], scale)
     if tools.i3d is not None:
@@ -200,14 +200,14 @@ def _render_truth(
 ) -> Float[np.ndarray, "b t h w c"]:
     """The clips with their scored frames rendered at the keypoints of the true frames."""
     assert tools.keypoint_model is not None  # for the type checker
-    window = list(tools.protocol.window)
-    inside = Keypoints(*(filled_up(np.asarray(x)[:, window], batch_size) for x in keypoints))
-    first, last = (filled_up(truth[:, window[i]], batch_size) for i in (0, -1))
+    times, gap = list(tools.protocol.known), list(tools.protocol.gap)
+    known = filled_up(truth[:, times], batch_size)
+    filled = Keypoints(*(filled_up(np.asarray(x), batch_size) for x in keypoints))
     rendered = render_between(
-        tools.keypoint_model, first, last, inside, render=tools.render, max_pixels=tools.max_pixels
+        tools.keypoint_model, known, times, filled, render=tools.render, max_pixels=tools.max_pixels
     )
     frames = truth.copy()
-    frames[:, list(tools.protocol.gap)] = rendered[: len(truth), 1:-1]
+    frames[:, gap] = rendered[: len(truth), gap]
     return frames
 
 

@@ -99,16 +99,16 @@ def check_video_distance(num_clips: int, protocol: Protocol) -> None:
         raise InputError(f"`num_frames` is {protocol.num_frames}; with `i3d` it must be at least {MIN_FRAMES}")
 
 
-def checksums(settings: MethodSettings, completers: Iterable[Completer], methods: Sequence[str]) -> dict[str, str]:
+def checksums(settings: MethodSettings, completers: Mapping[str, Completer]) -> dict[str, str]:
     """Checksums of the weights that the methods use, by the name of their setting."""
     found = {}
-    if any(completer.over_keypoints for completer in completers):
+    if any(completer.over_keypoints for completer in completers.values()):
         found["fomm"] = checksum_of_weights(settings.fomm, settings.which)
     for i, run in enumerate(settings.motion_model):
         found[f"motion_model.{i}"] = checksum_of_weights(run, settings.which)
-    if "inbetween" in methods and settings.inbetween is not None:
+    if "inbetween" in completers and settings.inbetween is not None:
         found["inbetween"] = checksum_of_weights(settings.inbetween, settings.which)
-    if "tfhub" in methods:
+    if "tfhub" in completers:
         found["module"] = checksum_of(find_module(settings.module))
     return found
 

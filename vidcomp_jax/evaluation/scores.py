@@ -14,6 +14,7 @@ from vidcomp_jax.evaluation.lpips import LPIPS, lpips_distance
 from vidcomp_jax.evaluation.protocols import Protocol
 from vidcomp_jax.media.images import resize, to_channels
 from vidcomp_jax.metrics import score
+from vidcomp_jax.motion.evaluation import pairwise_distance as motion_diversity
 
 Arrays = dict[str, np.ndarray]
 
@@ -117,25 +118,24 @@ def pairwise_distance(samples: Float[np.ndarray, "b s ..."]) -> Float[np.ndarray
 
 
 def score_keypoints(
-    found: Float[np.ndarray, "b s g k 2"], truth: Float[np.ndarray, "b g k 2"], scale: Float[np.ndarray, "2"]
+    found: Float[np.ndarray, "b s w k 2"], truth: Float[np.ndarray, "b w k 2"], scale: Float[np.ndarray, "2"]
 ) -> Arrays:
     """Distances between generated keypoints and those of the true frames, in pixels.
 
     Args:
-        found: positions of the samples in the scored frames, in [-1, 1].
+        found: positions of the samples in the scored frames and in one given frame on both sides, in [-1, 1].
         truth: positions that the same model detects in the true frames.
         scale: pixels per unit of both coordinates, (size - 1) / 2.
 
     Returns:
-        `keypoints` [b, s, g], and `keypoint_diversity` [b], the mean distance between two samples, NaN for one.
+        `keypoints` [b, s, g] of the scored frames, and `keypoint_diversity` [b], the mean distance between two samples,
+        NaN for one.
     """
-    samples, expected = np.asarray(found, np.float64) * scale, truth * scale
-    count = samples.shape[1]
-    pairs = [(i, j) for i in range(count) for j in range(i)]
-    between = [np.linalg.norm(samples[:, i] - samples[:, j], axis=-1).mean((1, 2)) for i, j in pairs]
+    samples, expected = np.asarray(found, np.float64) * scale, truth[:, None] * scale
+    diversity = [motion_diversity(clip[None]) if samples.shape[1] > 1 else np.nan for clip in samples]
     return {
-        "keypoints": np.linalg.norm(samples - expected[:, None], axis=-1).mean(-1),
-        "keypoint_diversity": np.mean(between, axis=0) if pairs else np.full(len(samples), np.nan),
+        "keypoints": np.linalg.norm(samples - expected, axis=-1).mean(-1)[..., 1:-1],
+        "keypoint_diversity": np.asarray(diversity),
     }
 
 
