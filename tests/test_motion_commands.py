@@ -165,7 +165,7 @@ def test_known_frames_by_number_and_flow_by_default(work, tmp_path, capsys):
     scores = json.loads((output / "scores.json").read_text())
     assert list(scores) == ["flow 1"]
     assert len(scores["flow 1"]["clips"]["walker-test-00000"]["frames"]["l1"]) == 3  # given frames do not count
-    data = json.loads(re.search(r'id="data">(.*?)</script>', (output / "index.html").read_text(), re.DOTALL)[1])
+    data = json.loads(re.search(r'id="player-data">(.*?)</script>', (output / "index.html").read_text(), re.DOTALL)[1])
     assert [clip["count"] for clip in data["clips"][:5]] == [1, 1, 1, 6, 6]
 
 
