@@ -34,7 +34,7 @@ from vidcomp_jax.evaluation.evaluate import (
 from vidcomp_jax.evaluation.joints import JointFit, fit_joints
 from vidcomp_jax.evaluation.lpips import load_lpips
 from vidcomp_jax.evaluation.protocols import DATA, PROTOCOLS, BestBy, Protocol, fixed
-from vidcomp_jax.evaluation.records import open_records
+from vidcomp_jax.evaluation.records import check_folder, open_records
 from vidcomp_jax.evaluation.report import REPORT
 from vidcomp_jax.evaluation.table import to_markdown
 from vidcomp_jax.evaluation.video_features import open_i3d
@@ -97,6 +97,7 @@ class EvaluateConfig(MethodSettings):
 
 def main(config: EvaluateConfig) -> None:
     """Score the clips that are not scored yet, write the results, and print the table."""
+    check_folder(config.output, overwrite=config.overwrite)
     protocol, data = plan(config)
     methods = tuple(dict.fromkeys((*(config.method or default_methods(config)), *BASELINES)))
     models = Models(config)

@@ -62,31 +62,39 @@ class Records:
         return self.folder / f"{number:05d}.npz"
 
 
-def open_records(output: Path, settings: Any, *, overwrite: bool = False) -> Records:
-    """Open an output folder for a new evaluation, or for one that was interrupted.
+def check_folder(output: Path, *, overwrite: bool = False) -> None:
+    """Raise an `InputError` if a folder cannot be written, or holds something else or a finished evaluation.
 
     Args:
-        output: the folder; it is made if it does not exist, but its parent must.
-        settings: dataclass with every choice that changes a number. An interrupted evaluation goes on only with the
-            same ones.
-        overwrite: delete an evaluation that is there, finished or not. Other contents are never deleted.
-
-    Raises:
-        InputError: the folder cannot be written, holds something else, a finished evaluation, or one with other
-            settings.
+        output: the folder; its parent must exist.
+        overwrite: allow an evaluation that is there, finished or not. Other contents are never allowed.
     """
     check_output(output, overwrite=True)
     if output.exists() and not output.is_dir():
         raise InputError(f"`output` is {output}: a file; a folder is written")
-    clips = output / CLIPS
     if output.exists() and any(output.iterdir()):
-        if not (clips / CONFIG_FILE).is_file():
+        if not (output / CLIPS / CONFIG_FILE).is_file():
             raise InputError(f"`output` is {output}: holds other things than an evaluation; it is left as it is")
-        if overwrite:
-            shutil.rmtree(output)
-        elif (output / METRICS_FILE).exists():
+        if (output / METRICS_FILE).exists() and not overwrite:
             raise InputError(
                 f"`output` is {output}: holds a finished evaluation; give another folder, or `overwrite` to replace it"
             )
-    claim_workdir(clips, settings)
-    return Records(clips)
+
+
+def open_records(output: Path, settings: Any, *, overwrite: bool = False) -> Records:
+    """Open an output folder for a new evaluation, or for one that was interrupted.
+
+    Args:
+        output: the folder; it is made if it does not exist.
+        settings: dataclass with every choice that changes a number. An interrupted evaluation goes on only with the
+            same ones.
+        overwrite: delete an evaluation that is there, finished or not.
+
+    Raises:
+        InputError: see `check_folder`; or the folder holds an evaluation with other settings.
+    """
+    check_folder(output, overwrite=overwrite)
+    if overwrite and output.exists():
+        shutil.rmtree(output)
+    claim_workdir(output / CLIPS, settings)
+    return Records(output / CLIPS)
