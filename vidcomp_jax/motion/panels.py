@@ -1,15 +1,20 @@
-"""Image panels that compare samples of a motion model with the true motion during training."""
+"""Pictures of a motion model in training: samples beside the true motion, and the error of the best of N samples."""
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from vidcomp_jax.fomm.between import render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.images import to_float
 from vidcomp_jax.media.panels import draw_keypoints, panel
+from vidcomp_jax.motion.evaluation import BEST_OF
 from vidcomp_jax.motion.fill import fill
 from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.motion.motion_file import MotionClips
@@ -62,6 +67,29 @@ def sample_panel(
         for keypoints, frames in zip(sequences, pictures, strict=True)
     ]
     return panel(rows, [f"frame {t}" for t in times])
+
+
+def draw_best_of(errors: Mapping[str, float]) -> UInt8[np.ndarray, "h w 3"]:
+    """Plot the error of the best of N samples against N, beside the error of linear interpolation.
+
+    Args:
+        errors: what `motion_errors` returned for a stochastic model.
+    """
+    counts = [n for n in BEST_OF if f"error_best_{n}" in errors]
+    figure = Figure(figsize=(5, 3.2), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(counts, [errors[f"error_best_{n}"] for n in counts], marker="o", label="best of N samples")
+    axes.axhline(errors["error_linear"], color="0.5", linestyle="--", label="linear interpolation")
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [str(n) for n in counts])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("N")
+    axes.set_ylabel("error (half frame widths)")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def _preview(clips: MotionClips, num_frames: int) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError, require
@@ -18,7 +18,7 @@ from vidcomp_jax.motion.evaluation import BEST_OF, motion_errors
 from vidcomp_jax.motion.loading import Method, TrainedOn, check_fingerprint
 from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.motion.motion_file import MotionClips, motion_windows
-from vidcomp_jax.motion.panels import sample_panel
+from vidcomp_jax.motion.panels import draw_best_of, sample_panel
 from vidcomp_jax.motion.vectors import (
     JacobianLimits,
     MotionStatistics,
@@ -172,17 +172,3 @@ class MotionData:
         if motion.stochastic and self.validation is not None and (workdir / ERRORS).exists():
             panels["best-of"] = draw_best_of(msgspec.json.decode((workdir / ERRORS).read_bytes())["errors"])
         return panels
-
-
-def draw_best_of(errors: Mapping[str, float]) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw the error of the best of N samples against N, beside the error of linear interpolation.
-
-    Args:
-        errors: what `motion_errors` returned.
-    """
-    counts = [n for n in BEST_OF if f"error_best_{n}" in errors]
-    charts = {
-        "error, best of N": [(n, errors[f"error_best_{n}"]) for n in counts],
-        "error of linear interpolation": [(n, errors["error_linear"]) for n in counts],
-    }
-    return draw_curves(charts, last="at N =")

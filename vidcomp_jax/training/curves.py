@@ -24,18 +24,9 @@ def read_scalars(path: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def draw_curves(
-    curves: Mapping[str, Sequence[tuple[int, float]]],
-    leave_out: Sequence[str] = ("steps_per_second", "data_wait"),
-    *,
-    last: str = "at step",
+    curves: Mapping[str, Sequence[tuple[int, float]]], leave_out: Sequence[str] = ("steps_per_second", "data_wait")
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw one chart per name, with the range of values at the left edge and the last value in the title.
-
-    Args:
-        curves: points (x, y) of each chart by its name.
-        leave_out: names that are not drawn.
-        last: words before the x of the last value in the titles.
-    """
+    """Draw one chart per name, with the range of values at the left edge and the last value in the title."""
     names = [name for name, points in curves.items() if points and name not in leave_out]
     rows = max(-(-len(names) // _COLUMNS), 1)
     picture = Image.new("RGB", (_COLUMNS * _WIDTH, rows * _HEIGHT), "white")
@@ -51,7 +42,7 @@ def draw_curves(
         y = bottom - (values - low) / (high - low if high > low else 1) * (bottom - top)
         points = list(zip(x.tolist(), y.tolist(), strict=True))
         draw.line(points if len(points) > 1 else points * 2, fill=_LINE, width=1)
-        draw.text((left, top - 15), f"{name}  {values[-1]:.4g} {last} {int(steps[-1])}", fill=_INK, font=font)
+        draw.text((left, top - 15), f"{name}  {values[-1]:.4g} at step {int(steps[-1])}", fill=_INK, font=font)
         draw.text((left + 2, top + 1), f"{high:.4g}", fill=_INK, font=font)
         draw.text((left + 2, bottom - 14), f"{low:.4g}", fill=_INK, font=font)
     return np.array(picture)
