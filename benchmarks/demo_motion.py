@@ -7,7 +7,7 @@ use, 1200 steps. Its settings are written out here, so that results stay compara
 from pathlib import Path
 from typing import Any
 
-from experiments.configs import AdamConfig, DataOptions, OptimizerConfig, TrainFOMMConfig, TrainOptions
+from experiments.configs import AdamConfig, DataOptions, FOMMTrainOptions, OptimizerConfig, TrainFOMMConfig
 from experiments.train_fomm import train
 from vidcomp_jax.data import AugmentationConfig, SyntheticConfig, open_clips
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
@@ -47,7 +47,7 @@ def configuration(workdir: Path) -> TrainFOMMConfig:
         ),
         loss=FOMMLossConfig(scales=(1.0, 0.5, 0.25), generator_gan=0.0, feature_matching=(10.0, 10.0, 10.0)),
         optimizer=OptimizerConfig(generator=adam, detector=adam, discriminator=adam),
-        train=TrainOptions(
+        train=FOMMTrainOptions(
             num_steps=NUM_STEPS, batch_size=8, panel_every=None, evaluate_every=None, checkpoint_every=500
         ),
     )

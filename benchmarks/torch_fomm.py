@@ -7,6 +7,7 @@ source again for every frame. `torch_fomm_training` has the losses and the train
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -167,9 +168,10 @@ class OcclusionAwareGenerator(nn.Module):
         levels = range(num_down_blocks)
         self.first = ConvBlock(num_channels, widths[0], kernel=7)
         self.down_blocks = nn.ModuleList(ConvBlock(widths[i], widths[i + 1], resample="down") for i in levels)
+        # In the order of the official code, by which optimizers number the parameters.
+        self.up_blocks = nn.ModuleList(ConvBlock(widths[i + 1], widths[i], resample="up") for i in reversed(levels))
         blocks = ((f"r{i}", ResidualBlock(widths[-1])) for i in range(num_bottleneck_blocks))
         self.bottleneck = nn.Sequential(OrderedDict(blocks))
-        self.up_blocks = nn.ModuleList(ConvBlock(widths[i + 1], widths[i], resample="up") for i in reversed(levels))
         self.final = nn.Conv2d(widths[0], num_channels, 7, padding=3)
 
     def forward(self, source: Tensor, source_kp: Keypoints, driving_kp: Keypoints) -> Rendered:
@@ -210,14 +212,18 @@ def load_recipe(module: nn.Module, name: str, part: str) -> None:
     module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=True)
 
 
-def build(name: str, *, align_corners: bool = True) -> FOMM:
-    """Return the networks of a configuration with the recipe weights, in inference mode."""
-    params = model_params(name)
+def networks(params: Mapping[str, Any], *, align_corners: bool = True) -> FOMM:
+    """Return the networks of official `model_params`, with PyTorch's initial weights."""
     common, generator = dict(params["common_params"]), dict(params["generator_params"])
     detector = KeypointDetector(**common, **params["kp_detector_params"])
     del common["estimate_jacobian"]  # the generator tells from the keypoints whether there are Jacobians
     generator.setdefault("estimate_occlusion_map", False)
-    model = FOMM(detector, OcclusionAwareGenerator(**common, **generator, align_corners=align_corners))
+    return FOMM(detector, OcclusionAwareGenerator(**common, **generator, align_corners=align_corners))
+
+
+def build(name: str, *, align_corners: bool = True) -> FOMM:
+    """Return the networks of a configuration with the recipe weights, in inference mode."""
+    model = networks(model_params(name), align_corners=align_corners)
     load_recipe(model.detector, name, "kp_detector")
     load_recipe(model.generator, name, "generator")
     for network in model:

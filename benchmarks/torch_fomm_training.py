@@ -7,8 +7,8 @@ Motion Model for Image Animation", NeurIPS 2019, section 3.3, with the weights o
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -203,24 +203,36 @@ def pyramid_loss(real: dict[float, Tensor], fake: dict[float, Tensor]) -> Tensor
 class Training(nn.Module):
     """Networks, losses and optimizers of a training step; a module so that `to` moves all of it to a device."""
 
-    def __init__(self, name: str, params: TrainParams, model: FOMM, vgg: VGG19 | None = None):
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        params: TrainParams,
+        model: FOMM,
+        vgg: VGG19 | None = None,
+        learning_rates: tuple[float, float, float] = (2e-4, 2e-4, 2e-4),
+    ):
         super().__init__()
-        config = model_params(name)
         channels, num_kp = (config["common_params"][key] for key in ("num_channels", "num_kp"))
         self.params, self.vgg = params, vgg
         self.detector, self.generator = model
         self.pyramid = ImagePyramid(channels, params.scales)
         self.discriminator = MultiScaleDiscriminator(channels, num_kp, **config["discriminator_params"])
-        load_recipe(self.discriminator, name, "discriminator")
         self.train()
-        trained = [self.generator, self.detector, *([self.discriminator] if params.generator_gan else [])]
-        self.optimizers = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in trained]
+        trained = zip((self.generator, self.detector, self.discriminator), learning_rates, strict=True)
+        self.optimizers = [torch.optim.Adam(net.parameters(), lr=rate, betas=(0.5, 0.999)) for net, rate in trained]
+
+    @classmethod
+    def of_recipe(cls, name: str, params: TrainParams, model: FOMM, vgg: VGG19 | None = None) -> "Training":
+        """The training of a configuration whose discriminator has the recipe weights, as `model` has."""
+        training = cls(model_params(name), params, model, vgg)
+        load_recipe(training.discriminator, name, "discriminator")
+        return training
 
     def generator_losses(self, source: Tensor, driving: Tensor, warp: RandomWarp) -> tuple:
         """Return the weighted losses of generator and detector, the prediction and the driving positions."""
         weights = self.params
-        kp = self.detector(driving)
-        prediction = self.generator(source, self.detector(source), kp).prediction
+        source_kp, kp = self.detector(source), self.detector(driving)  # in the order of the official code
+        prediction = self.generator(source, source_kp, kp).prediction
         real, fake = self.pyramid(driving), self.pyramid(prediction)
         losses = {"perceptual": self.reconstruction(real, fake)}
         if weights.generator_gan:

@@ -117,7 +117,7 @@ def _torch(case: Case) -> tuple[Work, Callable[[], Report]]:
         vgg = torch_fomm_training.VGG19()
         torch_fomm.load_recipe(vgg, "vgg19", "vgg19")
     params = torch_fomm_training.TrainParams(**_loss(case.config))
-    training = torch_fomm_training.Training(case.config, params, model, vgg).to(device)
+    training = torch_fomm_training.Training.of_recipe(case.config, params, model, vgg).to(device)
 
     def step() -> dict[str, np.ndarray]:
         warp = torch_fomm_training.RandomWarp.sample(case.batch, device)
@@ -132,8 +132,8 @@ def _jax(case: Case) -> tuple[Work, Callable[[], Report]]:
     from flax import nnx
 
     from converters.fomm_state import load_fomm_state
-    from converters.official import fomm_config
     from vidcomp_jax.fomm.model import FirstOrderMotionModel
+    from vidcomp_jax.fomm.official import fomm_config
 
     device = jax.devices()[0]
     source, driving = frames(case)

@@ -2,9 +2,10 @@
 
     python -m converters.convert_motion netG_epoch_N.pth --output=wgan/ --motion=motion.npz
 
-Two published networks are supported and told apart by their keys: the generator of the motion GAN, optionally with its
-critic, and the next-frame network. A file holds a state dict, or a dict with one under `model_state_dict`. It does not
-record which keypoint model the motion came from or how its Jacobians were scaled; a motion file or two options do.
+Two networks of the public repository xih108/Video_Completion are supported and told apart by their keys: the generator
+of the motion GAN, optionally with its critic, and the next-frame network. They are sampled by that project's rules. A
+file holds a state dict, or a dict with one under `model_state_dict`. It does not record which keypoint model the
+motion came from or how its Jacobians were scaled; a motion file or two options do.
 """
 
 import dataclasses
@@ -49,7 +50,7 @@ class ConvertMotionConfig:
     jacobian_limits: tuple[float, float] | None = None
     """Without --motion: smallest and largest Jacobian entry of the training split."""
     order: Order | None = None
-    """Which part of a motion vector comes first; by default as published, position-first for the GAN and jacobian-first
+    """Which part of a motion vector comes first; by default as there, position-first for the GAN and jacobian-first
     for the next-frame network."""
     overwrite: bool = False
     """Replace the folder if it exists."""
@@ -149,7 +150,11 @@ def _gan(state: State, config: ConvertMotionConfig, limits: JacobianLimits | Non
     _, inputs = _matrix(state, "gru.weight_ih_l0", config.checkpoint)
     _, hidden = _matrix(state, "gru.weight_hh_l0", config.checkpoint)
     sizes = WGANConfig(
-        hidden=hidden, encoding=encoding, noise=inputs - 2 * encoding, order=config.order or "position-first"
+        hidden=hidden,
+        encoding=encoding,
+        noise=inputs - 2 * encoding,
+        order=config.order or "position-first",
+        variant="video-completion",
     )
     gan = MotionGAN(sizes, _num_keypoints(vector, config.checkpoint), limits=limits, rngs=nnx.Rngs(0))
     load_state(gan.generator, state, name=str(config.checkpoint))
@@ -168,7 +173,14 @@ def _load_critic(critic: MotionCritic, state: State, path: Path) -> None:
 def _next_frame(state: State, config: ConvertMotionConfig, limits: JacobianLimits | None) -> AutoregressiveMotion:
     _, vector = _matrix(state, "bi_gru.weight_ih_l0", config.checkpoint)
     _, hidden = _matrix(state, "bi_gru.weight_hh_l0", config.checkpoint)
-    sizes = AutoregressiveConfig(hidden=hidden, share_directions=True, order=config.order or "jacobian-first")
+    if config.order == "position-first":
+        sizes = AutoregressiveConfig(hidden=hidden, share_directions=True, order=config.order)
+    else:
+        sizes = AutoregressiveConfig(hidden=hidden, variant="video-completion")
+        if config.motion is not None:
+            limits = measure_limits(MotionClips.load(config.motion).keypoints.jacobian, per_entry=True)
+        elif limits is not None:
+            limits = JacobianLimits(*(jnp.full(vector // 6 * 4, bound) for bound in limits))
     motion = AutoregressiveMotion(sizes, _num_keypoints(vector, config.checkpoint), limits=limits, rngs=nnx.Rngs(0))
     load_state(motion.model, state, name=str(config.checkpoint))
     return motion

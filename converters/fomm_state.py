@@ -3,13 +3,15 @@
 Input: state dicts and a model. Output: the filled model; or, in the other direction, the state dicts of a model.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from converters.weight_map import State, differences, dump_state, load_state
+from converters.weight_map import State, differences, dump_state, leaves, load_state
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 
@@ -17,6 +19,14 @@ PARTS = ("generator", "kp_detector", "discriminator")
 """Names of the state dicts; the generator's includes the dense motion network."""
 
 _DENSE_MOTION = "dense_motion_network."
+_ORDER = (
+    *("dense_motion_network", "predictor", "hourglass", "encoder", "decoder", "kp", "jacobian", "mask", "occlusion"),
+    *("down", "first", "down_blocks", "up_blocks", "bottleneck", "final", "conv", "conv1", "conv2", "norm", "norm1"),
+    *("norm2", "weight", "bias", "weight_orig", "weight_u", "weight_v", "running_mean", "running_var"),
+    "num_batches_tracked",
+)
+"""Names in the order in which the official networks create them; an official optimizer numbers its parameters so."""
+_PLACES = {name: place for place, name in enumerate(_ORDER)}
 
 
 def _parts(model: FirstOrderMotionModel) -> dict[str, dict[str, Any]]:
@@ -74,8 +84,37 @@ def _shares(model: FirstOrderMotionModel, checkpoint: Mapping[str, State]):
 
 
 def dump_fomm_state(model: FirstOrderMotionModel) -> dict[str, dict[str, np.ndarray]]:
-    """Return the model as the three state dicts of an official checkpoint."""
-    return {
+    """Return the model as the three state dicts of an official checkpoint, with their keys in the official order."""
+    states = {
         part: {prefix + key: value for prefix, module in modules.items() for key, value in dump_state(module).items()}
         for part, modules in _parts(model).items()
     }
+    place = functools.partial(_place, model)
+    return {part: {key: state[key] for key in sorted(state, key=place)} for part, state in states.items()}
+
+
+def parameter_names(model: FirstOrderMotionModel) -> dict[str, list[str]]:
+    """The keys of the trained parameters of each part, in the order of the official optimizers."""
+    names = {
+        part: [
+            prefix + leaf.key
+            for prefix, module in modules.items()
+            for leaf in leaves(module)
+            if isinstance(leaf.variable, nnx.Param)
+        ]
+        for part, modules in _parts(model).items()
+    }
+    return {part: sorted(keys, key=functools.partial(_place, model)) for part, keys in names.items()}
+
+
+def _place(model: FirstOrderMotionModel, key: str) -> list[int]:
+    """Sorting key for the official order: of `_ORDER`, of blocks by their number, of scales as configured."""
+    scales = {name: place for place, name in enumerate(model.discriminator.names)}
+    first, *rest = key.split(".")
+    if first == "discs":
+        return [scales[rest[0]], *map(_rank, rest[1:])]
+    return list(map(_rank, (first, *rest)))
+
+
+def _rank(name: str) -> int:
+    return _PLACES[name] if name in _PLACES else int(name.removeprefix("r"))

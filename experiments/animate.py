@@ -1,7 +1,8 @@
 """Animate a picture: `python -m experiments.animate --fomm=DIR --source=IMAGE --driving=VIDEO --output=out.mp4`.
 
 The picture moves like the video. The result has the frame rate of the video and, if it is an MP4, its sound. Frames
-are read, rendered and written in chunks, so that long videos fit into memory.
+are read, rendered and written in chunks, so that long videos fit into memory. With `--dataset`, clips of a test split
+are animated with the motion of others.
 """
 
 import contextlib
@@ -9,13 +10,15 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
+import tyro
 from PIL import Image
 from tqdm import tqdm
 
+from experiments.animate_pairs import PRESETS, PairedData, animate_pairs, check_sources
 from experiments.commands import run
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.animation import Chunk, Result, animate, best_frame, detect
@@ -36,12 +39,21 @@ class AnimateConfig:
 
     fomm: Path
     """Model folder or training run of the First Order Motion Model."""
-    source: Path
+    source: Path | None = None
     """Picture to animate."""
-    driving: Path
+    driving: Path | None = None
     """Video whose motion is transferred to the picture."""
-    output: Path = Path("animation.mp4")
-    """File to write: .mp4 or .gif."""
+    output: Path | None = None
+    """File to write, .mp4 or .gif, animation.mp4 by default; with --dataset, a folder, animations by default."""
+    dataset: str = ""
+    """Animate clips of a test split with the motion of others instead: kth, bair, vox, vox-adv, taichi, taichi-adv,
+    fashion, mgif, nemo, folder or synthetic."""
+    pairs_list: Path | None = None
+    """With --dataset: CSV file with the columns source and driving, names of clips; random pairs by default."""
+    num_pairs: int = 50
+    """With --dataset: maximum number of pairs."""
+    png_strips: bool = False
+    """With --dataset: also write the frames of every result side by side into one lossless image, in png/."""
     which: Which = "latest"
     """Which checkpoint of a training run to load."""
     relative: bool = True
@@ -66,14 +78,28 @@ class AnimateConfig:
     """MP4 only: encode without loss (few browsers play such files)."""
     overwrite: bool = False
     """Replace existing outputs."""
+    data: Annotated[PairedData, tyro.conf.arg(name="")] = PairedData()
+    """Where the clips are, with --dataset."""
 
     def __post_init__(self):
-        require_at_least(self, batch_size=1)
+        require_at_least(self, batch_size=1, num_pairs=1)
         require(self.size >= 0 and self.size % 4 == 0, self, "size", "a multiple of 4, such as 256")
         require(self.best_frame == "auto" or self.best_frame >= 0, self, "best_frame", "at least 0, or auto")
         if not self.moves_relatively:
             require(not self.adapt_scale, self, "adapt_scale", "left out with absolute motion")
             require(self.best_frame == 0, self, "best_frame", "left out with absolute motion")
+
+    @property
+    def picture(self) -> Path:
+        """`source`, which `main` requires unless there is a data set."""
+        assert self.source is not None
+        return self.source
+
+    @property
+    def video(self) -> Path:
+        """`driving`, which `main` requires unless there is a data set."""
+        assert self.driving is not None
+        return self.driving
 
     @property
     def moves_relatively(self) -> bool:
@@ -82,16 +108,26 @@ class AnimateConfig:
 
 
 def main(config: AnimateConfig) -> None:
-    """Animate the picture, and print what was written."""
+    """Animate the picture, or the clips of a data set, and print what was written."""
+    check_sources(config)
+    if config.dataset:
+        return animate_pairs(config, config.size or trained_size(config.fomm))
+    config = dataclasses.replace(config, output=config.output or Path("animation.mp4"))
+    animate_picture(config)
+
+
+def animate_picture(config: AnimateConfig) -> None:
+    """Animate one picture with one video."""
+    assert config.output is not None  # for the type checker; `main` sees to it
     check_output_file(config.output, overwrite=config.overwrite)
     if config.png_frames is not None:
         check_output_folder(config.png_frames, overwrite=config.overwrite, holds="*.png", field="png_frames")
-    info = probe(config.driving)
+    info = probe(config.video)
     model = load_fomm(config.fomm, config.which)
     channels = model.config.num_channels
     _check_channels(config, channels)
     size = config.size or trained_size(config.fomm)
-    source = resize(read_image(config.source, num_channels=channels)[None], size)[0]
+    source = resize(read_image(config.picture, num_channels=channels)[None], size)[0]
     start = time.perf_counter()
     initial = initial_keypoints(config, model, source) if config.moves_relatively else None
     count, first = 0, 0.0
@@ -100,7 +136,7 @@ def main(config: AnimateConfig) -> None:
         if config.png_frames is not None:
             folder = outputs.enter_context(new_folder(config.png_frames, replace=True))
         gif = config.output.suffix.lower() == ".gif"
-        sound = config.driving if info.has_audio and not gif else None
+        sound = config.video if info.has_audio and not gif else None
         video = outputs.enter_context(
             VideoWriter(config.output, fps=info.fps, lossless=config.lossless, audio_from=sound)
         )
@@ -127,10 +163,10 @@ def initial_keypoints(config: AnimateConfig, model: FirstOrderMotionModel, sourc
     """Keypoints of the driving frame that motion is measured from."""
     size, channels = source.shape[0], source.shape[-1]
     if config.best_frame != "auto":
-        frames = read_frames(config.driving, num_channels=channels, indices=[config.best_frame])
+        frames = read_frames(config.video, num_channels=channels, indices=[config.best_frame])
         return detect(model, resize(frames, size)[0])
     best = best_frame(model, source, _driving(config, channels, size), chunk=config.batch_size)
-    print(f"frame {best.index} of {config.driving} is closest to the pose of {config.source}", flush=True)
+    print(f"frame {best.index} of {config.video} is closest to the pose of {config.picture}", flush=True)
     return best.keypoints
 
 
@@ -165,7 +201,7 @@ def _rendered(config: AnimateConfig, model, source, size: int, initial) -> Itera
 
 
 def _driving(config: AnimateConfig, channels: int, size: int) -> Iterator[Chunk]:
-    for frames in iterate_frames(config.driving, num_channels=channels, chunk=config.batch_size):
+    for frames in iterate_frames(config.video, num_channels=channels, chunk=config.batch_size):
         yield resize(frames, size)
 
 
@@ -175,18 +211,21 @@ def _side_by_side(source: np.ndarray, driving: Chunk, result: Chunk) -> Chunk:
 
 def _check_channels(config: AnimateConfig, channels: int) -> None:
     """Raise an `InputError` if one input is gray and the other is in color; a model of gray frames converts both."""
-    if channels == 1 or config.driving.suffix.lower() == ".gif":  # GIF files do not record whether they are gray
+    if channels == 1 or config.video.suffix.lower() == ".gif":  # GIF files do not record whether they are gray
         return
-    read_image(config.source)
-    with Image.open(config.source) as image:
+    read_image(config.picture)
+    with Image.open(config.picture) as image:
         source = 1 if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I") else 3
-    driving = 1 if "gray" in Header.read(config.driving).streams.partition("Video:")[2].partition("\n")[0] else 3
+    driving = 1 if "gray" in Header.read(config.video).streams.partition("Video:")[2].partition("\n")[0] else 3
     if source != driving:
         raise InputError(
-            f"{config.source} has {source} channel{'s' * (source > 1)}, {config.driving} has {driving}, and the model "
+            f"{config.picture} has {source} channel{'s' * (source > 1)}, {config.video} has {driving}, and the model "
             f"takes {channels}: convert one of them, or the model gets a gray and a color image of the same scene"
         )
 
 
+ANIMATE_PRESETS = {"": AnimateConfig(fomm=tyro.MISSING)}
+ANIMATE_PRESETS |= {name: AnimateConfig(fomm=tyro.MISSING, dataset=name, data=data) for name, data in PRESETS.items()}
+
 if __name__ == "__main__":
-    run(main, AnimateConfig)
+    run(main, AnimateConfig, ANIMATE_PRESETS)

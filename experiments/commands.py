@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -22,6 +23,7 @@ def run(
     config_type: type[Config],
     presets: Mapping[str, Config] | None = None,
     preset_option: str = "--dataset",
+    preset_file: Callable[[Path], Config] | None = None,
 ) -> None:
     """Parse the command line into `config_type`, call `main` with it, and exit.
 
@@ -34,11 +36,12 @@ def run(
         config_type: a frozen dataclass; every field, including nested ones, becomes an option.
         presets: default configurations by name.
         preset_option: the option that chooses one of them.
+        preset_file: reads a default configuration from the file that `--config` names, in place of a preset.
     """
     _keep_compiled_programs()
     arguments = sys.argv[1:]
     try:
-        sys.exit(main(parse(config_type, arguments, presets, preset_option)))
+        sys.exit(main(parse(config_type, arguments, presets, preset_option, preset_file)))
     except InputError as error:
         _fail(name_options(str(error), config_type, arguments))
     except OSError as error:
@@ -53,14 +56,21 @@ def parse(
     arguments: list[str],
     presets: Mapping[str, Config] | None = None,
     preset_option: str = "--dataset",
+    preset_file: Callable[[Path], Config] | None = None,
 ) -> Config:
     """The config that `arguments` describe; wrong arguments raise an `InputError`, not tyro's `SystemExit`."""
     default: Any = None
     if presets is not None:
         name = _value_of(arguments, preset_option)
         if name is not None and name not in presets:
-            raise InputError(f"{preset_option}={name}: unknown; choose from {', '.join(presets)}")
-        default = presets[name if name is not None else next(iter(presets))]
+            raise InputError(f"{preset_option}={name}: unknown; choose from {', '.join(filter(None, presets))}")
+        file = _value_of(arguments, "--config") if preset_file is not None else None
+        if preset_file is None or file is None:
+            default = presets[name if name is not None else next(iter(presets))]
+        elif name is not None:
+            raise InputError(f"--config={file} and {preset_option}={name}: give one of them; each is a configuration")
+        else:
+            default = preset_file(Path(file))
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):

@@ -1,95 +1,60 @@
 """Training configurations of the First Order Motion Model: the released ones, and a small one for CPUs.
 
-The number of steps of a released configuration is epochs x repeats x training videos / batch size, with the sizes of
-the published data sets: KTH 383 videos, BAIR 43,264, VoxCeleb 1,200 people, TaiChi 252 videos, Fashion 500, MGif 900,
-Nemo 744.
+A released configuration lasts a number of epochs; the number of steps follows from the videos that are there.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-import optax
 import tyro
 
+from experiments.optimizers import AdamConfig, OptimizerConfig
 from experiments.options import DataOptions, TrainOptions
+from experiments.schedule import ScheduleConfig
 from vidcomp_jax.data import AugmentationConfig, FolderConfig, SyntheticConfig
-from vidcomp_jax.errors import require, require_at_least, require_positive
+from vidcomp_jax.errors import require
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
 from vidcomp_jax.fomm.generator import GeneratorConfig
 from vidcomp_jax.fomm.keypoints import KeypointDetectorConfig
 from vidcomp_jax.fomm.losses import FOMMLossConfig
 from vidcomp_jax.fomm.model import FOMMConfig
+from vidcomp_jax.media.panels import PanelConfig
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig
 from vidcomp_jax.motion.flow import FlowConfig
 from vidcomp_jax.motion.wgan import WGANConfig
-from vidcomp_jax.storage.config import MAY_CHANGE
+from vidcomp_jax.storage.config import ADDED_LATER, MAY_CHANGE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AdamConfig:
-    """Adam for one network."""
+class FOMMTrainOptions(TrainOptions):
+    """How long to train, and what to report; durations in steps, 0 where they are given in epochs or not at all."""
 
-    learning_rate: float = 2e-4
-    """Learning rate before the first milestone."""
-    milestones: tuple[int, ...] = ()
-    """Steps after which the learning rate is divided by ten."""
-    cosine_steps: int = 0
-    """If not 0, number of steps over which the learning rate decays to a hundredth along a cosine; excludes
-    milestones."""
+    _fewest_steps: ClassVar[int] = 0
 
-    def __post_init__(self):
-        require_positive(self, "learning_rate")
-        require_at_least(self, cosine_steps=0)
-        if self.cosine_steps:
-            require(not self.milestones, self, "milestones", "empty where `cosine_steps` is given")
-
-    def build(self) -> optax.GradientTransformation:
-        """The optimizer, with the betas of the released training code."""
-        if self.cosine_steps:
-            schedule = optax.cosine_decay_schedule(self.learning_rate, self.cosine_steps, alpha=0.01)
-        else:
-            schedule = optax.piecewise_constant_schedule(self.learning_rate, dict.fromkeys(self.milestones, 0.1))
-        return optax.adam(schedule, b1=0.5, b2=0.999, eps=1e-8)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """The optimizer of each network; dense motion shares that of the generator."""
-
-    generator: AdamConfig = AdamConfig()
-    """Generator and dense motion."""
-    detector: AdamConfig = AdamConfig()
-    """Keypoint detector."""
-    discriminator: AdamConfig = AdamConfig()
-    """Discriminator."""
-
-    @staticmethod
-    def same(**options) -> "OptimizerConfig":
-        """The same options for all three."""
-        adam = AdamConfig(**options)
-        return OptimizerConfig(generator=adam, detector=adam, discriminator=adam)
-
-    def build(self) -> optax.GradientTransformation:
-        """The optimizer of `TrainingNetworks`."""
-        networks = {name: getattr(self, name).build() for name in ("generator", "detector", "discriminator")}
-        owners = {"dense_motion": "generator"}
-        return optax.multi_transform(
-            networks, lambda params: {"model": {part: owners.get(part, part) for part in params["model"]}}
-        )
+    num_steps: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Total number of steps, including those before a resume; 0 means --num-epochs."""
+    panel_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between image panels; 0 means --panel-epochs."""
+    checkpoint_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
+    """Steps between checkpoints; 0 means --checkpoint-epochs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainFOMMConfig:
     """Train the First Order Motion Model; run the same command again to resume an interrupted run."""
 
-    dataset: str = "kth"
-    """Configuration to start from: kth, bair, vox, taichi, fashion, mgif, nemo, folder or synthetic."""
+    dataset: str = dataclasses.field(default="kth", metadata=MAY_CHANGE)
+    """Configuration to start from: kth, bair, vox, vox-adv, taichi, taichi-adv, fashion, mgif, nemo, folder or
+    synthetic."""
+    config: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE | ADDED_LATER)
+    """YAML file of the published code to start from, in place of --dataset."""
     workdir: Path = dataclasses.field(default=Path("runs/fomm"), metadata=MAY_CHANGE)
     """Folder of the run: config, checkpoints, logs and panels."""
     init_from: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Model folder or training run whose weights a new run starts from; ignored when a run is resumed."""
+    """Model folder or training run whose weights a new run starts from; ignored when a run is resumed. A discriminator
+    of other sizes is not taken over."""
     perceptual_weights: Path | None = None
     """Converted VGG19 weights; without them, a multi-scale L1 and gradient difference loss replaces the perceptual
     loss."""
@@ -99,8 +64,12 @@ class TrainFOMMConfig:
     """With --coordinator: total number of processes."""
     process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
     """With --coordinator: index of this process, from 0."""
-    train: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions()
+    train: Annotated[FOMMTrainOptions, tyro.conf.arg(name="")] = FOMMTrainOptions()
     """How long to train, and what to report."""
+    schedule: Annotated[ScheduleConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default=ScheduleConfig(), metadata=ADDED_LATER
+    )
+    """How long to train, in epochs."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """Clips to train on, and what their frames look like."""
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -111,6 +80,8 @@ class TrainFOMMConfig:
     """Weights of the losses."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Learning rates of the networks."""
+    panel: PanelConfig = dataclasses.field(default=PanelConfig(), metadata=MAY_CHANGE | ADDED_LATER)
+    """What image panels show, and how."""
 
     def __post_init__(self):
         channels = self.data.num_channels
@@ -118,69 +89,73 @@ class TrainFOMMConfig:
             self.fomm.num_channels == channels, self, "fomm.num_channels", f"equal to `data.num_channels`, {channels}"
         )
 
-
-def _schedule(epochs_times_videos: int, batch_size: int, milestones: tuple[float, float] = (0.6, 0.9)):
-    """Steps, batch size and milestones of a released configuration."""
-    steps = epochs_times_videos // batch_size
-    train = TrainOptions(num_steps=steps, batch_size=batch_size, log_every=100, panel_every=2000, evaluate_every=2000)
-    return {
-        "train": train,
-        "optimizer": OptimizerConfig.same(milestones=tuple(round(m * steps) for m in milestones)),
-    }
+    def in_steps(self, num_videos: int) -> "TrainFOMMConfig":
+        """The same with all durations in steps, for so many training videos, or subjects that are visited once."""
+        require(self.train.num_steps or self.schedule.num_epochs, self, "train.num_steps", "at least 1")
+        schedule = self.schedule.counted(num_videos, self.train.batch_size)
+        optimizer = self.optimizer.with_milestones(schedule.milestones)
+        return dataclasses.replace(self, schedule=schedule, train=schedule.in_steps(self.train), optimizer=optimizer)
 
 
-_PLAIN: dict[str, Any] = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+_EPOCHS = FOMMTrainOptions(
+    num_steps=0, log_every=100, panel_every=None, checkpoint_every=None, evaluate_every=2000, batch_size=36
+)
+_FLIPS: dict[str, Any] = {"exclusive_flips": True, "equal_frames": True}
+_NO_JITTER: dict[str, Any] = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 _RGB_256 = DataOptions(name="folder", size=256, num_channels=3)
-_SPECTRAL = FOMMConfig(discriminator=DiscriminatorConfig(spectral_norm=True))
 _PEOPLE = dataclasses.replace(_RGB_256, folder=FolderConfig(id_sampling=True))
+_SPECTRAL = FOMMConfig(discriminator=DiscriminatorConfig(spectral_norm=True))
+_WITH_KEYPOINTS = FOMMConfig(discriminator=DiscriminatorConfig(use_keypoints=True))
+_NO_GAN = FOMMLossConfig(generator_gan=0.0)
+_PANEL = PanelConfig(keypoint_size=5.0, border=True, colormap="gist_rainbow", motions=True, equivariance=True)
+
+
+def _preset(dataset: str, batch_size: int, repeats: int, epochs: int = 100, **changes) -> TrainFOMMConfig:
+    """A released configuration; `changes` are those fields that most of them do not have."""
+    schedule = {"epoch_milestones": (60, 90), "checkpoint_epochs": 50} | changes.pop("schedule", {})
+    common: dict[str, Any] = {
+        "data": _RGB_256,
+        "augmentation": AugmentationConfig(**_FLIPS),
+        "train": dataclasses.replace(_EPOCHS, batch_size=batch_size),
+        "schedule": ScheduleConfig(num_epochs=epochs, num_repeats=repeats, panel_epochs=1, **schedule),
+        "panel": _PANEL,
+    }
+    return TrainFOMMConfig(dataset=dataset, **common | changes)
 
 
 def _released() -> dict[str, TrainFOMMConfig]:
-    no_gan, half = FOMMLossConfig(generator_gan=0.0), 0.5
-    return {
-        "kth": TrainFOMMConfig(
-            dataset="kth",
+    gray = FOMMConfig(
+        num_channels=1, detector=KeypointDetectorConfig(scale=0.5), dense_motion=DenseMotionConfig(scale=0.5)
+    )
+    no_jitter = AugmentationConfig(**_FLIPS | _NO_JITTER)
+    mgif = AugmentationConfig(**_FLIPS | _NO_JITTER | {"hue": 0.5, "resize": (0.9, 1.1), "crop": 256})
+    one_jacobian = dataclasses.replace(_SPECTRAL, detector=KeypointDetectorConfig(single_jacobian=True))
+    still = OptimizerConfig(detector=AdamConfig(learning_rate=0.0))
+    adversarial: dict[str, Any] = {"fomm": _WITH_KEYPOINTS, "data": _PEOPLE, "schedule": {"epoch_milestones": ()}}
+    presets = [
+        _preset(
+            *("kth", 50, 30),
             data=DataOptions(name="kth", size=128, num_channels=1),
-            fomm=FOMMConfig(
-                num_channels=1,
-                detector=KeypointDetectorConfig(scale=half),
-                dense_motion=DenseMotionConfig(scale=half),
-            ),
-            loss=no_gan,
-            **_schedule(100 * 30 * 383, 50),
+            fomm=gray,
+            loss=_NO_GAN,
+            schedule={"checkpoint_epochs": 3},
         ),
-        "bair": TrainFOMMConfig(
-            dataset="bair",
+        _preset(
+            *("bair", 36, 1, 20),
             data=DataOptions(name="bair", size=256, num_channels=3),
             fomm=_SPECTRAL,
-            **_schedule(20 * 43264, 36),
+            schedule={"epoch_milestones": (12, 18), "checkpoint_epochs": 10},
         ),
-        "vox": TrainFOMMConfig(
-            dataset="vox", data=_PEOPLE, fomm=_SPECTRAL, loss=no_gan, **_schedule(100 * 75 * 1200, 40)
-        ),
-        "taichi": TrainFOMMConfig(dataset="taichi", data=_PEOPLE, loss=no_gan, **_schedule(100 * 150 * 252, 30)),
-        "fashion": TrainFOMMConfig(
-            dataset="fashion",
-            data=_RGB_256,
-            augmentation=AugmentationConfig(**_PLAIN | {"hue": 0.1}),
-            **_schedule(100 * 50 * 500, 27),
-        ),
-        "mgif": TrainFOMMConfig(
-            dataset="mgif",
-            data=_RGB_256,
-            augmentation=AugmentationConfig(**_PLAIN | {"hue": 0.5}),
-            fomm=dataclasses.replace(_SPECTRAL, detector=KeypointDetectorConfig(single_jacobian=True)),
-            **_schedule(100 * 25 * 900, 36),
-        ),
-        "nemo": TrainFOMMConfig(
-            dataset="nemo",
-            data=_RGB_256,
-            augmentation=AugmentationConfig(**_PLAIN),
-            fomm=_SPECTRAL,
-            **_schedule(100 * 8 * 744, 36),
-        ),
-        "folder": TrainFOMMConfig(dataset="folder", data=_RGB_256, loss=no_gan, **_schedule(100 * 75 * 500, 20)),
-    }
+        _preset("vox", 40, 75, data=_PEOPLE, fomm=_SPECTRAL, loss=_NO_GAN),
+        _preset("vox-adv", 36, 75, 150, **adversarial),
+        _preset("taichi", 30, 150, data=_PEOPLE, loss=_NO_GAN),
+        _preset("taichi-adv", 27, 150, 150, optimizer=still, **adversarial),
+        _preset("fashion", 27, 50, augmentation=dataclasses.replace(no_jitter, hue=0.1)),
+        _preset("mgif", 36, 25, augmentation=mgif, fomm=one_jacobian, schedule={"checkpoint_epochs": 100}),
+        _preset("nemo", 36, 8, augmentation=no_jitter, fomm=_SPECTRAL),
+        _preset("folder", 20, 75, loss=_NO_GAN, augmentation=AugmentationConfig()),
+    ]
+    return {preset.dataset: preset for preset in presets}
 
 
 def small_fomm(num_channels: int = 1, width: int = 16, num_keypoints: int = 8) -> FOMMConfig:
@@ -202,11 +177,11 @@ def synthetic(num_steps: int = 1200) -> TrainFOMMConfig:
     return TrainFOMMConfig(
         dataset="synthetic",
         data=DataOptions(name="synthetic", synthetic=SyntheticConfig()),
-        augmentation=AugmentationConfig(**_PLAIN),
+        augmentation=AugmentationConfig(**_NO_JITTER),
         fomm=small_fomm(),
         loss=FOMMLossConfig(scales=(1.0, 0.5, 0.25), generator_gan=0.0, feature_matching=(10.0, 10.0, 10.0)),
         optimizer=OptimizerConfig.same(learning_rate=6e-4, cosine_steps=num_steps),
-        train=TrainOptions(
+        train=FOMMTrainOptions(
             num_steps=num_steps, batch_size=8, panel_every=500, evaluate_every=None, checkpoint_every=500
         ),
     )

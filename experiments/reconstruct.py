@@ -12,6 +12,7 @@ import msgspec
 import tyro
 from tqdm import tqdm
 
+from experiments.animate_pairs import STRIPS
 from experiments.commands import run
 from experiments.configs import CONFIGS, Preset
 from experiments.options import DataOptions
@@ -48,6 +49,9 @@ class ReconstructConfig:
     """Number of clips to write as videos, evenly spaced over the reconstructed ones and named by their indices."""
     batch_size: int = 8
     """Number of frames rendered at a time."""
+    png_strips: bool = False
+    """Also write the frames of every clip side by side into one lossless image, in png/, as the published code does
+    for programs that compute further scores, such as AKD, AED and FVD."""
     overwrite: bool = False
     """Replace the output folder if it exists."""
     any_data: bool = False
@@ -74,10 +78,19 @@ def main(config: ReconstructConfig) -> None:
     shown = set(chosen[spread(len(chosen), config.videos)])
     scores = {}
     with new_folder(config.output, replace=True) as folder:
+        if config.png_strips:
+            (folder / STRIPS).mkdir()
         for clip in tqdm(chosen, unit="clip", disable=None):
             video = folder / f"{clip:04d}.mp4" if clip in shown else None
+            strip = folder / STRIPS / f"{clips.names[clip].replace('/', '_')}.png" if config.png_strips else None
             scores[clips.names[clip]] = score_clip(
-                model, clips, clip, max_frames=config.max_frames or None, chunk=config.batch_size, video=video
+                model,
+                clips,
+                clip,
+                max_frames=config.max_frames or None,
+                chunk=config.batch_size,
+                video=video,
+                strip=strip,
             )
         mean = ReconstructionScores.mean(list(scores.values()))
         stored = {"mean": mean, "clips": scores}

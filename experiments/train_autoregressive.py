@@ -47,18 +47,21 @@ def main(config: TrainAutoregressiveConfig) -> int:
     """Train, and return the exit code."""
     data = MotionData.open(config.files)
     trained_on = data.trained_on("autoregressive")
+    model, in_order = config.autoregressive, config.autoregressive.variant == "video-completion"
+    limits = data.limits_per_entry if in_order else data.limits
+    size: dict[str, int] = {"batch_size": config.train.batch_size, "seed": config.train.seed}
     motion = AutoregressiveMotion(
-        config.autoregressive,
+        model,
         trained_on.num_keypoints,
-        limits=data.limits,
-        spread=data.statistics(config.autoregressive.order).spread[-1],
+        limits=limits,
+        spread=data.statistics(model.order).spread[-1],
         rngs=nnx.Rngs(config.train.seed),
     )
     result = fit(
         motion,
-        tx=optax.adam(config.autoregressive.learning_rate),
+        tx=optax.adam(model.learning_rate),
         objective=next_frame_objective,
-        batches=data.batches(config.autoregressive.order, batch_size=config.train.batch_size, seed=config.train.seed),
+        batches=data.frames_in_order(model.order, limits, **size) if in_order else data.batches(model.order, **size),
         config=config.train,
         workdir=config.workdir,
         run_config=dataclasses.replace(config, trained_on=trained_on),

@@ -1,7 +1,8 @@
 """Train the First Order Motion Model: `python -m experiments.train_fomm --dataset=kth --data-dir=DIR --workdir=RUN`.
 
 Trains on all visible devices, and writes checkpoints, logs and panels into the run's folder; the same command resumes
-an interrupted run. `--dataset` chooses a released configuration; every field of it is an option.
+an interrupted run. `--dataset` chooses a released configuration, `--config` a YAML file of the published code; every
+field of it is an option.
 """
 
 import functools
@@ -10,7 +11,9 @@ from flax import nnx
 
 from experiments.commands import run
 from experiments.configs import CONFIGS, TrainFOMMConfig
+from experiments.official import train_config
 from experiments.options import join_hosts
+from experiments.resuming import resumed
 from vidcomp_jax.data import open_clips, pairs
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.fomm.loading import load_fomm_weights
@@ -30,10 +33,16 @@ def main(config: TrainFOMMConfig) -> int:
 
 def train(config: TrainFOMMConfig) -> int:
     """Train, and return the exit code, which is not 0 if a signal stopped the run."""
+    config = resumed(config)
     check_batch_size(config.train.batch_size)
+    train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
+    config = config.in_steps(len(set(train_clips.subjects)))
     model = FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(config.train.seed))
-    if config.init_from is not None and latest_step(config.workdir / CHECKPOINTS) is None:
-        load_fomm_weights(model, config.init_from)
+    new = latest_step(config.workdir / CHECKPOINTS) is None
+    if new and config.init_from is not None:
+        whole = load_fomm_weights(model, config.init_from, any_discriminator=True)
+        if not whole:
+            print(f"{config.init_from}: has no discriminator of these sizes; a new one starts from random weights")
     vgg = None
     if config.perceptual_weights is not None:
         vgg = load_vgg19(config.perceptual_weights)
@@ -46,7 +55,6 @@ def train(config: TrainFOMMConfig) -> int:
         )
 
     networks = TrainingNetworks(model, config.loss, vgg)
-    train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
     result = fit(
         networks,
         tx=config.optimizer.build(),
@@ -55,7 +63,7 @@ def train(config: TrainFOMMConfig) -> int:
         config=config.train,
         workdir=config.workdir,
         run_config=config,
-        panels=lambda networks: reconstruction_panel(networks.model, test_clips),
+        panels=lambda networks: reconstruction_panel(networks.model, test_clips, config=config.panel),
         evaluate=lambda networks: {"l1": reconstruction_error(networks.model, test_clips)},
         best="l1",
     )
@@ -74,4 +82,4 @@ def _batches(config: TrainFOMMConfig, clips, share: BatchShare):
 
 
 if __name__ == "__main__":
-    run(main, TrainFOMMConfig, CONFIGS)
+    run(main, TrainFOMMConfig, CONFIGS, preset_file=train_config)

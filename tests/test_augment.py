@@ -1,9 +1,11 @@
 """Augmentation: one draw for all frames, neutral settings that change nothing, hues as HSV defines them."""
 
 import colorsys
+import re
 
 import numpy as np
 import pytest
+import skimage.transform
 
 from vidcomp_jax.data.augment import (
     AugmentationConfig,
@@ -12,6 +14,9 @@ from vidcomp_jax.data.augment import (
     adjust_hue,
     adjust_saturation,
     augment,
+    random_crop,
+    resize_by,
+    rotate,
 )
 from vidcomp_jax.errors import InputError
 
@@ -46,6 +51,71 @@ def test_flips_happen_half_the_time_to_both_frames(frames):
     assert 70 < sum(reversed_) < 130
     for result in many(frames, horizontal_flip=True, time_flip=True):
         assert any(np.array_equal(result, frames[::t, :, ::x]) for t in (1, -1) for x in (1, -1))
+
+
+def test_a_swap_excludes_a_mirror_as_released(frames):
+    count, seen = 2000, {(1, 1): 0, (-1, 1): 0, (1, -1): 0, (-1, -1): 0}
+    for result in many(frames, count, horizontal_flip=True, time_flip=True, exclusive_flips=True):
+        seen[next(flip for flip in seen if np.array_equal(result, frames[:: flip[0], :, :: flip[1]]))] += 1
+    # Half are swapped, a quarter is mirrored, none is both: four standard deviations of 2000 draws are about 90.
+    for flip, share in (((1, 1), 0.25), ((-1, 1), 0.5), ((1, -1), 0.25), ((-1, -1), 0.0)):
+        assert abs(seen[flip] - share * count) <= (90 if share else 0), (flip, seen)
+    mirrored = [
+        np.array_equal(result, frames[:, :, ::-1])
+        for result in many(frames, horizontal_flip=True, exclusive_flips=True)
+    ]
+    assert 70 < sum(mirrored) < 130  # without swaps, half of all
+
+
+@pytest.mark.parametrize("degrees", [10.0, -37.3, 120.0])
+def test_rotation_is_that_of_scikit_image(frames, degrees):
+    expected = np.stack([skimage.transform.rotate(frame, degrees, preserve_range=True) for frame in frames])
+    np.testing.assert_allclose(rotate(frames, degrees), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.1, 4 / 3])
+def test_resizing_is_that_of_scikit_image(factor, interpolation):
+    frames = np.random.default_rng(1).random((2, 32, 24, 3), np.float32)
+    shape, order = (int(32 * factor), int(24 * factor)), int(interpolation == "bilinear")
+    options = {"order": order, "preserve_range": True, "mode": "constant", "anti_aliasing": True}
+    expected = np.stack([skimage.transform.resize(frame, shape, **options) for frame in frames])
+    np.testing.assert_allclose(resize_by(frames, factor, interpolation), expected, atol=1e-5)
+
+
+def test_crops_reach_every_place_and_repeat_the_edges():
+    frames = np.broadcast_to(np.arange(48, dtype=np.float32).reshape(6, 8)[None, :, :, None] / 48, (2, 6, 8, 1))
+    rng, count, seen = np.random.default_rng(0), 600, {}
+    for _ in range(count):
+        cut = random_crop(frames, 4, rng)
+        top, left = divmod(round(float(cut[0, 0, 0, 0]) * 48), 8)
+        np.testing.assert_array_equal(cut, frames[:, top : top + 4, left : left + 4])
+        seen[top, left] = seen.get((top, left), 0) + 1
+    # 3 x 5 places of 40 crops each: a standard deviation is about 6.
+    assert len(seen) == 15 and min(seen.values()) > 15 and max(seen.values()) < 65
+    padded = random_crop(frames[:, :3, :3], 8, rng)[0, ..., 0]
+    np.testing.assert_array_equal(padded, np.pad(frames[0, :3, :3, 0], (2, 3), mode="edge"))
+
+
+def test_resized_pairs_keep_their_size_and_use_the_whole_range():
+    ramp = np.broadcast_to(np.linspace(0, 1, 64, dtype=np.float32)[None, None, :, None], (2, 64, 64, 1))
+    slopes = []
+    for result in many(ramp, 200, resize=(0.5, 2.0), interpolation="bilinear", crop=64):
+        assert result.shape == (2, 64, 64, 1)
+        np.testing.assert_array_equal(result[0], result[1])
+        slopes.append(1 / 63 / np.median(np.diff(result[0, 32, 16:48, 0])))
+    low, high = np.quantile(slopes, [0.1, 0.9])
+    assert 0.5 < low < 0.8 and 1.7 < high < 2.0
+
+
+def test_settings_without_effect_draw_nothing(frames):
+    """Augmented pairs of earlier runs stay the same."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        augment(frames, AugmentationConfig(), rng)
+        after = np.random.default_rng(seed)
+        after.random(2), after.uniform(size=4), after.uniform(), after.permutation(4)
+        assert rng.random() == after.random()
 
 
 def test_two_equal_frames_stay_equal_and_in_range(frames):
@@ -116,7 +186,22 @@ def test_hue_turns_as_the_standard_library_has_it(frames, turn):
         np.testing.assert_allclose(after, colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value), atol=2e-6)
 
 
-@pytest.mark.parametrize(("name", "value"), [("hue", 0.6), ("brightness", -0.1), ("contrast", float("nan"))])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hue", 0.6),
+        ("brightness", -0.1),
+        ("contrast", float("nan")),
+        ("rotation", (5.0, -5.0)),
+        ("resize", (0.0, 1.0)),
+        ("crop", 30),
+    ],
+)
 def test_settings_out_of_range_are_named(name, value):
-    with pytest.raises(InputError, match=f"`{name}` is {value}"):
+    with pytest.raises(InputError, match=re.escape(f"`{name}` is {value}")):
         AugmentationConfig(**{name: value})
+
+
+def test_resizing_needs_a_crop():
+    with pytest.raises(InputError, match="`crop` is 0; it must be above 0 where `resize` is given"):
+        AugmentationConfig(resize=(0.9, 1.1))

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from vidcomp_jax.data import ArrayClips, AugmentationConfig, pairs, windows
+from vidcomp_jax.data import ArrayClips, AugmentationConfig, Pair, pairs, windows
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
 
@@ -39,6 +39,24 @@ def test_pairs_are_two_different_frames_of_one_clip():
     assert len(set(zip(source[1], driving[1], strict=True))) == 15  # every pair of the 6 frames occurs
     assert batches[0].source.dtype == np.float32
     assert batches[0].source.shape == (8, 4, 4, 1)
+
+
+def test_frames_drawn_with_replacement_are_equal_as_often_as_chance_has_it():
+    released = AugmentationConfig(time_flip=False, brightness=0.0, contrast=0.0, equal_frames=True)
+    batches = take(pairs(numbered_clips(length=4), batch_size=50, seed=0, augmentation=released), 40)
+    source, driving = (which(np.concatenate([getattr(batch, name) for batch in batches]))[1] for name in Pair._fields)
+    assert (source <= driving).all()
+    counts = np.zeros((4, 4), int)
+    np.add.at(counts, (source, driving), 1)
+    # Of 2000 pairs, each of the 4 equal ones is drawn 125 times, each of the 6 different ones 250 times.
+    assert (abs(counts.diagonal() - 125) < 50).all()
+    assert (abs(counts[np.triu_indices(4, 1)] - 250) < 65).all()
+
+
+def test_cropped_batches_have_the_size_of_the_crop():
+    cropped = AugmentationConfig(resize=(0.9, 1.1), crop=8)
+    (batch,) = take(pairs(numbered_clips(size=12), batch_size=3, seed=0, augmentation=cropped), 1)
+    assert batch.source.shape == batch.driving.shape == (3, 8, 8, 1)
 
 
 def test_time_flip_gives_both_orders():

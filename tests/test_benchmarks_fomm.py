@@ -63,7 +63,7 @@ def test_training_steps_equal_golden(name: str, gan: float, tolerances: tuple[fl
     vgg = torch_fomm_training.VGG19()
     torch_fomm.load_recipe(vgg, "vgg19", "vgg19")
     params = torch_fomm_training.TrainParams(scales=(1, 0.5, 0.25), generator_gan=gan, feature_matching=(10.0,) * 3)
-    training = torch_fomm_training.Training(name, params, torch_fomm.build(name), vgg)
+    training = torch_fomm_training.Training.of_recipe(name, params, torch_fomm.build(name), vgg)
     for step, tolerance in enumerate(tolerances):
         data = {key: golden[f"step{step}/{key}"] for key in ("source", "driving", "theta", "control_params")}
         theta, control = (torch.from_numpy(data[key]) for key in ("theta", "control_params"))

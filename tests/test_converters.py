@@ -18,8 +18,8 @@ import vidcomp_jax
 from converters import convert_fomm, export_fomm
 from converters.convert_fomm import ConvertFOMMConfig
 from converters.export_fomm import ExportFOMMConfig
-from converters.fomm_state import dump_fomm_state, fomm_differences
-from converters.official import RELEASED, fomm_config
+from converters.fomm_state import dump_fomm_state, fomm_differences, parameter_names
+from converters.official import RELEASED
 from converters.torch_files import write_torch_file
 from tests.support import golden
 from tests.support.conversion import ROOT, convert, hollow_checkpoint, recipe_file
@@ -28,6 +28,7 @@ from tools.make_checkpoint import recipe_state
 from vidcomp_jax import Keypoints
 from vidcomp_jax.data import Pair
 from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
+from vidcomp_jax.fomm.official import fomm_config
 from vidcomp_jax.training.loop import fit
 
 RELEASED_NAMES = [name for name in golden.layouts() if re.fullmatch(r"[a-z-]+(256|128)", name)]
@@ -46,6 +47,15 @@ def test_released_configuration_has_the_official_keys_and_shapes(name):
     without = hollow_checkpoint(name)
     del without["kp_detector"]["kp.bias"], without["generator"]["dense_motion_network.mask.bias"]
     assert len(fomm_differences(skeleton, without)) == 2
+
+
+@pytest.mark.parametrize("name", [*RELEASED_NAMES, *golden.TINY])
+def test_parameters_are_in_the_order_of_the_official_optimizers(name):
+    layout = golden.layouts()[name]
+    model = convert_fomm._skeleton(fomm_config(layout["model_params"]))
+    buffers = (".running_mean", ".running_var", ".num_batches_tracked", ".weight_u", ".weight_v", "down.weight")
+    expected = {part: [key for key in keys if not key.endswith(buffers)] for part, keys in layout["state"].items()}
+    assert parameter_names(model) == expected
 
 
 _PREDICT = """
@@ -87,9 +97,10 @@ def test_round_trip_is_bitwise(tmp_path, name):
     export_fomm.main(ExportFOMMConfig(fomm=folder, output=tmp_path / "out.pth.tar", format=next(kinds)))
     before, after = (torch.load(tmp_path / f"{x}.pth.tar", weights_only=True) for x in ("in", "out"))
     layout = golden.layouts()[name]["state"]
-    assert {part for part in after if part != "epoch"} == set(layout)
+    optimizers = {f"optimizer_{part}" for part in layout}
+    assert set(after) == {*layout, *optimizers, "epoch"} and not any(after[name]["state"] for name in optimizers)
     for part, keys in layout.items():
-        assert {key: list(value.shape) for key, value in after[part].items()} == keys
+        assert [(key, list(value.shape)) for key, value in after[part].items()] == list(keys.items())
         for key, value in before[part].items():
             assert after[part][key].dtype == value.dtype and torch.equal(after[part][key], value), key
 
@@ -123,7 +134,7 @@ def test_model_trained_here_exports_and_imports_to_equal_predictions(tmp_path):
             },
             "discriminator_params": _sizes(fomm.discriminator),
         },
-        "dataset_params": {"frame_shape": [32, 32, 1]},
+        "dataset_params": {"root_dir": "data", "frame_shape": [32, 32, 1]},
     }
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(official))
     convert_fomm.main(

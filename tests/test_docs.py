@@ -8,10 +8,13 @@ import pathlib
 import re
 import runpy
 import shlex
+import tempfile
 import warnings
 
 import pytest
 import tyro
+
+from tests.support.official import NAMES, write_official
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -40,6 +43,15 @@ def command_lines() -> list[tuple[str, str]]:
 
 
 @functools.cache
+def folder_of_files() -> str:
+    """Return a folder with the official YAML files, which commands read to know their defaults."""
+    folder = tempfile.mkdtemp()
+    for name in NAMES:
+        write_official(pathlib.Path(folder) / f"{name}.yaml", name)
+    return folder
+
+
+@functools.cache
 def parse(module: str, arguments: str) -> tuple[int, str]:
     """Let a command only parse its arguments; return the exit code and the output."""
     real, logger, printed = tyro.cli, logging.getLogger("vidcomp_jax"), io.StringIO()
@@ -50,6 +62,7 @@ def parse(module: str, arguments: str) -> tuple[int, str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tyro, "cli", cli)
+        patch.chdir(folder_of_files())
         patch.setattr("sys.argv", [module, *shlex.split(arguments)])
         patch.setattr(logger, "setLevel", lambda level: None)  # commands set the level for the whole process
         patch.setenv("COLUMNS", "200")

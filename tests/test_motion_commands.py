@@ -19,7 +19,10 @@ from vidcomp_jax.fomm.loading import fingerprint, load_fomm, save_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.images import write_image
 from vidcomp_jax.media.video import VideoWriter, read_frames
+from vidcomp_jax.motion.loading import load_motion_model
 from vidcomp_jax.motion.motion_file import MotionClips
+from vidcomp_jax.motion.wgan import WGANConfig
+from vidcomp_jax.storage.config import load_config
 
 DATA = ["--dataset=synthetic", "--size=32", "--synthetic.num-train=4", "--synthetic.num-test=2", "--synthetic.length=6"]
 
@@ -185,6 +188,19 @@ def test_the_synthetic_preset_trains_offsets_and_is_loaded_again(work, tmp_path,
         assert np.isfinite(keypoints[f"{name}/position"]).all()
 
 
+@pytest.mark.parametrize(("module", "name"), [(train_motion_gan, "wgan"), (train_autoregressive, "autoregressive")])
+def test_the_rules_of_video_completion_train_and_load_again(work, tmp_path, module, name):
+    small = ["--wgan.noise=2", "--wgan.rounds-per-step=1"] if name == "wgan" else []
+    files = (f"--motion={work / 'train.npz'}", f"--workdir={tmp_path / 'run'}")
+    train(module, *files, f"--{name}.variant=video-completion", f"--{name}.hidden=4", *small)
+    motion, _ = load_motion_model(tmp_path / "run")
+    assert motion.config.variant == "video-completion"
+    if name == "autoregressive":
+        limits = motion.scaling.lower[...], motion.scaling.upper[...]
+        jacobian = MotionClips.load(work / "train.npz").keypoints.jacobian.reshape(-1, limits[0].size)
+        np.testing.assert_allclose(limits[0], jacobian.min(0), rtol=1e-6)
+
+
 def test_runs_from_before_the_variants_load_and_go_on(work, tmp_path):
     shutil.copytree(work / "gan", tmp_path / "gan")
     path = tmp_path / "gan" / "config.json"
@@ -196,7 +212,7 @@ def test_runs_from_before_the_variants_load_and_go_on(work, tmp_path):
     gan = ["--wgan.hidden=4", "--wgan.noise=2", "--wgan.rounds-per-step=1"]
     files = (f"--motion={work / 'train.npz'}", f"--validation={work / 'test.npz'}", f"--workdir={tmp_path / 'gan'}")
     train(train_motion_gan, *files, *gan, "--num-steps=3")
-    assert json.loads(path.read_text())["wgan"]["variant"] == "absolute"
+    assert load_config(path, WGANConfig, part="wgan").variant == "absolute"
     with pytest.raises(InputError, match="there, 'offset' now"):
         train(train_motion_gan, *files, *gan, "--num-steps=3", "--wgan.variant=offset")
 

@@ -11,6 +11,7 @@ from flax import nnx
 from converters.weight_map import dump_state, load_state
 from tests.support import golden
 from tools.make_checkpoint import recipe_state
+from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
 from vidcomp_jax.motion.wgan_training import Updates, critic_loss, rmsprop
 
@@ -72,3 +73,42 @@ def test_six_training_iterations_follow_the_golden_ones(constraint):
     real, noise = VALUES["real"][0], VALUES["noise"][0, 0]
     out = trained.generator(jnp.asarray(real[:, 0]), jnp.asarray(real[:, -1]), jnp.asarray(noise))
     np.testing.assert_allclose(out, VALUES[f"{name}/final_generator_output"], atol=1e-3)
+
+
+def test_video_completion_settles_the_rules_that_depend_on_it():
+    config = WGANConfig(variant="video-completion")
+    assert (config.constraint, config.show_true_ends) == ("weight-clipping", False)
+    assert WGANConfig() == WGANConfig(variant="absolute", constraint="gradient-penalty", show_true_ends=True)
+
+
+def test_video_completion_overwrites_the_ends_and_pulls_nothing():
+    gan = MotionGAN(WGANConfig(hidden=4, noise=2, encoding=3, variant="video-completion"), 2, rngs=nnx.Rngs(0))
+    rng = np.random.default_rng(0)
+    known = Keypoints(*(rng.uniform(-0.9, 0.9, shape).astype(np.float32) for shape in ((1, 2, 2, 2), (1, 2, 2, 2, 2))))
+    keys = jax.random.split(jax.random.key(0), 1)
+    drawn = gan.generate(known, np.array([0, 5]), 6, keys)
+    ends = [gan.scaling.to_vectors(Keypoints(*(x[:, i] for x in known))) for i in (0, 1)]
+    noise = jax.random.normal(keys[0], (6, 2))[None]
+    raw = gan.scaling.to_keypoints(gan.generator(*ends, noise))
+    for part, inner, end in zip(drawn, raw, known, strict=True):
+        np.testing.assert_allclose(part[:, 1:-1], inner[:, 1:-1], atol=1e-6)
+        np.testing.assert_array_equal(part[:, [0, -1]], end)
+    assert np.abs(raw.position[:, [0, -1]] - known.position).max() > 0.1
+
+
+@pytest.mark.parametrize("variant", ["absolute", "video-completion"])
+def test_weights_are_clipped_before_or_after_the_update(variant):
+    config = WGANConfig(hidden=4, noise=2, encoding=3, variant=variant, constraint="weight-clipping")
+    graphdef, *state = nnx.split(MotionGAN(config, 2, rngs=nnx.Rngs(0)), nnx.Param, nnx.BatchStat)
+    params, batch_stats = map(nnx.to_pure_dict, state)
+    tx = rmsprop(1e-4)
+    rng = np.random.default_rng(0)
+    real, noise = (jnp.asarray(rng.standard_normal((3, 5, size)), jnp.float32) for size in (12, 2))
+    after, _, _ = Updates(graphdef, config, tx).critic(params, batch_stats, tx.init(params), real, noise, None)
+    before, after = (np.asarray(x["critic"]["gru"]["weight_ih_l0"]) for x in (params, after))
+    # The first step of RMSprop moves every weight by ten times the learning rate, or less where a gradient is tiny.
+    assert np.abs(before).max() > 0.1
+    if variant == "absolute":
+        assert np.abs(after).max() == np.float32(0.01)
+    else:
+        np.testing.assert_allclose(np.abs(after - np.clip(before, -0.01, 0.01)), 1e-3, rtol=0.05)

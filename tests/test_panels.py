@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import to_uint8
-from vidcomp_jax.media.panels import draw_keypoints, encode_png, keypoint_colors, panel
+from vidcomp_jax.media.panels import PanelConfig, draw_keypoints, encode_png, keypoint_colors, panel, with_border
 from vidcomp_jax.training.run_log import RunLog
 
 
@@ -32,6 +33,29 @@ def test_discs_stand_on_the_keypoints(channels):
     cover = (drawn[:, 10:, 0] - 0.25) / (colors[1, 0] - 0.25)
     assert cover.sum() == pytest.approx(math.pi * 9, rel=0.02)
     assert ((cover > 0.01) & (cover < 0.99)).sum() > 8
+
+
+def test_color_maps_are_those_of_matplotlib():
+    # Computed with matplotlib.colormaps["gist_rainbow"] at 0, 1/3 and 2/3.
+    expected = [[1.0, 0.0, 0.16], [0.36036, 1.0, 0.0], [0.0, 0.561594, 1.0]]
+    np.testing.assert_allclose(keypoint_colors(3, "gist_rainbow"), expected, atol=1e-6)
+    drawn = draw_keypoints(np.zeros((9, 9, 1)), np.array([[0.0, 0.0]]), radius=2.0, colormap="gist_rainbow")
+    np.testing.assert_allclose(drawn[4, 4], expected[0], atol=1e-6)
+
+
+def test_an_unknown_color_map_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match="`colormap` is 'viridis'; it must be hsv or gist_rainbow, others need"):
+        PanelConfig(colormap="viridis")
+    monkeypatch.setitem(sys.modules, "matplotlib", types.SimpleNamespace(colormaps={"one": lambda x: np.ones((1, 4))}))
+    assert PanelConfig(colormap="one") and keypoint_colors(1, "one").shape == (1, 3)
+    with pytest.raises(InputError, match="must be a color map of matplotlib"):
+        PanelConfig(colormap="two")
+
+
+def test_borders_are_white_at_both_sides():
+    bordered = with_border(np.zeros((4, 6, 3)))
+    assert bordered[:, [0, -1]].all() and not bordered[:, 1:-1].any()
 
 
 def test_disc_between_two_pixels():

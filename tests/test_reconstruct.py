@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
@@ -24,8 +25,16 @@ from vidcomp_jax.data import (
     open_clips,
 )
 from vidcomp_jax.fomm.loading import check_trained_data
-from vidcomp_jax.fomm.reconstruction import ReconstructionScores, reconstructions, score_clip
+from vidcomp_jax.fomm.reconstruction import (
+    TITLES,
+    ReconstructionScores,
+    _cells,
+    reconstruction_panel,
+    reconstructions,
+    score_clip,
+)
 from vidcomp_jax.media.images import read_image
+from vidcomp_jax.media.panels import PanelConfig
 from vidcomp_jax.media.video import probe
 from vidcomp_jax.storage.checkpoint import save_model
 from vidcomp_jax.storage.config import save_config
@@ -54,16 +63,20 @@ def ssim_of_scikit_image(frame, truth):
 
 
 def test_scores_are_those_of_whole_clips(fomm, tmp_path, capsys):
-    config = ReconstructConfig(fomm=fomm, data=DATA, output=tmp_path / "out", batch_size=4, videos=2)
+    config = ReconstructConfig(fomm=fomm, data=DATA, output=tmp_path / "out", batch_size=4, videos=2, png_strips=True)
     command.main(config)
-    assert sorted(path.name for path in config.output.iterdir()) == ["0000.mp4", "0002.mp4", "panel.png", "scores.json"]
+    written = ["0000.mp4", "0002.mp4", "panel.png", "png", "scores.json"]
+    assert sorted(path.name for path in config.output.iterdir()) == written
     assert probe(config.output / "0002.mp4")[:3] == (3 * 64, 64, 5)
     assert read_image(config.output / "panel.png").std() > 5
     scores = json.loads((config.output / "scores.json").read_text())
     clips = open_clips(DATA, "test")
     found = list(reconstructions(load_fomm(fomm), clips))
     assert list(scores["clips"]) == list(clips.names)
-    for score, whole in zip(scores["clips"].values(), found, strict=True):
+    for name, score, whole in zip(scores["clips"], scores["clips"].values(), found, strict=True):
+        strip = read_image(config.output / "png" / f"{name}.png", num_channels=1)
+        expected = np.concatenate(list(whole.rendered.prediction), axis=1) * 255
+        assert strip.shape == (64, 5 * 64, 1) and np.abs(strip - expected).max() < 0.51
         rendered = whole.rendered.prediction.astype(np.float64)
         np.testing.assert_allclose(score["l1"], np.abs(rendered - whole.truth).mean(), rtol=1e-4)
         square = np.square(rendered - whole.truth).mean((1, 2, 3))
@@ -76,6 +89,27 @@ def test_scores_are_those_of_whole_clips(fomm, tmp_path, capsys):
             scores["mean"][name], np.mean([clip[name] for clip in scores["clips"].values()]), rtol=1e-6
         )
     assert f"first frame  {scores['mean']['l1']:.5f}" in capsys.readouterr().out
+
+
+def test_panels_show_candidate_motions_and_the_warped_frame(fomm):
+    model, clips = load_fomm(fomm), open_clips(DATA, "test")
+    plain = PanelConfig(keypoint_size=2.0, border=True, colormap="gist_rainbow")
+    whole = dataclasses.replace(plain, motions=True, equivariance=True)
+    frames = clips.frames(0, [0, 4]).astype(np.float32) / 255
+    cells = _cells(model, frames, whole)
+    count = model.config.num_keypoints + 1
+    assert list(cells)[:7] == list(TITLES) and list(cells)[7] == "warped driving" and len(cells) == 8 + 2 * count + 1
+    # The first candidate motion is that of the background, which does not move.
+    small = model.dense_motion.down(jnp.asarray(frames[:1]))[0]
+    np.testing.assert_allclose(cells["motion 0"], small, atol=1e-5)
+    # The masks sum to 1, and their sum in colors has no background.
+    np.testing.assert_allclose(cells["masks"], sum(cells[f"mask {i}"] for i in range(1, count)), atol=1e-5)
+    weights = [cells["mask 0"]] + [cells[f"mask {i}"].max(-1, keepdims=True) for i in range(1, count)]
+    np.testing.assert_allclose(sum(weights), 1, atol=1e-5)
+    assert 0.01 < np.abs(cells["warped driving"] - cells["driving keypoints"]).mean() < 0.5
+    width = 64 + 2
+    assert reconstruction_panel(model, clips, 2, plain).shape[1] == 7 * width
+    assert reconstruction_panel(model, clips, 2, whole).shape[1] == len(cells) * width
 
 
 def test_every_frame_counts_the_same(fomm):

@@ -9,9 +9,9 @@ import numpy as np
 from flax import nnx
 
 from converters.fomm_state import load_fomm_state
-from converters.official import fomm_config
 from tools.make_checkpoint import recipe_state
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.fomm.official import fomm_config
 
 FOLDER = pathlib.Path(__file__).parents[1] / "data" / "golden"
 TINY = ("tiny-gray", "tiny-rgb-sn", "tiny-rgb-kp-multiscale", "tiny-zero-order")

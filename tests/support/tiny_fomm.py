@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from experiments.configs import TrainFOMMConfig, small_fomm, synthetic
-from experiments.options import DataOptions, TrainOptions
+from experiments.configs import FOMMTrainOptions, TrainFOMMConfig, small_fomm, synthetic
+from experiments.options import DataOptions
 from vidcomp_jax.data import SyntheticConfig
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
 from vidcomp_jax.fomm.generator import GeneratorConfig
@@ -21,7 +21,7 @@ def tiny(**changes) -> TrainFOMMConfig:
             dense_motion=DenseMotionConfig(width=4, max_width=8, num_blocks=2, scale=0.5),
             generator=GeneratorConfig(width=4, max_width=32, num_bottleneck_blocks=2),
         ),
-        train=TrainOptions(
+        train=FOMMTrainOptions(
             num_steps=20, batch_size=4, log_every=1, panel_every=None, evaluate_every=None, checkpoint_every=10
         ),
     )

@@ -32,7 +32,7 @@ _streams: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 
 
 class Pair(NamedTuple):
-    """A training pair: two different frames of one clip.
+    """A training pair: two frames of one clip, which differ unless the augmentation has `equal_frames`.
 
     Attributes:
         source: float32 in [0, 1]; the earlier frame, unless augmentation swapped the two.
@@ -67,6 +67,7 @@ def pairs(
             that is read on demand is unreadable.
     """
     order = _Order(clips, np.arange(len(clips.names)), seed)
+    repeat = augmentation is not None and augmentation.equal_frames
     shortest = int(clips.lengths.argmin())
     if clips.lengths[shortest] < 2:
         raise InputError(f"{clips.names[shortest]}: one frame, but a training pair needs two different ones")
@@ -76,7 +77,8 @@ def pairs(
         for visit, group in itertools.groupby(numbers, lambda number: number // pairs_per_clip):
             clip, rng = order.draw(visit)
             shown = [number - visit * pairs_per_clip for number in group]
-            taken.append(clips.frames(clip, _pairs_of(clips.lengths[clip], pairs_per_clip, rng)[shown].ravel()))
+            chosen = _pairs_of(clips.lengths[clip], pairs_per_clip, rng, repeat)
+            taken.append(clips.frames(clip, chosen[shown].ravel()))
             if augmentation is not None:
                 own = [rng] if pairs_per_clip == 1 else rng.spawn(pairs_per_clip)
                 rngs += [own[place] for place in shown]
@@ -86,7 +88,10 @@ def pairs(
         return np.stack([augment(to_float(pair), augmentation, rng) for pair, rng in zip(batch, rngs, strict=True)])
 
     rows = share.rows(batch_size)
-    shape = (len(rows), 2, *clips.frame_shape)
+    height, width, channels = clips.frame_shape
+    if augmentation is not None and augmentation.crop:
+        height = width = augmentation.crop
+    shape = (len(rows), 2, height, width, channels)
     dtype = np.uint8 if augmentation is None else np.float32
     batches = _stream(examples, batch_size, rows, share.start_step, shape, dtype)
     return (Pair(batch[:, 0], batch[:, 1]) for batch in batches)
@@ -150,8 +155,12 @@ class _Order:
         return np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self._groups))
 
 
-def _pairs_of(length: int | np.integer, count: int, rng: np.random.Generator) -> Int[np.ndarray, "count 2"]:
-    """Pairs of different frames, the earlier one first."""
+def _pairs_of(
+    length: int | np.integer, count: int, rng: np.random.Generator, repeat: bool = False
+) -> Int[np.ndarray, "count 2"]:
+    """Pairs of frames, the earlier one first; the two are different, or drawn independently with `repeat`."""
+    if repeat:
+        return np.sort(rng.integers(length, size=(count, 2)))
     first, second = np.divmod(rng.integers(length * (length - 1), size=count), length - 1)
     return np.sort(np.stack([first, second + (second >= first)], 1))
 

@@ -45,11 +45,28 @@ def load_fomm(directory: Path | str, which: Which = "latest") -> FirstOrderMotio
     return model
 
 
-def load_fomm_weights(model: FirstOrderMotionModel, directory: Path | str, which: Which = "latest") -> None:
-    """Replace a model's weights with those of a model folder or training run; `InputError` if they do not fit."""
+def load_fomm_weights(
+    model: FirstOrderMotionModel,
+    directory: Path | str,
+    which: Which = "latest",
+    *,
+    any_discriminator: bool = False,
+) -> bool:
+    """Replace a model's weights with those of a model folder or training run; `InputError` if they do not fit.
+
+    Args:
+        model: changed in place.
+        directory: a folder as for `load_fomm`.
+        which: as for `load_fomm`.
+        any_discriminator: if the stored discriminator is missing or has other sizes, leave the model's as it is.
+
+    Returns:
+        Whether the discriminator was loaded as well.
+    """
     directory = Path(directory)
     prefix = "model" if (directory / CHECKPOINTS).is_dir() else ""
-    load_weights(model, directory, which=which, prefix=prefix)
+    optional = ("discriminator",) if any_discriminator else ()
+    return not load_weights(model, directory, which=which, prefix=prefix, optional=optional)
 
 
 def check_trained_data(directory: Path | str, data: DataConfig, *, any_data: bool = False) -> None:

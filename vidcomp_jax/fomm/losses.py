@@ -148,9 +148,11 @@ def _adversarial(
     weights: FOMMLossConfig,
 ) -> Metrics:
     keypoints = jax.lax.stop_gradient(keypoints)
-    # Written twice, with gradients to the generator only and to the discriminator only: XLA computes each pass once.
+    # Written twice, with gradients to the generator only and to the discriminator only: XLA computes each pass once,
+    # except with spectral norm, where each of the four passes is one more power iteration, as in the released code.
     frozen = _with_frozen_weights(discriminator)
     for_generator, for_generator_real = frozen(prediction, keypoints), frozen(frame, keypoints)
+    nnx.update(discriminator, nnx.state(frozen, nnx.BatchStat))
     generated = discriminator(jax.lax.stop_gradient(prediction), keypoints)
     real = discriminator(frame, keypoints)
 

@@ -6,6 +6,7 @@ clip is rendered from the clip's first frame and its own keypoints.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,12 +20,14 @@ from vidcomp_jax.devices import filled_up
 from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
-from vidcomp_jax.media.images import to_float, to_uint8
-from vidcomp_jax.media.panels import draw_keypoints, panel
+from vidcomp_jax.media.images import to_float, to_uint8, write_strip
+from vidcomp_jax.media.panels import PanelConfig, draw_keypoints, keypoint_colors, panel, with_border
 from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import FrameScores, score
+from vidcomp_jax.nn.geometry import RandomWarp, RandomWarpConfig
 
 TITLES = ("source", "driving", "source keypoints", "driving keypoints", "deformed source", "occlusion", "prediction")
+PLAIN = PanelConfig()
 
 
 class Reconstruction(NamedTuple):
@@ -124,6 +127,7 @@ def score_clip(
     max_frames: int | None = None,
     chunk: int = 8,
     video: Path | None = None,
+    strip: Path | None = None,
 ) -> ReconstructionScores:
     """Reconstruct one clip and score it, in chunks, so that memory use does not grow with its length.
 
@@ -134,31 +138,37 @@ def score_clip(
         max_frames: number of frames to use at most, from the clip's start; None uses all.
         chunk: number of frames rendered at a time.
         video: file to write, with the source, the true and the rendered frame side by side; none by default.
+        strip: image to write, with all rendered frames side by side; none by default.
     """
     length = int(clips.lengths[clip]) if max_frames is None else min(max_frames, int(clips.lengths[clip]))
     source = clips.frames(clip, [0])[0]
-    rendered = animate(model, source, _chunks(clips, clip, length, chunk), chunk=chunk)
-    parts, repeated = [], []
+    rendered = animate(model, source, frames_in_chunks(clips, clip, length, chunk), chunk=chunk)
+    parts, repeated, kept = [], [], []
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(VideoWriter(video, fps=clips.fps)) if video is not None else None
-        for truth, result in zip(_chunks(clips, clip, length, chunk), rendered, strict=True):
+        for truth, result in zip(frames_in_chunks(clips, clip, length, chunk), rendered, strict=True):
             unit = to_float(truth)
             parts.append(score(result, unit))
             repeated.append(score(to_float(source), unit).l1)
+            if strip is not None:
+                kept.append(to_uint8(result))
             if writer is not None:
                 beside = [np.broadcast_to(source, truth.shape), truth, to_uint8(result)]
                 writer.write(np.concatenate(beside, axis=2))
+    if strip is not None:
+        write_strip(strip, np.concatenate(kept))
     l1, psnr, ssim = (float(np.concatenate(x).mean()) for x in zip(*parts, strict=True))
     return ReconstructionScores(l1, float(np.concatenate(repeated).mean()), length, psnr, ssim)
 
 
-def _chunks(clips: Clips, clip: Index, length: int, chunk: int) -> Iterator[Chunk]:
+def frames_in_chunks(clips: Clips, clip: Index, length: int, chunk: int) -> Iterator[Chunk]:
+    """The first `length` frames of a clip, up to `chunk` at a time."""
     for start in range(0, length, chunk):
         yield clips.frames(clip, np.arange(start, min(start + chunk, length)))
 
 
 def reconstruction_panel(
-    model: FirstOrderMotionModel, clips: Clips, num_rows: int = 6
+    model: FirstOrderMotionModel, clips: Clips, num_rows: int = 6, config: PanelConfig = PLAIN
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A picture with one reconstruction per row, of clips spread over the data set.
 
@@ -167,10 +177,31 @@ def reconstruction_panel(
     rows = []
     for clip in spread(len(clips.names), num_rows):
         frames = to_float(clips.frames(clip, [0, min(int(clips.lengths[clip]), 16) - 1]))
-        found = reconstruct(model, frames, chunk=2)
-        rendered = jax.tree.map(lambda x: x[1], found.rendered)
-        drawn = [
-            draw_keypoints(frame, position) for frame, position in zip(frames, found.keypoints.position, strict=True)
-        ]
-        rows.append([*frames, *drawn, rendered.deformed_source, rendered.occlusion_map, rendered.prediction])
-    return panel(rows, TITLES)
+        cells = _cells(model, frames, config)
+        shown = [with_border(image) for image in cells.values()] if config.border else list(cells.values())
+        rows.append(shown)
+    return panel(rows, list(cells))
+
+
+def _cells(
+    model: FirstOrderMotionModel, frames: Float[np.ndarray, "2 h w c"], config: PanelConfig
+) -> dict[str, Float[np.ndarray, "_h _w _c"]]:
+    """The images of one row, by their titles."""
+    found = reconstruct(model, frames, chunk=2)
+    rendered = jax.tree.map(lambda x: x[1], found.rendered)
+    draw = functools.partial(draw_keypoints, radius=config.keypoint_size or None, colormap=config.colormap)
+    drawn = [draw(frame, position) for frame, position in zip(frames, found.keypoints.position, strict=True)]
+    outputs = [rendered.deformed_source, rendered.occlusion_map, rendered.prediction]
+    cells = dict(zip(TITLES, [*frames, *drawn, *outputs], strict=True))
+    if config.equivariance:
+        warp = RandomWarp.draw(jax.random.split(jax.random.key(0), 1), RandomWarpConfig())
+        warped = np.asarray(warp.warp_frame(frames[1:], align_corners=model.config.align_corners)[0])
+        cells["warped driving"] = draw(warped, np.asarray(model.detect(warped).position))
+    if config.motions:
+        masks = np.moveaxis(rendered.masks, -1, 0)[..., None]
+        colors = np.concatenate([np.zeros((1, 3)), keypoint_colors(len(masks) - 1, config.colormap)])
+        for i, (motion, mask) in enumerate(zip(rendered.sparse_deformed, masks, strict=True)):
+            cells[f"motion {i}"] = motion
+            cells[f"mask {i}"] = mask * colors[i].astype(np.float32) if i else mask
+        cells["masks"] = np.einsum("mhwc,md->hwd", masks, colors)
+    return cells

@@ -76,6 +76,11 @@ def write_image(path: Path, image: Picture):
         Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")
 
 
+def write_strip(path: Path, frames: Frames):
+    """Write frames side by side into one PNG image, as the data sets of the First Order Motion Model store videos."""
+    write_image(path, np.concatenate(list(frames), axis=1))
+
+
 def check_file(path: Path):
     """Raise an `InputError` unless `path` is a file."""
     if path.is_dir():

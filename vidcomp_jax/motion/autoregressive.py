@@ -5,9 +5,15 @@ Input: the motion vectors of the first and last frame. Output: the motion vector
 A GRU predicts the next frame's vector from those before it. It is rolled out forward from the first frame and backward
 from the last, and the two sequences are joined at the frame where they agree best. Training predicts each next frame
 from the true frames before it (teacher forcing; Williams and Zipser, 1989). A single pose does not reveal its
-velocity, so the variant `absolute`, which is the published one, cannot know it either. The variant `offset` also sees
-the far end and the time left until it, and predicts how far the next frame lies from the straight line to the far end;
-its two sequences are blended over time.
+velocity, so the variant `absolute` cannot know it either. The variant `offset` also sees the far end and the time left
+until it, and predicts how far the next frame lies from the straight line to the far end; its two sequences are blended
+over time.
+
+The variant `video-completion` is trained as in the project in which this network was first used (the public repository
+xih108/Video_Completion): one network for both directions, which sees Jacobians first, each of their entries scaled by
+its own range; from random frames of a clip in their order it learns to predict the last, forward in time only. There,
+the random frames were drawn once, and entries had a range for each place in the sequence; here frames are drawn anew
+for each batch, and a range holds for all places, so that clips of any length can be completed.
 """
 
 import dataclasses
@@ -30,22 +36,26 @@ from vidcomp_jax.storage.config import ADDED_LATER
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AutoregressiveConfig:
-    """Sizes and training settings of the next-frame model. The defaults are the published values unless noted."""
+    """Sizes and training settings of the next-frame model. Sizes and learning rate are those of Video_Completion."""
 
     hidden: int = 256
     """Hidden units of each half of the GRU."""
     learning_rate: float = 5e-4
     """Learning rate of Adam."""
     share_directions: bool = False
-    """Share one network between both directions of time, as published, instead of training one for each. A shared
-    network that starts from a single frame cannot know in which direction time runs."""
+    """Share one network between both directions of time, as in Video_Completion, instead of training one for each. A
+    shared network that starts from a single frame cannot know in which direction time runs."""
     order: Order = "position-first"
     """Which part of a motion vector comes first, positions or Jacobians."""
     variant: Variant = dataclasses.field(default="absolute", metadata=ADDED_LATER)
-    """What is predicted: the next motion vector from those before it, or, knowing the far end and the time left, its
-    offset from the straight line there."""
+    """What is predicted: the next motion vector from those before it; knowing the far end and the time left, its offset
+    from the straight line there; or the next motion vector by the rules of the repository Video_Completion, which
+    settle `share_directions` and `order`."""
 
     def __post_init__(self):
+        if self.variant == "video-completion":
+            object.__setattr__(self, "share_directions", True)
+            object.__setattr__(self, "order", "jacobian-first")
         require_at_least(self, hidden=1)
         require_positive(self, "learning_rate")
 
@@ -184,13 +194,15 @@ class AutoregressiveMotion(nnx.Module):
         self.num_keypoints = num_keypoints
 
         def network() -> NextFrame | NextOffset:
-            if config.variant == "absolute":
+            if config.variant != "offset":
                 return NextFrame(config, 6 * num_keypoints, rngs=rngs)
             return NextOffset(config, 6 * num_keypoints, spread=spread, rngs=rngs)
 
         self.model = network()
         if not config.share_directions:
             self.backward_model = network()
+        if limits is None and config.variant == "video-completion":
+            limits = JacobianLimits(*(jnp.full(4 * num_keypoints, bound, jnp.float32) for bound in (-1, 1)))
         self.scaling = Scaling(limits, config.order)
 
     def join(self, first: Float[Array, "b v"], last: Float[Array, "b v"], num_frames: int) -> Joined:
@@ -213,8 +225,12 @@ class AutoregressiveMotion(nnx.Module):
     def prediction_error(self, vectors: Float[Array, "b t v"]) -> Float[Array, ""]:
         """Mean squared error of predicting each frame from the true ones, averaged over both directions of time.
 
-        For the variant `offset`, it is in units of the spread.
+        For the variant `offset`, it is in units of the spread; for the variant `video-completion`, it is that of the
+        last frame alone, forward in time.
         """
+        if self.config.variant == "video-completion":
+            last = self.model(vectors[:, :-1], vectors[:, -1])[:, -1]
+            return jnp.square(last - vectors[:, -1]).mean()
 
         def error(network: NextFrame | NextOffset, vectors: Float[Array, "b t v"]) -> Float[Array, ""]:
             predicted = network(vectors[:, :-1], vectors[:, -1])
@@ -241,7 +257,7 @@ class AutoregressiveMotion(nnx.Module):
 def next_frame_objective(
     motion: AutoregressiveMotion, batch: Float[Array, "b n t v"], keys: Key[Array, " b"]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The training objective: mean squared error of the predicted next frame, in both directions of time.
+    """The training objective: mean squared error of the predicted next frame, see `prediction_error`.
 
     Args:
         motion: the model to train.

@@ -233,3 +233,35 @@ def motion_windows(
         drawn = starts[np.random.default_rng([seed, step]).integers(len(starts), size=(batch_size, per_example))][rows]
         yield vectors[drawn[..., None] + np.arange(num_frames)]
         step += 1
+
+
+def sorted_frames(
+    vectors: Float[np.ndarray, "frames v"],
+    clips: MotionClips,
+    *,
+    num_frames: int,
+    batch_size: int,
+    seed: int,
+    share: BatchShare = _WHOLE,
+) -> Iterator[Float[np.ndarray, "b 1 t v"]]:
+    """Yield endless batches of random frames of clips, in the order of time, by which frames may repeat.
+
+    Each example draws `num_frames` frames, with replacement, from one quarter of a clip, or from the whole clip where a
+    quarter is shorter than that. The arguments are those of `motion_windows`, which draws consecutive frames.
+    """
+    usable = np.flatnonzero(clips.lengths >= num_frames)
+    quarters = [
+        (clips.starts[clip] + i * length, length)
+        for clip in usable
+        for parts in (4 if clips.lengths[clip] // 4 >= num_frames else 1,)
+        for length in (int(clips.lengths[clip]) // parts,)
+        for i in range(parts)
+    ]
+    first, lengths = (np.array(x) for x in zip(*quarters, strict=True))
+    rows, step = share.rows(batch_size), share.start_step
+    while True:
+        rng = np.random.default_rng([seed, step])
+        drawn = rng.integers(len(first), size=batch_size)
+        places = np.sort(rng.integers(lengths[drawn][:, None], size=(batch_size, num_frames)), axis=1)
+        yield vectors[(first[drawn][:, None] + places)[rows]][:, None]
+        step += 1

@@ -17,7 +17,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion.evaluation import BEST_OF, motion_errors
 from vidcomp_jax.motion.loading import Method, TrainedOn, check_fingerprint
 from vidcomp_jax.motion.model import MotionModel
-from vidcomp_jax.motion.motion_file import MotionClips, motion_windows
+from vidcomp_jax.motion.motion_file import MotionClips, motion_windows, sorted_frames
 from vidcomp_jax.motion.panels import draw_best_of, sample_panel
 from vidcomp_jax.motion.vectors import (
     JacobianLimits,
@@ -112,9 +112,14 @@ class MotionData:
         """Smallest and largest Jacobian entry of the training clips."""
         return measure_limits(self.clips.keypoints.jacobian)
 
-    def vectors(self, order: Order) -> Float[np.ndarray, "frames v"]:
-        """The motion vectors of all frames of the training clips."""
-        return np.asarray(to_vectors(self.clips.keypoints, self.limits, order))
+    @property
+    def limits_per_entry(self) -> JacobianLimits:
+        """The same for each entry of each keypoint."""
+        return measure_limits(self.clips.keypoints.jacobian, per_entry=True)
+
+    def vectors(self, order: Order, limits: JacobianLimits | None = None) -> Float[np.ndarray, "frames v"]:
+        """The motion vectors of all frames of the training clips, scaled by `limits`, those of the clips by default."""
+        return np.asarray(to_vectors(self.clips.keypoints, limits or self.limits, order))
 
     def statistics(self, order: Order = "position-first") -> MotionStatistics:
         """Statistics of the motion vectors of the training clips."""
@@ -136,6 +141,19 @@ class MotionData:
                 per_example=per_example,
                 seed=seed,
                 share=share,
+            )
+
+        return start
+
+    def frames_in_order(
+        self, order: Order, limits: JacobianLimits, *, batch_size: int, seed: int
+    ) -> Callable[[BatchShare], Iterator[Array | np.ndarray]]:
+        """Batches of random frames in their order, in the form that `fit` expects; see `sorted_frames`."""
+        vectors = self.vectors(order, limits)
+
+        def start(share: BatchShare) -> Iterator[Array | np.ndarray]:
+            return sorted_frames(
+                vectors, self.clips, num_frames=self.files.num_frames, batch_size=batch_size, seed=seed, share=share
             )
 
         return start

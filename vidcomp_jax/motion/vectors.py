@@ -18,23 +18,28 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 
 Order = Literal["position-first", "jacobian-first"]
-"""Which part of a vector comes first. The published autoregressive network was trained on "jacobian-first"."""
+"""Which part of a vector comes first. The students' autoregressive network was trained on "jacobian-first"."""
 
 
 class JacobianLimits(NamedTuple):
-    """Range of the Jacobian entries of the training split.
+    """Range of the Jacobian entries of the training split: one for all, or one for each of the 4 k entries.
 
     Attributes:
         lower: smallest entry, which is scaled to -1.
         upper: largest entry, which is scaled to 1.
     """
 
-    lower: Float[Array, ""]
-    upper: Float[Array, ""]
+    lower: Float[Array, "*e"]
+    upper: Float[Array, "*e"]
 
 
-def measure_limits(jacobians: Float[Array | np.ndarray, "*b k 2 2"]) -> JacobianLimits:
+def measure_limits(jacobians: Float[Array | np.ndarray, "*b k 2 2"], *, per_entry: bool = False) -> JacobianLimits:
     """Measure the limits on a training split. Jacobians of other splits may lie outside and are not clipped.
+
+    Args:
+        jacobians: Jacobians of all frames.
+        per_entry: measure the range of each entry of each keypoint by itself; an entry that does not vary is shifted
+            to -1, and not scaled up.
 
     Raises:
         InputError: an entry is not finite, or all entries are equal.
@@ -44,7 +49,11 @@ def measure_limits(jacobians: Float[Array | np.ndarray, "*b k 2 2"]) -> Jacobian
         raise InputError("the motion holds Jacobians that are not finite; extract it with another keypoint model")
     if upper - lower < 1e-6:  # even identity Jacobians span 0 to 1, so something is wrong
         raise InputError(f"all Jacobian entries of the motion are {lower:.6g}; scaling them needs two different values")
-    return JacobianLimits(jnp.float32(lower), jnp.float32(upper))
+    if not per_entry:
+        return JacobianLimits(jnp.float32(lower), jnp.float32(upper))
+    entries = np.asarray(jacobians, np.float32).reshape(-1, 4 * jacobians.shape[-3])
+    low, high = entries.min(0), entries.max(0)
+    return JacobianLimits(jnp.asarray(low), jnp.asarray(np.where(high - low < 1e-6, low + 2, high)))
 
 
 class MotionStatistics(NamedTuple):

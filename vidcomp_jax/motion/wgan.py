@@ -3,9 +3,12 @@
 Input: the motion vectors of the first and last frame, and noise for every frame. Output: the vectors of all frames.
 One bidirectional GRU generates them; another one, the critic, scores every frame. `wgan_training` trains both.
 
-The variant `absolute` generates the vectors themselves, as published. The variant `offset` generates their offsets from
-the straight line between the two ends, in units of the spread of these offsets in the training data; its critic sees
-these offsets and the two ends.
+The variant `absolute` generates the vectors themselves, and pulls them to the ends. The variant `offset` generates
+their offsets from the straight line between the two ends, in units of the spread of these offsets in the training data;
+its critic sees these offsets and the two ends. The variant `video-completion` is that of the project in which this
+network was first used (the public repository xih108/Video_Completion): the vectors themselves, of which sampling
+overwrites the first and the last, a critic that sees what is generated, and weights that are clipped before each update
+of the critic.
 """
 
 import dataclasses
@@ -24,13 +27,14 @@ from vidcomp_jax.motion.known import keep_known, line_between
 from vidcomp_jax.motion.vectors import JacobianLimits, Order, Scaling
 from vidcomp_jax.storage.config import ADDED_LATER
 
-Variant = Literal["absolute", "offset"]
-"""What a motion network generates: motion vectors, or their offsets from the straight line between the ends."""
+Variant = Literal["absolute", "offset", "video-completion"]
+"""What a motion network generates: motion vectors, their offsets from the straight line between the ends, or motion
+vectors by the rules of the repository Video_Completion."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WGANConfig:
-    """Sizes and training settings of the motion GAN. The defaults are the published values unless noted."""
+    """Sizes and training settings of the motion GAN. Sizes and learning rate are those of Video_Completion."""
 
     hidden: int = 256
     """Hidden units of each direction of both GRUs."""
@@ -39,11 +43,12 @@ class WGANConfig:
     encoding: int = 40
     """Length of the encodings of the first and last motion vectors."""
     constraint: Literal["gradient-penalty", "weight-clipping"] = "gradient-penalty"
-    """How the critic is kept Lipschitz continuous."""
+    """How the critic is kept Lipschitz continuous; weight clipping with the variant video-completion."""
     penalty_weight: float = 10.0
     """Weight of the gradient penalty."""
     clip: float = 0.01
-    """Bound on the absolute value of every critic weight, applied after each critic update with weight clipping."""
+    """Bound on the absolute value of every critic weight with weight clipping, applied after each critic update; with
+    the variant video-completion after its gradient is computed, but before it is applied."""
     num_critic_updates: int = 5
     """Critic updates before each generator update."""
     rounds_per_step: int = 4
@@ -51,12 +56,13 @@ class WGANConfig:
     learning_rate: float = 1e-4
     """Learning rate of RMSprop, for both the generator and the critic."""
     show_true_ends: bool = True
-    """Show the critic generated motion with its ends pulled to the true ones, as in sampling. The published critic sees
-    the raw output and cannot tell whether the ends match."""
+    """Show the critic generated motion with its ends pulled to the true ones, as in sampling. With the variant
+    video-completion, the critic sees the raw output, whose ends need not match."""
     order: Order = "position-first"
     """Which part of a motion vector comes first, positions or Jacobians."""
     variant: Variant = dataclasses.field(default="absolute", metadata=ADDED_LATER)
-    """What is generated: motion vectors, or their offsets from the straight line between the ends."""
+    """What is generated: motion vectors, their offsets from the straight line between the ends, or motion vectors by
+    the rules of the repository Video_Completion, which settle `constraint` and `show_true_ends`."""
     variety_weight: float = dataclasses.field(default=0.0, metadata=ADDED_LATER)
     """With the variant offset: weight in the generator's loss of the variety loss (Gupta et al., Social GAN, CVPR 2018,
     section 3.4), the mean squared error of the best of `variety_samples` samples in units of the spread."""
@@ -64,6 +70,9 @@ class WGANConfig:
     """Samples per clip that the variety loss chooses from."""
 
     def __post_init__(self):
+        if self.variant == "video-completion":
+            object.__setattr__(self, "constraint", "weight-clipping")
+            object.__setattr__(self, "show_true_ends", False)
         require_at_least(self, hidden=1, noise=1, encoding=1, num_critic_updates=1, rounds_per_step=1)
         require_positive(self, "clip", "learning_rate", "penalty_weight")
         require_at_least(self, variety_weight=0, variety_samples=1)
@@ -78,7 +87,7 @@ class MotionGenerator(nnx.Module):
     """
 
     def __init__(self, config: WGANConfig, vector_size: int, *, rngs: nnx.Rngs):
-        self.bounded = config.variant == "absolute"
+        self.bounded = config.variant != "offset"
         # The lists mirror nn.Sequential in the PyTorch weights, whose activations have no parameters.
         self.motion_encoder = nnx.List([pytorch_linear(vector_size, config.encoding, rngs=rngs)])
         context = 0 if self.bounded else 2 * vector_size + 1
@@ -103,7 +112,7 @@ class MotionCritic(nnx.Module):
     """Scores every frame of a sequence of motion vectors; higher scores mean more realistic motion."""
 
     def __init__(self, config: WGANConfig, vector_size: int, *, rngs: nnx.Rngs):
-        in_features = vector_size if config.variant == "absolute" else 3 * vector_size
+        in_features = 3 * vector_size if config.variant == "offset" else vector_size
         self.gru = BidirectionalGRU(in_features, config.hidden, rngs=rngs)
         self.linear = pytorch_linear(2 * config.hidden, 1, rngs=rngs)
 
@@ -152,17 +161,18 @@ class MotionGAN(nnx.Module):
         Args:
             first, last: motion vectors of the ends.
             noise: noise for every frame.
-            pull: shift the frames so that the ends are kept, which the variant `offset` does in any case.
+            pull: shift the frames so that the ends are kept, which the variant `offset` does in any case, and the
+                variant `video-completion` in none.
         """
         generated = self.generator(first, last, noise)
         if self.config.variant == "offset":
             zero = jnp.zeros_like(first)
             return line_between(first, last, noise.shape[1]) + self.spread[...] * pull_to_ends(generated, zero, zero)
-        return pull_to_ends(generated, first, last) if pull else generated
+        return pull_to_ends(generated, first, last) if pull and self.config.variant == "absolute" else generated
 
     def seen_by_critic(self, vectors: Float[Array, "b t v"]) -> Float[Array, "b t i"]:
         """What the critic sees of sequences: all of them, or for the variant `offset` their offsets and ends."""
-        if self.config.variant == "absolute":
+        if self.config.variant != "offset":
             return vectors
         first, last = vectors[:, 0], vectors[:, -1]
         offsets = (vectors - line_between(first, last, vectors.shape[1])) / self.spread[...]

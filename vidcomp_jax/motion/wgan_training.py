@@ -30,7 +30,7 @@ def critic_loss(
         real: what the critic sees of sequences from the data (`MotionGAN.seen_by_critic`).
         fake: what it sees of generated ones.
         alpha: where between `fake` (0) and `real` (1) the gradient is penalized, in [0, 1]; None for no penalty. The
-            published networks draw it for every frame.
+            motion GAN draws it for every frame.
         penalty_weight: weight of the penalty, the squared deviation from 1 of the gradient's norm over a whole clip.
 
     Returns:
@@ -89,10 +89,12 @@ class Updates:
             return critic_loss(gan.critic, real, fake, None if clipped else alpha, self._config.penalty_weight)
 
         (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(params["critic"])
+        clip_first = self._config.variant == "video-completion"
+        if clipped and clip_first:
+            params = self._clipped(params)
         params, opt_state = self._apply({"critic": grads}, params, opt_state)
-        if clipped:
-            bound = self._config.clip
-            params = {**params, "critic": jax.tree.map(lambda w: jnp.clip(w, -bound, bound), params["critic"])}
+        if clipped and not clip_first:
+            params = self._clipped(params)
         return params, opt_state, {"critic_loss": loss, **metrics}
 
     def generator(self, params, batch_stats, opt_state, real, noise):
@@ -115,6 +117,10 @@ class Updates:
         params, opt_state = self._apply({"generator": grads}, params, opt_state)
         return params, opt_state, {"generator_loss": loss, **metrics}
 
+    def _clipped(self, params):
+        bound = self._config.clip
+        return {**params, "critic": jax.tree.map(lambda w: jnp.clip(w, -bound, bound), params["critic"])}
+
     def _fake(self, gan, real, noise):
         return gan.seen_by_critic(gan.draw(real[:, 0], real[:, -1], noise, pull=self._config.show_true_ends))
 
@@ -128,7 +134,8 @@ def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> Devic
     """The training step for `fit`: `rounds_per_step` rounds of critic updates and one generator update.
 
     A batch is an array [b, windows_per_step(config), t, v] of motion vectors, with one window for each update. The
-    generator is updated on the ends of its own windows, which the critic updates of the round have not used.
+    generator is updated on the ends of its own windows, which the critic updates of the round have not used; for the
+    variant `video-completion`, on those of the last critic update.
     """
     rounds, per_round = config.rounds_per_step, config.num_critic_updates + 1
 
@@ -157,7 +164,8 @@ def training_step(config: WGANConfig, tx: optax.GradientTransformation) -> Devic
             indices, real = inputs
             carry, critic_metrics = jax.lax.scan(critic_update, carry, (indices[:-1], real[:-1]))
             noise = generator_noise(indices[-1])
-            *carry, metrics = updates.generator(carry[0], state.batch_stats, carry[1], real[-1], noise)
+            own = real[-2 if config.variant == "video-completion" else -1]
+            *carry, metrics = updates.generator(carry[0], state.batch_stats, carry[1], own, noise)
             return tuple(carry), {**jax.tree.map(lambda x: x[-1], critic_metrics), **metrics}
 
         indices = jnp.arange(n).reshape(rounds, per_round)

@@ -10,7 +10,7 @@ import json
 import math
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -164,7 +164,14 @@ def save_model(directory: pathlib.Path, model: nnx.Module, config: Any, *, repla
             writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))
 
 
-def load_weights(model: nnx.Module, directory: pathlib.Path, *, which: Which = "latest", prefix: str = "") -> None:
+def load_weights(
+    model: nnx.Module,
+    directory: pathlib.Path,
+    *,
+    which: Which = "latest",
+    prefix: str = "",
+    optional: Collection[str] = (),
+) -> list[str]:
     """Replace the parameters and running statistics of `model` with those in `directory`.
 
     Args:
@@ -172,6 +179,10 @@ def load_weights(model: nnx.Module, directory: pathlib.Path, *, which: Which = "
         directory: a model folder, or the folder of a training run.
         which: for a training run, the latest checkpoint or the one with the best score.
         prefix: dotted path within the stored model of the submodule to load, such as "generator"; all of it if empty.
+        optional: names of submodules of `model` that keep their weights if the stored ones are missing or do not fit.
+
+    Returns:
+        The optional submodules that kept their weights.
 
     Raises:
         InputError: the weights are missing, cannot be read, or do not fit.
@@ -180,8 +191,7 @@ def load_weights(model: nnx.Module, directory: pathlib.Path, *, which: Which = "
     if (directory / WEIGHTS).is_dir():
         folder = directory / WEIGHTS
     elif (directory / CHECKPOINTS).is_dir():
-        run = directory / CHECKPOINTS
-        folder = _step_folder(run, best_step(run) if which == "best" else latest_step(run))
+        folder = _chosen(directory / CHECKPOINTS, which)
     else:
         raise InputError(f"{directory}: holds neither {WEIGHTS}/ (a model) nor {CHECKPOINTS}/ (a training run)")
     kinds = {f"{kind}.{prefix}." if prefix else f"{kind}.": f"{kind}." for kind in ("params", "batch_stats")}
@@ -190,8 +200,31 @@ def load_weights(model: nnx.Module, directory: pathlib.Path, *, which: Which = "
         for stored, plain in kinds.items():
             if name.startswith(stored):
                 arrays[plain + name.removeprefix(stored)] = value
-    weights = jax.tree.map(jnp.asarray, fit_arrays(arrays, _weights(model), folder))
+    wanted, kept = _weights(model), []
+    for name in optional:
+        own = {kind: {name: leaves.pop(name)} for kind, leaves in wanted.items() if name in leaves}
+        held = {path: arrays.pop(path) for path in list(arrays) if path.split(".")[1] == name}
+        try:
+            part = fit_arrays(held, own, folder)
+        except InputError:
+            kept.append(name)
+            continue
+        for kind, leaves in part.items():
+            wanted[kind] |= leaves
+        arrays |= held
+    weights = jax.tree.map(jnp.asarray, fit_arrays(arrays, wanted, folder))
     nnx.update(model, weights["params"], weights["batch_stats"])
+    return kept
+
+
+def load_checkpoint(tree: Tree, directory: pathlib.Path, which: Which = "latest") -> Tree:
+    """Read a checkpoint of a training run into the structure of `tree`, as NumPy arrays; changes nothing there.
+
+    Raises:
+        InputError: there is no checkpoint, or it cannot be read or does not fit `tree`.
+    """
+    folder = _chosen(pathlib.Path(directory).absolute() / CHECKPOINTS, which)
+    return fit_arrays(read_arrays(folder), tree, folder)
 
 
 def latest_step(directory: pathlib.Path) -> int | None:
@@ -223,6 +256,10 @@ def _steps(directory: pathlib.Path) -> list[int]:
     if not directory.is_dir():
         return []
     return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal() and path.is_dir())
+
+
+def _chosen(run: pathlib.Path, which: Which) -> pathlib.Path:
+    return _step_folder(run, best_step(run) if which == "best" else latest_step(run))
 
 
 def _step_folder(directory: pathlib.Path, step: int | None) -> pathlib.Path:

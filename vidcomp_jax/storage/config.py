@@ -25,18 +25,15 @@ Config = TypeVar("Config")
 
 def save_config(path: pathlib.Path, config: Any) -> None:
     """Write the dataclass `config` to the JSON file `path`, replacing an existing file atomically."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(path) as temporary:
-        temporary.write_bytes(msgspec.json.format(_json(config), indent=2) + b"\n")
+    _write(pathlib.Path(path), _plain(config))
 
 
 def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -> Config:
     """Read a dataclass of type `config_type` from the JSON file `path`, or from its entry `part`.
 
     Raises:
-        InputError: the file is missing or not JSON, or an entry is missing, unknown or invalid. Fields marked
-            `ADDED_LATER` may be missing.
+        InputError: the file is missing or not JSON, or an entry is missing (unless it is marked `ADDED_LATER`),
+            unknown or invalid.
     """
     path = pathlib.Path(path)
     stored = _read(path)
@@ -61,15 +58,17 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     """Write `workdir/config.json`, or check that an existing one has the same settings.
 
     Fields marked `MAY_CHANGE` may differ, and so may those marked `MAY_MOVE` if both configs set them; the file is
-    then updated.
+    then updated. A file of an earlier version that lacks fields marked `ADDED_LATER` counts as having their defaults.
 
     Raises:
         InputError: `workdir` holds a run with other settings; the message names each field and both values.
     """
     workdir = pathlib.Path(workdir)
     path = workdir / CONFIG_FILE
+    settings = _plain(config)
     if path.exists():
-        there, here = {**_added_later(config), **_flat(_read(path))}, _flat(_plain(config))
+        stored = _read(path)
+        there, here = {**_added_later(config), **_flat(stored)}, _flat(settings)
         free, movable = _marked(config, "may_change"), _marked(config, "may_move")
         differences = [
             f"{name} is {_shown(there, name)} there, {_shown(here, name)} now"
@@ -83,7 +82,24 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
                 f"{workdir}: holds a run with other settings: {'; '.join(differences)}. "
                 "Give these values to continue it, or another folder to start a new run"
             )
-    save_config(path, config)
+        settings = _like_stored(config, settings, stored)
+    _write(path, settings)
+
+
+def as_begun(config: Config, workdir: pathlib.Path) -> Config:
+    """`config`, with the settings that the run in `workdir` was begun without at the values that it had in effect.
+
+    A run of an earlier version then goes on as it was begun, whatever the configurations of this version say about
+    fields marked `ADDED_LATER`. Without such a run, `config` is returned unchanged.
+    """
+    path = pathlib.Path(workdir) / CONFIG_FILE
+    return _begun(config, _read(path)) if path.is_file() else config
+
+
+def _write(path: pathlib.Path, settings: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(settings), indent=2) + b"\n")
 
 
 def _named(error: msgspec.ValidationError) -> str:
@@ -151,7 +167,7 @@ def _added_later(config: Any) -> dict[str, Any]:
         for field in dataclasses.fields(part):
             value = getattr(part, field.name)
             if field.metadata.get("added_later"):
-                default = msgspec.to_builtins(field.default, enc_hook=_encode)
+                default = msgspec.json.decode(msgspec.json.encode(_default(field), enc_hook=_encode))
                 defaults.update(_flat({field.name: default}, prefix))
             elif dataclasses.is_dataclass(value):
                 collect(value, f"{prefix}{field.name}.")
@@ -173,3 +189,34 @@ def _marked(config: Any, mark: str, prefix: str = "") -> list[str]:
         elif dataclasses.is_dataclass(value):
             names += _marked(value, mark, f"{prefix}{field.name}.")
     return names
+
+
+def _default(field: dataclasses.Field) -> Any:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def _begun(config: Any, stored: dict[str, Any]) -> Any:
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value, there = getattr(config, field.name), stored.get(field.name)
+        if field.metadata.get("added_later") and field.name not in stored:
+            changes[field.name] = _default(field)
+        elif dataclasses.is_dataclass(value) and isinstance(there, dict):
+            changes[field.name] = _begun(value, there)
+    return dataclasses.replace(config, **changes)
+
+
+def _like_stored(config: Any, settings: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """`settings` without those that `stored` lacks because it is of an earlier version, and that have their defaults.
+
+    The run then stays one of the earlier version, which any later command treats as such.
+    """
+    kept = {}
+    for field in dataclasses.fields(config):
+        value, here = getattr(config, field.name), settings[field.name]
+        if field.metadata.get("added_later") and field.name not in stored and value == _default(field):
+            continue
+        there = stored.get(field.name)
+        nested = dataclasses.is_dataclass(value) and isinstance(there, dict)
+        kept[field.name] = _like_stored(value, here, there) if nested and isinstance(there, dict) else here
+    return kept

@@ -1,6 +1,7 @@
 """Settings of the training loop: how long to train, and how often to log, evaluate, draw panels and save."""
 
 import dataclasses
+from typing import ClassVar
 
 from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.storage.config import MAY_CHANGE
@@ -9,6 +10,8 @@ from vidcomp_jax.storage.config import MAY_CHANGE
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How long to train and how often to report. All periods are in steps."""
+
+    _fewest_steps: ClassVar[int] = 1
 
     num_steps: int = dataclasses.field(default=1000, metadata=MAY_CHANGE)
     """Total number of steps, including those before a resume. Raising it extends a finished run, so learning-rate
@@ -29,7 +32,7 @@ class TrainConfig:
     """Number of latest checkpoints to keep, in addition to the best one."""
 
     def __post_init__(self):
-        require_at_least(self, num_steps=1, batch_size=1, seed=0, log_every=1, keep_last=1)
+        require_at_least(self, num_steps=self._fewest_steps, batch_size=1, seed=0, log_every=1, keep_last=1)
         for field in ("panel_every", "evaluate_every", "checkpoint_every"):
             if getattr(self, field) is not None:
                 require_at_least(self, **{field: 1})

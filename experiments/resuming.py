@@ -1,0 +1,26 @@
+"""Goes on with runs of the First Order Motion Model that an earlier version began."""
+
+import dataclasses
+
+from experiments.configs import TrainFOMMConfig
+from vidcomp_jax.storage.checkpoint import CHECKPOINTS, latest_step
+from vidcomp_jax.storage.config import CONFIG_FILE, as_begun, load_config
+
+
+def resumed(config: TrainFOMMConfig) -> TrainFOMMConfig:
+    """The configuration with which to train in its work folder.
+
+    If an earlier version began the run there, settings that it did not have stay without effect, and durations that
+    are now given in epochs keep their stored number of steps. What that changes is printed in one line.
+    """
+    if latest_step(config.workdir / CHECKPOINTS) is None:
+        return config
+    begun = as_begun(config, config.workdir)
+    if begun.schedule == config.schedule:
+        return begun
+    stored = load_config(config.workdir / CONFIG_FILE, TrainFOMMConfig)
+    names = [name for name in ("num_steps", "checkpoint_every", "panel_every") if not getattr(begun.train, name)]
+    train = dataclasses.replace(begun.train, **{name: getattr(stored.train, name) for name in names})
+    optimizer = begun.optimizer.with_milestones(stored.optimizer.generator.milestones)
+    print(f"{config.workdir}: an earlier version began this run; it goes on with its own augmentation and durations")
+    return dataclasses.replace(begun, train=train, optimizer=optimizer)

@@ -1,0 +1,72 @@
+"""Runs of earlier versions, whose configurations lack settings, go on as they were begun."""
+
+import dataclasses
+import json
+
+import pytest
+
+from experiments.configs import CONFIGS, FOMMTrainOptions, TrainFOMMConfig
+from experiments.optimizers import OptimizerConfig
+from experiments.resuming import resumed
+from experiments.schedule import ScheduleConfig
+from vidcomp_jax.data import AugmentationConfig
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.media.panels import PanelConfig
+from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir, load_config, save_config
+
+ADDED = {
+    "": ("config", "schedule", "panel"),
+    "augmentation": ("exclusive_flips", "equal_frames", "rotation", "resize", "interpolation", "crop"),
+}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A run of KTH that version 0.1.0 began."""
+    old = dataclasses.replace(
+        CONFIGS["kth"],
+        workdir=tmp_path,
+        augmentation=AugmentationConfig(),
+        optimizer=OptimizerConfig.same(milestones=(13788, 20682)),
+        train=FOMMTrainOptions(num_steps=22980, batch_size=50, log_every=100, panel_every=2000, evaluate_every=2000),
+        schedule=ScheduleConfig(),
+        panel=PanelConfig(),
+    )
+    path = tmp_path / CONFIG_FILE
+    save_config(path, old)
+    stored = json.loads(path.read_text())
+    for section, names in ADDED.items():
+        for name in names:
+            del (stored[section] if section else stored)[name]
+    path.write_text(json.dumps(stored))
+    (tmp_path / "checkpoints" / "2000").mkdir(parents=True)
+    return tmp_path
+
+
+def test_the_same_command_goes_on_with_an_old_run_again_and_again(workdir, capsys):
+    for _ in range(2):
+        config = resumed(dataclasses.replace(CONFIGS["kth"], workdir=workdir)).in_steps(383)
+        claim_workdir(workdir, config)
+        assert "an earlier version" in capsys.readouterr().out
+        assert config.train.num_steps == 22980 and config.train.checkpoint_every == 1000
+        assert {adam.milestones for adam in config.optimizer.networks} == {(13788, 20682)}
+        assert config.augmentation == AugmentationConfig()
+        assert load_config(workdir / CONFIG_FILE, TrainFOMMConfig).fomm == config.fomm
+    longer = dataclasses.replace(CONFIGS["kth"].train, num_steps=30000)
+    longer = resumed(dataclasses.replace(CONFIGS["kth"], workdir=workdir, train=longer)).in_steps(383)
+    assert longer.train.num_steps == 30000
+
+
+def test_other_settings_are_still_refused(workdir):
+    config = dataclasses.replace(CONFIGS["kth"], workdir=workdir, loss=CONFIGS["bair"].loss)
+    with pytest.raises(InputError, match=r"loss\.generator_gan is 0.0 there, 1.0 now"):
+        claim_workdir(workdir, resumed(config).in_steps(383))
+
+
+def test_a_run_of_this_version_keeps_its_schedule(tmp_path):
+    config = dataclasses.replace(CONFIGS["kth"], workdir=tmp_path)
+    claim_workdir(tmp_path, config.in_steps(383))
+    (tmp_path / "checkpoints" / "2000").mkdir(parents=True)
+    assert resumed(config) == config
+    with pytest.raises(InputError, match=r"schedule.steps_per_epoch is 229 there, 228 now"):
+        claim_workdir(tmp_path, config.in_steps(381))
