@@ -14,6 +14,7 @@ from flax import nnx
 
 from vidcomp_jax.errors import InputError, require_positive
 from vidcomp_jax.nn.layers import BatchNorm, Constant
+from vidcomp_jax.storage import checkpoint
 from vidcomp_jax.storage.checkpoint import Checkpoints, best_step, latest_step, load_weights, save_model
 from vidcomp_jax.storage.config import load_config, save_config
 
@@ -164,6 +165,23 @@ def test_full_disk_keeps_what_was_written(tmp_path, capfd):
     with Checkpoints(tmp_path) as checkpoints:
         assert same(checkpoints.restore(small), small)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_unfinished_checkpoint_goes_even_if_a_thread_still_writes_into_it(tmp_path, monkeypatch):
+    unfinished = tmp_path / "2.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    real, calls = checkpoint.shutil.rmtree, []
+
+    def written_into_meanwhile(path, **options):
+        calls.append(path)
+        real(path, **options)
+        if len(calls) < 3:
+            (path / "late").mkdir(parents=True)
+
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", written_into_meanwhile)
+    with Checkpoints(tmp_path):
+        assert os.listdir(tmp_path) == []
+    assert len(calls) == 3
 
 
 def test_a_run_leaves_pythons_hooks_alone(tmp_path):

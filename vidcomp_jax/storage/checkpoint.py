@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from typing import Any, Literal, TypeVar
 
@@ -271,7 +272,12 @@ def _step_folder(directory: pathlib.Path, step: int | None) -> pathlib.Path:
 
 def _remove_unfinished(directory: pathlib.Path) -> None:
     for path in directory.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(path, ignore_errors=True)
+        # After an error, other threads of Orbax may still write into the folder for a moment.
+        for _ in range(50):
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                break
+            time.sleep(0.1)
 
 
 def _score(metrics: dict[str, float]) -> float:
