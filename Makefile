@@ -3,12 +3,13 @@
 #   PYTHON=python3.12    the Python to set up with
 #   JAX=cuda12           or cuda13: JAX for NVIDIA GPUs as well
 #   VENV=DIR             where to set up
+#   FULL=1               the demo trains longer, and makes the picture and the numbers of the README
+#   DATASET=kth DATA_DIR=DIR   the demo trains on the videos of KTH in DIR
 #   DEMO=DIR, DOCS=DIR   where the demo and the API reference are written
 PYTHON ?= python3
 JAX ?= cpu
 VENV ?= .venv
 VENV_LATEST ?= .venv-latest
-DEMO ?= demo
 DOCS ?= build/docs
 
 ifeq ($(filter cpu cuda12 cuda13,$(JAX)),)
@@ -22,14 +23,17 @@ INSTALL = $(PYTHON) tools/environment.py install $(KEEP_PYTHON) $(if $(filter-ou
 # Two processes, each with whole test modules: one compiles while the other computes.
 PYTEST = -m pytest --numprocesses=2 --dist=loadfile
 
+DEMO_OPTIONS = $(if $(DEMO),--output="$(DEMO)") $(if $(FULL),--full) $(if $(DATASET),--dataset="$(DATASET)") \
+	$(if $(DATA_DIR),--data-dir="$(DATA_DIR)")
+
 .PHONY: help demo test lint format docs check-lock check-install test-latest lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-demo: ## train a small model on clips that it draws itself, and show what the model learned
+demo: ## train all methods on clips that it draws itself, complete held-out clips, and write a report
 	@$(INSTALL) "$(VENV)"
-	$(IN_VENV) -m experiments.demo --output="$(DEMO)"
+	$(IN_VENV) -m experiments.demo $(DEMO_OPTIONS)
 
 test: lint ## linters, the type checker and all tests
 	$(IN_VENV) $(PYTEST) -o cache_dir="$(VENV)/pytest_cache"
@@ -69,5 +73,8 @@ check-install: ## build the wheel and the sdist, install them without make, and 
 clean: ## remove the environments, the caches, the demo and the reference that make made
 	@$(PYTHON) tools/environment.py remove "$(VENV)"
 	@$(PYTHON) tools/environment.py remove "$(VENV_LATEST)"
-	rm -rf .cache "$(DEMO)" build/docs
+	@for folder in demo demo-full demo-kth demo-kth-full "$(DEMO)"; do \
+		if [ -n "$$folder" ] && [ -f "$$folder/.vidcomp_jax-demo" ]; then rm -rf "$$folder"; fi; \
+	done
+	rm -rf .cache build/docs
 	@find . -name __pycache__ -type d -not -path './.*' -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.configs import TrainFOMMConfig
 from vidcomp_jax.data import AugmentationConfig
+from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FOMMConfig
 
 
@@ -16,7 +17,15 @@ def official_content(config: TrainFOMMConfig, steps_per_epoch: int) -> tuple[dic
     Args:
         config: the run's configuration, with all durations in steps.
         steps_per_epoch: of the run, for durations in epochs.
+
+    Raises:
+        InputError: the published code has no such model.
     """
+    if config.fomm.generator.full_resolution_skip:
+        raise InputError(
+            "the model has `generator.full_resolution_skip`, which the published code does not have; a model trained "
+            "without it can be exported"
+        )
     optimizer, loss, warp = config.optimizer, config.loss, config.loss.warp
     schedule, generator = config.schedule, config.optimizer.generator
     every = config.train.checkpoint_every

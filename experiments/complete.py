@@ -16,7 +16,7 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS, Preset
-from experiments.options import DataOptions
+from experiments.options import DataOptions, frame_numbers
 from vidcomp_jax.completion.complete import complete_by_all
 from vidcomp_jax.completion.completers import FrameFormat
 from vidcomp_jax.completion.frame_formats import check_frame_size, frames_for
@@ -32,7 +32,7 @@ from vidcomp_jax.completion.methods import METHODS, MethodSettings, default_meth
 from vidcomp_jax.completion.outputs import check_rates, write_completions
 from vidcomp_jax.completion.scores import score_completions
 from vidcomp_jax.data import open_clips
-from vidcomp_jax.errors import InputError, require, require_at_least
+from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data
 from vidcomp_jax.storage.atomic import check_output_folder
 
@@ -90,9 +90,7 @@ class CompleteConfig(MethodSettings):
     @property
     def times(self) -> tuple[int, ...]:
         """The numbers of the given frames; none for the first and the last."""
-        parts = [part.strip() for part in self.known.split(",")] if self.known else []
-        require(all(map(str.isdecimal, parts)), self, "known", "frame numbers separated by commas, such as 0,7,15")
-        return tuple(map(int, parts))
+        return frame_numbers(self, "known")
 
 
 def main(config: CompleteConfig) -> None:

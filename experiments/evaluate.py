@@ -1,25 +1,25 @@
 """Evaluate methods: `python -m experiments.evaluate --fomm=RUN --method linear wgan --motion-model=RUN --output=OUT`.
 
-Completes held-out clips with every method, scores the frames between the given ones, and writes the table of a paper:
-`table.md`, `table.tex`, `metrics.json`, `metrics.csv`, plots, and `report.html`, which plays clips of all methods. The
-rows repeat, blend and, for methods over keypoints, true keypoints are added. The same command after an interruption
-goes on from the clips that are scored. `--protocol` fixes every choice as a paper has it.
+Completes held-out clips with every method, scores the frames between the given ones, and writes the table of a paper
+(`table.txt`, `table.md`, `table.tex`), `metrics.json`, `metrics.csv`, plots, and `report.html`, which plays clips of
+all methods. The rows repeat, blend and, for methods over keypoints, true keypoints are added. The same command after an
+interruption goes on from the clips that are scored. `--protocol` fixes every choice as a paper has it.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS, Preset
-from experiments.options import DataOptions
+from experiments.options import DataOptions, frame_numbers
 from vidcomp_jax.completion.completers import Completer
 from vidcomp_jax.completion.frame_formats import frames_for
 from vidcomp_jax.completion.methods import METHODS, MethodSettings, Models, default_methods, open_completers
-from vidcomp_jax.data import DataConfig, SyntheticClips, open_clips
-from vidcomp_jax.errors import require, require_at_least
+from vidcomp_jax.data import Clips, DataConfig, SyntheticClips, open_clips
+from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.evaluation.batches import Instruments
 from vidcomp_jax.evaluation.evaluate import (
     Choices,
@@ -31,12 +31,13 @@ from vidcomp_jax.evaluation.evaluate import (
     score_clips,
     write_results,
 )
+from vidcomp_jax.evaluation.inputs import VideoClips
 from vidcomp_jax.evaluation.joints import JointFit, fit_joints
 from vidcomp_jax.evaluation.lpips import load_lpips
 from vidcomp_jax.evaluation.protocols import DATA, PROTOCOLS, BestBy, Protocol, fixed
 from vidcomp_jax.evaluation.records import check_folder, open_records
 from vidcomp_jax.evaluation.report import REPORT
-from vidcomp_jax.evaluation.table import to_markdown
+from vidcomp_jax.evaluation.table import to_text
 from vidcomp_jax.evaluation.video_features import open_i3d
 from vidcomp_jax.fomm.loading import check_trained_data
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -56,6 +57,10 @@ class EvaluateConfig(MethodSettings):
     method: tuple[Method, ...] = ()
     """Methods to evaluate; repeat and blend are added. By default flow, if --motion-model holds a run of it, and linear
     otherwise."""
+    input: tuple[Path, ...] = ()
+    """Videos, or folders of videos, to evaluate on; by default, the test split of --dataset."""
+    known: str = ""
+    """Numbers of the given frames in the clip, such as 0,7,15; by default, the first and the last."""
     dataset: Preset = "synthetic"
     protocol: Literal["", "magvit-fi", "mcvd-kth"] = ""
     """Protocol of a paper, which fixes every choice; empty for your own choices."""
@@ -85,12 +90,17 @@ class EvaluateConfig(MethodSettings):
     """Number of clips that the report plays."""
     seed: int = 0
     """Seed of the random samples."""
+    resize: int = 0
+    """With --input: crop frames to the centered square and resize it to this many pixels; 0 leaves frames as they
+    are."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
-    """Where clips come from. Without a method over keypoints, --size also sets the size of frames."""
+    """Without --input: where clips come from. Without a method over keypoints, --size also sets the size of frames."""
 
     def __post_init__(self):
         super().__post_init__()
-        require_at_least(self, max_clips=0, num_frames=0, samples=0, batch_size=1, report_clips=0, seed=0)
+        require_at_least(self, max_clips=0, num_frames=0, samples=0, batch_size=1, report_clips=0, seed=0, resize=0)
+        require(not (self.protocol and self.input), self, "input", f"left out: protocol {self.protocol} has its data")
+        require(self.input or not self.resize, self, "resize", "given with `input`; for a data set, give `size`")
         by_lpips = self.best_by == "lpips" and self.lpips is None
         require(not by_lpips, self, "best_by", "another metric, because `lpips` is not given")
 
@@ -101,14 +111,21 @@ def main(config: EvaluateConfig) -> None:
     protocol, data = plan(config)
     methods = tuple(dict.fromkeys((*(config.method or default_methods(config)), *BASELINES)))
     models = Models(config)
-    completers = open_completers(methods, config, len(protocol.window), models)
+    completers = open_completers(methods, config, len(protocol.window), models, known=protocol.times)
     formats = [completer.frame_format for completer in completers.values()]
     over_keypoints = any(completer.over_keypoints for completer in completers.values())
-    data = frames_for(formats, data, default_size=PRESETS.get(config.dataset, config).data.size)
-    if over_keypoints:
-        check_trained_data(config.fomm, data, any_data=config.any_data)
-    clips = open_clips(data, protocol.split)
-    check_frames(formats, clips.frame_shape)
+    default_size = PRESETS.get(config.dataset, config).data.size
+    data = frames_for(formats, data, default_size=default_size, from_files=bool(config.input))
+    clips: Clips
+    if config.input:
+        clips = VideoClips(
+            config.input, protocol.num_frames, num_channels=data.num_channels, size=config.resize or None
+        )
+    else:
+        if over_keypoints:
+            check_trained_data(config.fomm, data, any_data=config.any_data)
+        clips = open_clips(data, protocol.split)
+    check_frames(formats, clips.frame_shape, setting="resize" if config.input else "size")
     chosen = choose_clips(clips, protocol)
     names = [str(clips.names[clip]) for clip in chosen]
     lpips = load_lpips(config.lpips) if config.lpips is not None else None
@@ -118,7 +135,7 @@ def main(config: EvaluateConfig) -> None:
     choices = Choices(
         methods=methods,
         protocol=protocol,
-        data={name: x for name, x in dataclasses.asdict(data).items() if name not in ("data_dir", "cache_dir")},
+        data=data_settings(config, data),
         render=config.render,
         frame_shape=clips.frame_shape,
         num_clips=len(chosen),
@@ -136,7 +153,7 @@ def main(config: EvaluateConfig) -> None:
         keypoint_model=model,
         render=config.render,
         max_pixels=config.max_pixels,
-        joints=None if model is None else joints_of(data, model),
+        joints=None if model is None or config.input else joints_of(data, model),
         lpips=lpips,
         i3d=i3d,
         seed=config.seed,
@@ -147,25 +164,38 @@ def main(config: EvaluateConfig) -> None:
     runs |= {f"motion model {i + 1}": run for i, run in enumerate(config.motion_model)}
     runs |= {} if config.inbetween is None else {"inbetween": config.inbetween}
     table = write_results(config.output, records, num_batches, names, tools, choices, fps=float(clips.fps), runs=runs)
-    print(to_markdown(table))
+    print(to_text(table))
     print(f"to view clips and curves, open {config.output / REPORT}")
 
 
 def plan(config: EvaluateConfig) -> tuple[Protocol, DataConfig]:
     """The protocol and the data settings of a configuration; `InputError` if it contradicts the protocol it names."""
+    times = frame_numbers(config, "known")
     if not config.protocol:
-        protocol = Protocol(
-            num_clips=config.max_clips or 256,
-            num_frames=config.num_frames or 16,
-            samples=config.samples or 3,
-            best_by=config.best_by or "psnr",
-        )
+        try:
+            protocol = Protocol(
+                num_clips=config.max_clips or 256,
+                num_frames=config.num_frames or 16,
+                times=() if times == (0, (config.num_frames or 16) - 1) else times,
+                samples=config.samples or 3,
+                best_by=config.best_by or "psnr",
+            )
+        except InputError as error:
+            raise InputError(str(error).replace("`times`", "`known`")) from None
         return protocol, config.data
+    require(not times, config, "known", f"left out: protocol {config.protocol} fixes the given frames")
     protocol = PROTOCOLS[config.protocol]
     values = {name: getattr(protocol, name) for name in ("num_frames", "samples", "best_by")}
     fixed(config, {"max_clips": protocol.num_clips, **values}, EvaluateConfig(), config.protocol)
     defaults = PRESETS.get(config.dataset, config).data
     return protocol, fixed(config.data, DATA[config.protocol], defaults, config.protocol)
+
+
+def data_settings(config: EvaluateConfig, data: DataConfig) -> dict[str, Any]:
+    """The settings of the clips that change a number."""
+    if config.input:
+        return {"input": "videos", "num_channels": data.num_channels, "resize": config.resize}
+    return {name: x for name, x in dataclasses.asdict(data).items() if name not in ("data_dir", "cache_dir")}
 
 
 def joints_of(data: DataConfig, model: FirstOrderMotionModel) -> JointFit | None:

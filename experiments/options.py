@@ -10,6 +10,7 @@ import tyro
 
 from vidcomp_jax.data import BairConfig, DataConfig
 from vidcomp_jax.devices import initialize_distributed
+from vidcomp_jax.errors import require
 from vidcomp_jax.storage.config import MAY_CHANGE
 from vidcomp_jax.training.config import TrainConfig
 
@@ -43,6 +44,14 @@ class TrainOptions(TrainConfig):
             if getattr(self, field) == 0:
                 object.__setattr__(self, field, None)
         super().__post_init__()
+
+
+def frame_numbers(config: Any, field: str) -> tuple[int, ...]:
+    """The frame numbers in a field of a config, such as 0,7,15; none for an empty one."""
+    text = getattr(config, field)
+    parts = [part.strip() for part in text.split(",")] if text else []
+    require(all(map(str.isdecimal, parts)), config, field, "frame numbers separated by commas, such as 0,7,15")
+    return tuple(map(int, parts))
 
 
 def join_hosts(coordinator: str, num_processes: int, process_id: int) -> None:

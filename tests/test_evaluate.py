@@ -15,7 +15,7 @@ from experiments.commands import parse
 from tests.support.i3d_modules import save_tensorflow, stand_in
 from tests.support.tiny_fomm import tiny
 from tools.bair_records import write_download
-from vidcomp_jax.completion.complete import complete
+from vidcomp_jax.completion.complete import complete, complete_known
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.evaluation.batches import read_batch
@@ -52,7 +52,17 @@ LENGTH = ["--synthetic.length=6", "--num-frames=6"]
 def test_the_command_writes_what_the_library_computes(files, tmp_path, capsys):
     output = tmp_path / "out"
     run_command(f"--fomm={files / 'fomm'}", *LENGTH, "--batch-size=2", f"--output={output}", "--report-clips=1")
-    names = {"clips", "metrics.json", "metrics.csv", "table.md", "table.tex", "report.html", "plots", "panels"}
+    names = {
+        "clips",
+        "metrics.json",
+        "metrics.csv",
+        "table.txt",
+        "table.md",
+        "table.tex",
+        "report.html",
+        "plots",
+        "panels",
+    }
     assert {path.name for path in output.iterdir()} == names
     metrics = json.loads((output / "metrics.json").read_text())
     clips = open_clips(parse(evaluate.EvaluateConfig, [*DATA, *LENGTH], evaluate.PRESETS).data, "test")
@@ -84,9 +94,35 @@ def test_the_command_writes_what_the_library_computes(files, tmp_path, capsys):
     by_frame = np.concatenate(batches).mean((0, 1))
     np.testing.assert_allclose(metrics["by_frame"]["linear"]["l1"], by_frame)
     printed = capsys.readouterr().out
-    assert (output / "table.md").read_text() in printed and "report.html" in printed
+    assert (output / "table.txt").read_text() in printed and "report.html" in printed
     with pytest.raises(InputError, match="holds a finished evaluation"):
         run_command(f"--fomm={files / 'fomm'}", *LENGTH, "--batch-size=2", f"--output={output}", "--report-clips=1")
+
+
+def test_known_frames_anywhere_and_the_videos_of_a_folder(files, tmp_path):
+    videos = tmp_path / "videos"
+    for name in ("person21", "person23"):
+        (videos / name).mkdir(parents=True)
+        shutil.copy(KTH_LIKE / "walking" / f"{name}_walking_d1_uncomp.avi", videos / name / "clip.avi")
+    output = tmp_path / "out"
+    given = [f"--input={videos}", "--known=1,4", "--resize=32", "--num-frames=6", f"--fomm={files / 'fomm'}"]
+    run_command(*given, f"--output={output}", "--report-clips=0")
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["clips"] == [str(videos / name / "clip.avi") for name in ("person21", "person23")]
+    assert len(metrics["by_frame"]["linear"]["l1"]) == 4 and "joints" not in metrics["rows"][0]["metrics"]
+
+    def frames(path):
+        found = read_frames(pathlib.Path(path), num_channels=1)
+        return to_float(resize(center_square(found[np.linspace(0, len(found) - 1, 6).round().astype(int)]), 32))
+
+    truth = np.stack([frames(path) for path in metrics["clips"]])
+    made = complete_known(load_fomm(files / "fomm"), truth[:, [1, 4]], (1, 4), 6).frames
+    expected = score(made[:, [0, 2, 3, 5]], truth[:, [0, 2, 3, 5]])
+    for name in ("l1", "psnr", "ssim"):
+        value = metrics["rows"][0]["metrics"][name]["value"]
+        assert value == pytest.approx(getattr(expected, name).mean(), rel=1e-4)
+    repeated = score(truth[:, [1, 1, 1, 4]], truth[:, [0, 2, 3, 5]])
+    assert metrics["rows"][1]["title"] == "repeat" and repeated.l1.shape == (2, 4)
 
 
 def test_distances_with_given_weights(files, tmp_path):
@@ -190,11 +226,21 @@ def test_the_protocol_of_mcvd(files, tmp_path):
         ("frames of 8x8 pixels; SSIM needs at least 11", "--method=blend --size=8"),
         ("`samples` is 3, but protocol mcvd-kth fixes 10", "--protocol=mcvd-kth --num-frames=25 --samples=3"),
         ("`num_frames` is 6, but protocol magvit-fi fixes 16", "--protocol=magvit-fi"),
+        ("`known` is 1, 1; frame numbers must be in ascending order", "--known=1,1"),
+        ("`known` is 0, 6; a clip of 6 frames has frames 0 to 5", "--known=0,6"),
+        ("fewer than all frames, so that a frame is left to score", "--known=0,1,2,3,4,5"),
+        ("`known` is '1,x'; it must be frame numbers separated by commas", "--known=1,x"),
+        ("`known` is '0,8'; it must be left out: protocol magvit-fi", "--protocol=magvit-fi --known=0,8 --num-frames=16"),
+        ("--input is .*; it must be left out: protocol", "--protocol=mcvd-kth --input={files}"),
+        ("--resize is 8; it must be given with --input", "--resize=8"),
+        ("no videos", "--input={files}"),
+        ("absent.mp4: no such", "--input={files}/absent.mp4"),
+        ("6 frames|needs as many", "--input={kth} --num-frames=5000"),
         ("no such file; the config of a run or model was expected", "--fomm={files}/i3d"),
     ],
 )
 def test_mistakes_get_one_line_and_nothing_is_written(files, tmp_path, says, arguments):
-    given = arguments.format(files=files).split()
+    given = arguments.format(files=files, kth=KTH_LIKE).split()
     usual = {"--fomm": f"--fomm={files / 'fomm'}", "--num-frames": "--num-frames=6"}
     usual = [text for name, text in usual.items() if name not in arguments]
     with pytest.raises(InputError, match=says) as error:

@@ -145,39 +145,3 @@ def _similarity(filtered: Float[Array, "4 b h2 n2"], b: Rows) -> Float[Array, "b
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     return (luminance * (2 * covariance + c2) / (variances + c2)).mean(2)
-
-
-class JointError(NamedTuple):
-    """Errors of joints predicted from keypoints, in the units of the coordinates.
-
-    Attributes:
-        fitted: mean distance between the true joints and their linear regression on the keypoints.
-        fixed: mean distance from each joint's mean training position, a baseline that ignores the keypoints.
-    """
-
-    fitted: float
-    fixed: float
-
-
-def joint_error(
-    train_keypoints: Float[np.ndarray, "n k 2"],
-    train_joints: Float[np.ndarray, "n j 2"],
-    test_keypoints: Float[np.ndarray, "m k 2"],
-    test_joints: Float[np.ndarray, "m j 2"],
-) -> JointError:
-    """Fit joints as an affine function of all keypoints on one set of frames, and evaluate the fit on another.
-
-    Unsupervised keypoints do not correspond to joints, so a linear regression maps one to the other (Thewlis et al.,
-    2017). Distances have the units of the coordinates; in [-1, 1] coordinates, one unit is (size - 1) / 2 pixels.
-    """
-
-    def design(keypoints: np.ndarray) -> np.ndarray:
-        flat = np.asarray(keypoints, np.float64).reshape(len(keypoints), -1)
-        return np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
-
-    target = np.asarray(train_joints, np.float64).reshape(len(train_joints), -1)
-    coefficients, *_ = np.linalg.lstsq(design(train_keypoints), target, rcond=None)
-    predicted = (design(test_keypoints) @ coefficients).reshape(test_joints.shape)
-    fitted = np.linalg.norm(predicted - test_joints, axis=-1).mean()
-    fixed = np.linalg.norm(train_joints.mean(0) - test_joints, axis=-1).mean()
-    return JointError(float(fitted), float(fixed))

@@ -127,7 +127,7 @@ def complete_gap(completer: Completer, given: KnownFrames, protocol: Protocol, k
     """Fill in the scored frames, and return all frames of the clips.
 
     Methods that take the first and the last frame alone get the given frames next to the gap. Keypoints, if there are
-    any, are those of the window alone: the gap with one frame on both sides.
+    any, are those of the protocol's window alone.
     """
     window, keypoints = protocol.window, None
     if completer.ends_only:
@@ -138,9 +138,10 @@ def complete_gap(completer: Completer, given: KnownFrames, protocol: Protocol, k
         inner, found = completer.complete(given, protocol.num_frames, key)
         inner = inner[:, list(window)]
         keypoints = None if found is None else Keypoints(*(np.asarray(x)[:, list(window)] for x in found))
-    past, future = given.frames[:, : protocol.past], given.frames[:, protocol.past :]
-    frames = np.concatenate([past, inner[:, 1:-1], future], axis=1)
-    return Completion(np.asarray(frames, np.float32), keypoints)
+    frames = np.empty((len(inner), protocol.num_frames, *inner.shape[2:]), np.float32)
+    frames[:, list(protocol.known)] = given.frames
+    frames[:, list(protocol.gap)] = inner[:, protocol.gap_in_window]
+    return Completion(frames, keypoints)
 
 
 def best_sample(scores: Mapping[str, np.ndarray], protocol: Protocol) -> Int[np.ndarray, " b"]:
@@ -166,12 +167,12 @@ def _score(
     if samples[0].keypoints is not None and true_keypoints is not None:
         truth = np.asarray(true_keypoints.position)
         positions = np.repeat(truth[:, None], len(samples), axis=1)
-        gap, window = list(protocol.gap), list(protocol.window)
+        gap, window, scored = list(protocol.gap), list(protocol.window), protocol.gap_in_window
         inner = [np.asarray(x.keypoints.position) for x in samples if x.keypoints is not None]
-        positions[:, :, gap] = np.stack([x[:, gap] if name == CEILING else x[:, 1:-1] for x in inner], axis=1)
+        positions[:, :, gap] = np.stack([x[:, gap] if name == CEILING else x[:, scored] for x in inner], axis=1)
         height, width = batch.frames.shape[2:4]
         scale = np.array([width - 1, height - 1]) / 2
-        found |= score_keypoints(positions[:, :, window], truth[:, window], scale)
+        found |= score_keypoints(positions[:, :, window], truth[:, window], scored, scale)
         if tools.joints is not None and batch.joints is not None:
             found["joints"] = tools.joints.errors(positions[:, :, gap], batch.joints[:, gap], scale)
     if tools.i3d is not None:

@@ -77,10 +77,13 @@ def choose_clips(clips: Clips, protocol: Protocol) -> Int[np.ndarray, " n"]:
     return chosen
 
 
-def check_frames(formats: Iterable[FrameFormat], frame_shape: tuple[int, int, int]) -> None:
-    """Raise an `InputError` unless all methods take frames of this height, width and number of channels."""
+def check_frames(formats: Iterable[FrameFormat], frame_shape: tuple[int, int, int], *, setting: str = "size") -> None:
+    """Raise an `InputError` unless all methods take frames of this height, width and number of channels.
+
+    `setting` is the name of the setting that changes the size, for the message.
+    """
     height, width, channels = frame_shape
-    check_frame_size(list(formats), height, width)
+    check_frame_size(list(formats), height, width, setting=setting)
     for f in formats:
         if f.num_channels not in (None, channels):
             raise InputError(

@@ -1,4 +1,4 @@
-"""Writes the numbers of an evaluation: `metrics.json`, `metrics.csv`, `table.md` and `table.tex`."""
+"""Writes the numbers of an evaluation: `metrics.json`, `metrics.csv`, and the table as text, Markdown and LaTeX."""
 
 import csv
 import dataclasses
@@ -16,14 +16,16 @@ from vidcomp_jax.evaluation.batches import CEILING
 from vidcomp_jax.evaluation.records import METRICS_FILE
 from vidcomp_jax.evaluation.scores import METRICS
 from vidcomp_jax.evaluation.summary import NUM_RESAMPLES, Summary
-from vidcomp_jax.evaluation.table import Table, to_latex, to_markdown
+from vidcomp_jax.evaluation.table import Table, to_latex, to_markdown, to_text
 from vidcomp_jax.storage.atomic import new_file
 
+TEXT_TABLE = "table.txt"
 _PACKAGES = ("vidcomp_jax", "jax", "flax", "numpy", "tensorflow", "torch")
 
 
 def write_tables(output: Path, table: Table, summary: Summary, clips: Sequence[str]) -> None:
-    """Write `table.md`, `table.tex`, and `metrics.csv` with a row for each clip and row of the table."""
+    """Write the table in three formats, and `metrics.csv` with a row for each clip and row of the table."""
+    _write(output / TEXT_TABLE, to_text(table))
     _write(output / "table.md", to_markdown(table))
     _write(output / "table.tex", to_latex(table))
     names = [m.name for m in METRICS if any(m.name in row.clips for row in summary.rows)]

@@ -26,11 +26,13 @@ class JointFit(NamedTuple):
         coefficients: [2 k + 1, 2 j]; the last row is the constant.
         names: of the j joints.
         ordered: brings the true joints into an order that pictures determine.
+        mean: mean positions of the joints, a prediction that needs no keypoints.
     """
 
     coefficients: Float[np.ndarray, "n m"]
     names: tuple[str, ...]
     ordered: Callable[[np.ndarray], np.ndarray]
+    mean: Float[np.ndarray, "j 2"]
 
     def errors(
         self,
@@ -41,6 +43,12 @@ class JointFit(NamedTuple):
         """Distances of the joints that belong to keypoint positions from the true ones, in pixels."""
         predicted = (_design(positions) @ self.coefficients).reshape(*positions.shape[:3], -1, 2)
         return np.linalg.norm((predicted - self.ordered(joints)[:, None]) * scale, axis=-1)
+
+    def errors_of_mean(
+        self, joints: Float[np.ndarray, "b g j 2"], scale: Float[np.ndarray, "2"]
+    ) -> Float[np.ndarray, "b g j"]:
+        """Distances of the mean positions from the true ones, in pixels."""
+        return np.linalg.norm((self.mean - self.ordered(joints)) * scale, axis=-1)
 
 
 def fit_joints(detect: Callable[[np.ndarray], Keypoints], train: SyntheticClips) -> JointFit:
@@ -58,9 +66,10 @@ def fit_joints(detect: Callable[[np.ndarray], Keypoints], train: SyntheticClips)
         frames = to_float(train.frames(clip, range(train.lengths[clip])))
         rows.append(_design(np.asarray(detect(frames).position)))
         targets.append(ordered(train.joints(clip)).reshape(len(frames), -1))
-    coefficients, *_ = np.linalg.lstsq(np.concatenate(rows), np.concatenate(targets).astype(np.float64), rcond=None)
+    target = np.concatenate(targets).astype(np.float64)
+    coefficients, *_ = np.linalg.lstsq(np.concatenate(rows), target, rcond=None)
     names = [name.replace("near", "left").replace("far", "right") if walks else name for name in train.joint_names]
-    return JointFit(coefficients, tuple(names), ordered)
+    return JointFit(coefficients, tuple(names), ordered, target.mean(0).reshape(-1, 2))
 
 
 def _design(positions: Float[np.ndarray, "*b k 2"]) -> Float[np.ndarray, "*b n"]:

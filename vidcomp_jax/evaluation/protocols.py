@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from vidcomp_jax.data.clips import Split
 from vidcomp_jax.errors import InputError, require, require_at_least, require_one_of
+from vidcomp_jax.motion.known import check_times
 
 BestBy = Literal["psnr", "ssim", "l1", "lpips", "each"]
 """How the best of several samples of a clip is chosen: by one metric for all, or by `each` metric for itself."""
@@ -36,6 +37,8 @@ class Protocol:
     """Number of given frames at the start."""
     future: int = 1
     """Number of given frames at the end. The frames between past and future are scored."""
+    times: tuple[int, ...] = ()
+    """Numbers of the given frames, in place of past and future; all others are scored."""
     samples: int = 3
     """Number of samples of each clip from a stochastic method; the others generate one."""
     best_by: BestBy = "psnr"
@@ -52,21 +55,31 @@ class Protocol:
         require_one_of(self, best_by=("psnr", "ssim", "l1", "lpips", "each"), psnr=("frames", "clip"))
         least = self.past + self.future + 1
         require(self.num_frames >= least, self, "num_frames", f"at least {least}, so that a frame is left to score")
+        check_times(self.known, len(self.known), self.num_frames)
+        require(self.gap, self, "times", "fewer than all frames, so that a frame is left to score")
 
     @property
-    def gap(self) -> range:
+    def gap(self) -> tuple[int, ...]:
         """Indices of the scored frames."""
-        return range(self.past, self.num_frames - self.future)
+        return tuple(i for i in range(self.num_frames) if i not in self.known)
 
     @property
     def known(self) -> tuple[int, ...]:
         """Indices of the given frames."""
-        return (*range(self.past), *range(self.num_frames - self.future, self.num_frames))
+        return self.times or (*range(self.past), *range(self.num_frames - self.future, self.num_frames))
 
     @property
     def window(self) -> range:
-        """The scored frames with one given frame on both sides, which is what methods that take two frames see."""
-        return range(self.past - 1, self.num_frames - self.future + 1)
+        """The scored frames with one given frame on both sides, which is what methods that take two frames see.
+
+        With `times`, the whole clip.
+        """
+        return range(self.num_frames) if self.times else range(self.past - 1, self.num_frames - self.future + 1)
+
+    @property
+    def gap_in_window(self) -> list[int]:
+        """Indices of the scored frames, counted from the first frame of the window."""
+        return [i - self.window.start for i in self.gap]
 
 
 PROTOCOLS: Mapping[str, Protocol] = {

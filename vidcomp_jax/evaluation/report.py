@@ -86,7 +86,7 @@ def write_report(
     count = len(next(iter(summary.rows)).clips["l1"])
     about = (
         f"{count} clips of {protocol.num_frames} frames; {len(protocol.known)} frames of each are given, the "
-        f"{len(protocol.gap)} between them are scored."
+        f"{len(protocol.gap)} others are scored."
     )
     if protocol.name:
         about += f" Protocol {protocol.name}."

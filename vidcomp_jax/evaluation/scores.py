@@ -4,7 +4,7 @@ Input: completed and true frames of each clip, with keypoints where a method has
 samples and frames. Means, intervals and the best of several samples are computed from them in `summary.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -79,7 +79,7 @@ def score_samples(
     Raises:
         InputError: frames are too small for SSIM or LPIPS.
     """
-    gap = slice(protocol.gap.start, protocol.gap.stop)
+    gap = list(protocol.gap)
     inner = clips[:, :, gap]
     expected = np.broadcast_to(truth[:, None, gap], inner.shape)
     found = score(inner, expected)
@@ -118,13 +118,17 @@ def pairwise_distance(samples: Float[np.ndarray, "b s ..."]) -> Float[np.ndarray
 
 
 def score_keypoints(
-    found: Float[np.ndarray, "b s w k 2"], truth: Float[np.ndarray, "b w k 2"], scale: Float[np.ndarray, "2"]
+    found: Float[np.ndarray, "b s w k 2"],
+    truth: Float[np.ndarray, "b w k 2"],
+    scored: Sequence[int],
+    scale: Float[np.ndarray, "2"],
 ) -> Arrays:
     """Distances between generated keypoints and those of the true frames, in pixels.
 
     Args:
-        found: positions of the samples in the scored frames and in one given frame on both sides, in [-1, 1].
+        found: positions of the samples in the frames of the protocol's window, in [-1, 1].
         truth: positions that the same model detects in the true frames.
+        scored: indices of the g scored frames within the window.
         scale: pixels per unit of both coordinates, (size - 1) / 2.
 
     Returns:
@@ -134,7 +138,7 @@ def score_keypoints(
     samples, expected = np.asarray(found, np.float64) * scale, truth[:, None] * scale
     diversity = [motion_diversity(clip[None]) if samples.shape[1] > 1 else np.nan for clip in samples]
     return {
-        "keypoints": np.linalg.norm(samples - expected, axis=-1).mean(-1)[..., 1:-1],
+        "keypoints": np.linalg.norm(samples - expected, axis=-1).mean(-1)[..., list(scored)],
         "keypoint_diversity": np.asarray(diversity),
     }
 

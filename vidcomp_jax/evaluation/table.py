@@ -1,4 +1,4 @@
-"""The table of an evaluation, as Markdown and as LaTeX.
+"""The table of an evaluation, as plain text, as Markdown and as LaTeX.
 
 Input: a summary. Output: cells that the report shows as well, and text. Only what was computed is printed; a column
 that lacks its weights says what is missing.
@@ -113,6 +113,17 @@ def to_markdown(table: Table) -> str:
         lines.append(f"| {_markdown(title)} | " + " | ".join(shown) + " |")
     lines += ["", *(note for note in explanations(table))]
     return "\n".join(lines) + "\n"
+
+
+def to_text(table: Table) -> str:
+    """The table for a terminal: means alone, the best of each column marked, and no columns that were not computed."""
+    kept = [i for i in range(len(table.columns)) if any(cells[i].number is not None for cells in table.cells)]
+    rows = [["method", *(table.columns[i].label for i in kept)]]
+    for title, cells in zip(table.titles, table.cells, strict=True):
+        rows.append([title, *(cells[i].text + ("*" if cells[i].best else " ") for i in kept)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    return "\n".join([*lines, "", "* the best of a column, the ceiling aside", *table.notes]) + "\n"
 
 
 def to_latex(table: Table) -> str:

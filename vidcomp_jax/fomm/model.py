@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Real
 from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.dense_motion import DenseMotion, DenseMotionConfig, Motion
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
-from vidcomp_jax.fomm.generator import GeneratorConfig, OcclusionAwareGenerator
+from vidcomp_jax.fomm.generator import Decoded, GeneratorConfig, OcclusionAwareGenerator
 from vidcomp_jax.fomm.keypoints import KeypointDetector, KeypointDetectorConfig, Keypoints
 from vidcomp_jax.nn.frames import unit_frames
 from vidcomp_jax.nn.geometry import inverse_2x2, multiply_2x2
@@ -188,14 +188,8 @@ class FirstOrderMotionModel(nnx.Module):
         """Detect keypoints of both frames and render the driving frame from the source, as in training."""
         source_keypoints, driving_keypoints = self.detector(source), self.detector(driving)
         motion = self.dense_motion(source, source_keypoints, driving_keypoints)
-        prediction = self.generator(source, motion)
-        return source_keypoints, driving_keypoints, self._rendered(source, motion, prediction)
-
-    def _rendered(self, frames: Array, motion: Motion, prediction: Array) -> Rendered:
-        deformed = self.generator.deform(frames, motion)
-        return Rendered(
-            prediction, deformed, motion.occlusion_map, motion.masks, motion.deformation, motion.sparse_deformed
-        )
+        decoded = self.generator.decode(self.generator.encode(source), motion, source)
+        return source_keypoints, driving_keypoints, _rendered(motion, decoded)
 
     def _inference(self):
         return nnx.split(nnx.view(self, use_running_average=True))
@@ -241,8 +235,12 @@ def _render(graphdef, state, encoded: EncodedSource, driving: Keypoints) -> Rend
         )
     )
     motion = model.dense_motion.from_small(small, source, driving)
-    rendered = model._rendered(frames, motion, model.generator.decode(features, motion))
+    rendered = _rendered(motion, model.generator.decode(features, motion, frames))
     return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), rendered)
+
+
+def _rendered(motion: Motion, decoded: Decoded) -> Rendered:
+    return Rendered(*decoded, motion.occlusion_map, motion.masks, motion.deformation, motion.sparse_deformed)
 
 
 def transfer_motion(
