@@ -158,16 +158,23 @@ def _released() -> dict[str, TrainFOMMConfig]:
     return {preset.dataset: preset for preset in presets}
 
 
-def small_fomm(num_channels: int = 1, width: int = 16, num_keypoints: int = 8) -> FOMMConfig:
+def small_fomm(num_channels: int = 1, width: int = 16, num_keypoints: int = 16) -> FOMMConfig:
     """Small networks for 64-pixel clips, which estimate keypoints and motion at 32 pixels."""
     hourglass: dict[str, Any] = {"width": width, "max_width": 8 * width, "num_blocks": 4, "scale": 0.5}
     return FOMMConfig(
         num_channels=num_channels,
         num_keypoints=num_keypoints,
         detector=KeypointDetectorConfig(**hourglass),
-        dense_motion=DenseMotionConfig(**hourglass),
+        # Narrow heatmaps: the limbs of a 64-pixel figure are close to each other.
+        dense_motion=DenseMotionConfig(heatmap_variance=0.004, **hourglass),
         # Only one downsampling block: after two, the arms of a 64-pixel figure are no longer resolved.
-        generator=GeneratorConfig(width=width, max_width=8 * width, num_down_blocks=1, num_bottleneck_blocks=2),
+        generator=GeneratorConfig(
+            width=width,
+            max_width=8 * width,
+            num_down_blocks=1,
+            num_bottleneck_blocks=2,
+            full_resolution_skip=True,
+        ),
         discriminator=DiscriminatorConfig(width=width, max_width=8 * width, num_blocks=3),
     )
 
@@ -176,7 +183,7 @@ def synthetic(num_steps: int = 1200) -> TrainFOMMConfig:
     """A small model of synthetic gray 64-pixel clips, which trains in minutes on two CPU cores."""
     return TrainFOMMConfig(
         dataset="synthetic",
-        data=DataOptions(name="synthetic", synthetic=SyntheticConfig()),
+        data=DataOptions(name="synthetic", synthetic=SyntheticConfig(num_train=800)),
         augmentation=AugmentationConfig(**_NO_JITTER),
         fomm=small_fomm(),
         loss=FOMMLossConfig(scales=(1.0, 0.5, 0.25), generator_gan=0.0, feature_matching=(10.0, 10.0, 10.0)),

@@ -66,8 +66,8 @@ class Steps(NamedTuple):
     inbetween: int
 
 
-SHORT = Steps(fomm=1200, flow=800, wgan=200, autoregressive=800, inbetween=400)
-FULL = Steps(fomm=4000, flow=3000, wgan=500, autoregressive=1500, inbetween=1500)
+SHORT = Steps(fomm=1500, flow=1200, wgan=300, autoregressive=1000, inbetween=1000)
+FULL = Steps(fomm=6000, flow=4000, wgan=800, autoregressive=2000, inbetween=4000)
 
 
 class Plan(NamedTuple):
@@ -120,7 +120,9 @@ def plan(config: DemoConfig) -> Plan:
             files=files,
             workdir=runs["flow"],
             train=train(flow.train, steps.flow),
-            flow=dataclasses.replace(flow.flow, decay_steps=steps.flow),
+            flow=dataclasses.replace(
+                flow.flow, decay_steps=steps.flow, warmup_steps=min(flow.flow.warmup_steps, steps.flow // 4)
+            ),
         ),
         wgan=dataclasses.replace(wgan, files=files, workdir=runs["wgan"], train=train(wgan.train, steps.wgan)),
         autoregressive=dataclasses.replace(

@@ -126,7 +126,7 @@ def _skeleton(height, x, lean, arms, forearms, thighs, shins, *, spread: float):
 def _background(rng: np.random.Generator, size: int) -> Float[np.ndarray, "h w 1"]:
     """A wall and a floor in uneven light."""
     grid = np.linspace(-1, 1, size, dtype=np.float32)
-    wall = rng.uniform(0.5, 0.66) + rng.uniform(-0.05, 0.05) * grid[None, :] + rng.uniform(-0.04, 0.04) * grid[:, None]
+    wall = rng.uniform(0.42, 0.54) + rng.uniform(-0.05, 0.05) * grid[None, :] + rng.uniform(-0.04, 0.04) * grid[:, None]
     horizon = rng.uniform(0.55, 0.75)
     floor = rng.uniform(-0.1, 0.06) / (1 + np.exp(-(grid[:, None] - horizon) * 40))
     return (wall + floor + 0.03 * smooth_texture(rng, size))[..., None].astype(np.float32)
@@ -138,9 +138,9 @@ def _draw_figure(rng, frames, joints, shoulders, hips, height):
     In frames of 64 pixels, arms are four to five pixels wide and legs five to six, as those of people of this height
     are in frames of KTH. No tone comes near that of the wall, so that every limb can be seen.
     """
-    shirt = rng.uniform(0.86, 1.0) if rng.random() < 0.5 else rng.uniform(0.14, 0.28)
-    trousers = rng.uniform(0.06, 0.24)
-    skin = rng.uniform(0.3, 0.4) if shirt > 0.5 else rng.uniform(0.84, 0.95)
+    shirt = rng.uniform(0.7, 0.8) if rng.random() < 0.5 else rng.uniform(0.14, 0.28)
+    trousers = rng.uniform(0.1, 0.24)
+    skin = rng.uniform(0.9, 1.0)
     hair = rng.uniform(0.04, 0.2)
     at = dict(zip(JOINTS, np.moveaxis(joints, 1, 0), strict=True))
 
@@ -148,7 +148,7 @@ def _draw_figure(rng, frames, joints, shoulders, hips, height):
         draw_capsule(frames, start, end, radius * height, np.array([tone]))
 
     def shaded(tone, far):
-        return tone * (0.7 if tone < 0.5 else 0.9) if far else tone
+        return tone * (0.7 if tone < 0.5 else 0.88) if far else tone
 
     def arm(side, number, far):
         stroke(shoulders[:, number], at[f"{side}_elbow"], 0.046, shaded(shirt, far))
