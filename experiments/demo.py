@@ -28,6 +28,7 @@ from experiments.commands import run
 from experiments.demo_plan import DemoConfig, Plan, plan
 from experiments.extract_motion import ExtractMotionConfig
 from vidcomp_jax.data import Clips, SyntheticClips, open_clips
+from vidcomp_jax.data.clips import spread
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.evaluation.files import TEXT_TABLE
 from vidcomp_jax.evaluation.joints import fit_joints
@@ -50,7 +51,7 @@ RECONSTRUCTION = "reconstruction.txt"
 PANEL = "panel.png"
 GIF = "completion.gif"
 _IN_GIF = ("truth", "blend", "linear", "flow 1")
-_GIF_SCALE = 2
+_GIF_ROWS, _GIF_SCALE = 4, 2
 
 
 class Stage(NamedTuple):
@@ -179,7 +180,8 @@ def _evaluate(settings: Plan, folder: Path) -> None:
     choices = json.loads((output / METRICS_FILE).read_text())
     size = choices["settings"]["batch_size"]
     batches = Records(output / CLIPS).batches(-(-choices["settings"]["num_clips"] // size))
-    write_gif(folder / GIF, shown_clips(batches, size, choices["clips"]))
+    rows = shown_clips(batches, size, choices["clips"])
+    write_gif(folder / GIF, [rows[i] for i in spread(len(rows), _GIF_ROWS)])
 
 
 def write_gif(path: Path, rows: list[Row]) -> None:

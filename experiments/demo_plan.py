@@ -66,8 +66,8 @@ class Steps(NamedTuple):
     inbetween: int
 
 
-SHORT = Steps(fomm=1500, flow=1200, wgan=300, autoregressive=1000, inbetween=1000)
-FULL = Steps(fomm=6000, flow=4000, wgan=800, autoregressive=2000, inbetween=4000)
+SHORT = Steps(fomm=1200, flow=1000, wgan=200, autoregressive=1000, inbetween=800)
+FULL = Steps(fomm=4000, flow=3000, wgan=600, autoregressive=2000, inbetween=3000)
 
 
 class Plan(NamedTuple):
@@ -140,6 +140,7 @@ def plan(config: DemoConfig) -> Plan:
             dataset=config.dataset,
             data=data,
             output=folder / "evaluation",
+            report_clips=8,
             batch_size=10,
         ),
     )
