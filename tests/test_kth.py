@@ -62,6 +62,16 @@ def test_settings_shape_the_clips(tmp_path):
     assert [name[14:16] for name in clips.left_out] == ["19", "25"]  # which have 22 and 20 frames
 
 
+def test_without_cutting_each_range_is_a_clip(tmp_path):
+    whole = open_clips(config(KTH_LIKE, tmp_path, kth=KthConfig(cut=False)), "train")
+    cut = open_clips(config(KTH_LIKE, tmp_path), "train")
+    assert len(whole.names) == 11 and whole.lengths.sum() == 325 and whole.lengths.max() == 48
+    first = whole.names.index("walking/person01_walking_d1_uncomp.avi[0:48]")
+    np.testing.assert_array_equal(whole.frames(first, range(16, 32)), cut.frames(1, range(16)))
+    with pytest.raises(InputError):
+        open_clips(config(KTH_LIKE, tmp_path, kth=KthConfig(cut=False, num_frames=50)), "train")
+
+
 def test_short_videos_are_left_out_and_named(tmp_path, caplog):
     clips = open_clips(config(KTH_LIKE, tmp_path, kth=KthConfig(num_frames=40)), "train")
     assert len(clips.names) == 2

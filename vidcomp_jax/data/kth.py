@@ -2,7 +2,8 @@
 
 Output: gray clips of 16 frames. The videos have 160x120 pixels and 25 frames per second (`kth_files.py` finds them).
 Frames are cropped to columns 20 to 140 and resized. Every range of frames that `00sequences.txt` lists (or the whole
-video, if it is not listed) is cut into consecutive clips without overlap; frames that do not fill a clip are dropped.
+video, if it is not listed) is cut into consecutive clips without overlap, and frames that do not fill a clip are
+dropped; or, without cutting, each range is a clip.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from vidcomp_jax.data.sources import Clip, LeftOut, Reader, Source, TooShort
 from vidcomp_jax.errors import InputError, require_at_least, require_one_of
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import iterate_frames, probe
+from vidcomp_jax.storage.config import ADDED_LATER
 
 _PERSONS: dict[str, dict[str, Collection[int]]] = {
     "literature": {"train": range(1, 17), "test": range(17, 26)},
@@ -38,6 +40,9 @@ class KthConfig:
     1-20 and 21-25."""
     num_frames: int = 16
     """Number of frames per clip."""
+    cut: bool = dataclasses.field(default=True, metadata=ADDED_LATER)
+    """Cut each range of frames into clips without overlap. Otherwise each range of at least that many frames is one
+    clip, in which training windows start at any frame."""
 
     def __post_init__(self):
         require_one_of(self, split=tuple(_PERSONS))
@@ -61,6 +66,8 @@ def open_kth(
     """
     videos = KthVideos(data_dir, split, config, skip_unreadable=skip_unreadable)
     settings = {"size": size, "num_channels": num_channels, **dataclasses.asdict(config), "ranges": videos.ranges}
+    if config.cut:
+        del settings["cut"]  # so that what was decoded before there was a choice is used
     return cached_clips(
         videos.sources,
         lambda source: videos.decode(source, size=size, num_channels=num_channels),
@@ -87,7 +94,7 @@ class KthVideos:
     def __init__(self, data_dir: Path, split: Split, config: KthConfig, *, skip_unreadable: bool = False):
         persons = _PERSONS[config.split][split]
         self._sequences = read_sequences(data_dir)
-        self._num_frames = config.num_frames
+        self._num_frames, self._cut = config.num_frames, config.cut
         videos = find_videos(data_dir, persons, skip_unreadable=skip_unreadable)
         self._missing = missing_videos(self._sequences, videos, persons)
         self.sources = videos + [Source(name, data_dir / name, ()) for name in self._missing]
@@ -122,9 +129,11 @@ class KthVideos:
                 clips.append(
                     LeftOut(name, TooShort(f"{where} are {stop - first} frames, a clip has {self._num_frames}"))
                 )
-            for start in range(first, min(stop, len(frames)) - self._num_frames + 1, self._num_frames):
-                name = f"{source.name}[{start}:{start + self._num_frames}]"
-                clips.append(Clip(name, name, frames[start : start + self._num_frames], fps))
+            stop = min(stop, len(frames))
+            length = self._num_frames if self._cut else max(stop - first, self._num_frames)
+            for start in range(first, stop - length + 1, length):
+                name = f"{source.name}[{start}:{start + length}]"
+                clips.append(Clip(name, name, frames[start : start + length], fps))
         return clips
 
 
