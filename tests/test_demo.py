@@ -58,8 +58,8 @@ def test_the_model_is_better_than_what_needs_no_model(finished):
 
 def test_every_method_is_in_the_table_and_the_report(finished):
     text, folder = finished
-    titles = {"repeat", "blend", "linear", "autoregressive", "inbetween", "true keypoints"}
-    titles |= {f"{name}, {which} of 3" for name in ("flow", "wgan") for which in ("mean", "best")}
+    titles = {"repeat", "blend", "linear", "autoregressive", "true keypoints"}
+    titles |= {f"{name}, {which} of 3" for name in ("flow", "wgan", "inbetween") for which in ("mean", "best")}
     metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())
     assert {row["title"] for row in metrics["rows"]} == titles
     assert all(re.search(rf"^{title}  ", text, re.MULTILINE) for title in titles)
@@ -105,7 +105,7 @@ def test_a_folder_with_other_things_or_another_demo_is_left_alone(tmp_path):
     folder = tmp_path / "demo"
     demo.claim_folder(folder, DemoConfig(output=folder))
     demo.claim_folder(folder, DemoConfig(output=folder))
-    with pytest.raises(InputError, match="full is false there, true now"):
+    with pytest.raises(InputError, match="full is False there, True now"):
         demo.claim_folder(folder, DemoConfig(output=folder, full=True))
 
 
