@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import tyro
 
 from experiments.options import name_options
+from experiments.signals import Signals, Terminated
 from vidcomp_jax.data import DataConfig
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, one_line
 
 Config = TypeVar("Config")
 
@@ -27,9 +28,9 @@ def run(
 ) -> None:
     """Parse the command line into `config_type`, call `main` with it, and exit.
 
-    An `InputError` (with field names replaced by options) or an `OSError` (a full disk, a folder without permission)
-    prints one line to standard error and ends with exit code 2. Otherwise the exit code is what `main` returns. Any
-    other exception is a bug, and its traceback is shown.
+    An `InputError` (with field names replaced by options), an `OSError` (a full disk, a folder without permission) or
+    too little memory prints one line to standard error and ends with exit code 2; Ctrl-C ends with 130, and SIGTERM
+    with 143. Otherwise the exit code is what `main` returns. Any other exception is a bug, and its traceback is shown.
 
     Args:
         main: the command itself.
@@ -40,15 +41,23 @@ def run(
     """
     _keep_compiled_programs()
     arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):  # a name that cannot be printed is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    signals = Signals()
     try:
-        sys.exit(main(parse(config_type, arguments, presets, preset_option, preset_file)))
+        with signals:
+            code = main(parse(config_type, arguments, presets, preset_option, preset_file))
     except InputError as error:
         _fail(name_options(str(error), config_type, arguments))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except MemoryError as error:
+        _fail(f"not enough memory ({one_line(error)}); lower the sizes, or the numbers of frames or clips at a time")
+    except (KeyboardInterrupt, Terminated):
+        print("interrupted" if signals.exit_code == 130 else "terminated", file=sys.stderr)
+        sys.exit(signals.exit_code)
+    sys.exit(code)
 
 
 def parse(

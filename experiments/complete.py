@@ -34,7 +34,7 @@ from vidcomp_jax.completion.scores import score_completions
 from vidcomp_jax.data import open_clips
 from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data
-from vidcomp_jax.storage.atomic import check_output_folder
+from vidcomp_jax.storage.folders import check_output_folder
 
 if TYPE_CHECKING:
     Method = str
@@ -95,7 +95,7 @@ class CompleteConfig(MethodSettings):
 
 def main(config: CompleteConfig) -> None:
     """Complete the clips, write the results, and print their scores against the true frames."""
-    check_output_folder(config.output, overwrite=config.overwrite, holds=PAGE)
+    check_output_folder(config.output, "completion", overwrite=config.overwrite)
     completers = open_completers(
         config.method or default_methods(config), config, config.num_frames, known=config.times
     )

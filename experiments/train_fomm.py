@@ -23,6 +23,7 @@ from vidcomp_jax.fomm.perceptual import load_vgg19
 from vidcomp_jax.fomm.reconstruction import reconstruction_error, reconstruction_panel
 from vidcomp_jax.storage.checkpoint import CHECKPOINTS, latest_step
 from vidcomp_jax.training.loop import check_batch_size, fit
+from vidcomp_jax.training.run_folder import check_workdir
 
 
 def main(config: TrainFOMMConfig) -> int:
@@ -33,6 +34,7 @@ def main(config: TrainFOMMConfig) -> int:
 
 def train(config: TrainFOMMConfig) -> int:
     """Train, and return the exit code, which is not 0 if a signal stopped the run."""
+    check_workdir(config.workdir)
     config = resumed(config)
     check_batch_size(config.train.batch_size)
     train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))

@@ -6,6 +6,7 @@ is compiled for all tests: a discriminator with spectral norm and keypoint heatm
 
 import copy
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -130,8 +131,9 @@ def to_run(folder, content, name):
     """Convert an official checkpoint to a run folder."""
     path, run = folder / f"{name}.pth.tar", folder / name
     torch.save(content, path)
+    shutil.rmtree(run, ignore_errors=True)
     options = {"config": str(folder / "tiny.yaml"), "cache_dir": folder / "cache"}
-    convert_fomm.main(ConvertFOMMConfig(checkpoint=path, output=run, training=True, overwrite=True, **options))
+    convert_fomm.main(ConvertFOMMConfig(checkpoint=path, output=run, training=True, **options))
     return run
 
 

@@ -125,7 +125,7 @@ def test_what_killed_processes_left_is_removed_after_a_day(sources, tmp_path):
     open_cached(sources, Decoder(), tmp_path)
     (name,) = cached_names(tmp_path)
     shutil.rmtree(tmp_path / "cache" / name)
-    old, young = (tmp_path / "cache" / f".{name}.{number}.tmp" for number in (1, 2))
+    old, young = (tmp_path / "cache" / f".{name}.{number}-0123abcd.tmp" for number in (1, 2))
     for folder in (old, young):
         folder.mkdir()
     os.utime(old, (time.time() - 90000,) * 2)

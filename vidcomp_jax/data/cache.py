@@ -12,7 +12,6 @@ import errno
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -22,10 +21,9 @@ import numpy as np
 from vidcomp_jax.data.clips import ArrayClips
 from vidcomp_jax.data.sources import Clip, LeftOut, Outcomes, Source, in_parallel, numbered, report_left_out
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.storage.atomic import new_folder
+from vidcomp_jax.storage.folders import new_folder
 
 _FORMAT = 2
-_STALE_SECONDS = 24 * 3600
 _PROJECT_AFTER = 10
 
 
@@ -73,17 +71,18 @@ def key_of(sources: Sequence[Source], settings: dict) -> str:
 
 
 def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes):
-    _remove_stale(folder)
-    try:
-        # Another process may have finished first; its cache has the same contents.
-        with contextlib.suppress(FileExistsError), new_folder(folder) as temporary:
+    # Another process may have finished first; its cache has the same contents.
+    with contextlib.suppress(FileExistsError), new_folder(folder, "cache") as temporary:
+        try:
             with (temporary / "frames.bin").open("wb") as file:
                 index = _write_clips(file, sources, decode, frame_shape, outcomes)
             (temporary / "index.json").write_text(json.dumps(index))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise InputError(f"{folder.parent}: the disk is full; free some space or choose another `cache_dir`") from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise InputError(
+                f"{folder.parent}: the disk is full; free some space or choose another `cache_dir`"
+            ) from None
 
 
 def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes) -> dict:
@@ -139,12 +138,3 @@ def _check_space(folder: Path, needed: float):
             f"{folder.parent}: the other videos take about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free; "
             "free some space, choose another `cache_dir`, or read a folder's videos on demand (`folder.cache`)"
         )
-
-
-def _remove_stale(folder: Path):
-    """Delete unfinished copies of this cache, left behind by a killed process, that are more than a day old."""
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            newest = max(path.stat().st_mtime for path in [leftover, *leftover.iterdir()])
-            if time.time() - newest > _STALE_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)

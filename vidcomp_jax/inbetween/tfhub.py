@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Key
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError, one_line
-from vidcomp_jax.storage.atomic import new_folder
+from vidcomp_jax.storage.folders import new_folder
 
 NUM_FRAMES = 16
 BATCH_SIZE = 16
@@ -141,8 +141,8 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
     if not archive.startswith(("http://", "https://")):
         raise InputError(f"{handle}: only http and https addresses can be fetched; {by_hand}")
     try:
-        # An existing folder either lacks a model or was just finished by another process; both can be replaced.
-        with new_folder(folder, replace=True) as unpacked:
+        # An existing folder was just finished by another process, and can be replaced.
+        with new_folder(folder, "module", replace=True) as unpacked:
             with urllib.request.urlopen(archive, timeout=60) as reply, tarfile.open(fileobj=reply, mode="r|gz") as tar:
                 tar.extractall(unpacked, filter="data")
             if not (unpacked / _MODEL_FILE).is_file():

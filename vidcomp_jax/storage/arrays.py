@@ -1,7 +1,6 @@
 """Stores trees of arrays by their dotted names in Orbax folders with a checksum, and reads them back strictly."""
 
 import contextlib
-import errno
 import logging
 import os
 import pathlib
@@ -102,21 +101,6 @@ def with_checksum(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 @contextlib.contextmanager
-def full_disk_named(path: pathlib.Path) -> Iterator[None]:
-    """Convert the different errors that a full disk causes to one `InputError` that names `path`."""
-    try:
-        yield
-    except Exception as error:
-        reason = _full_disk(error)
-        if reason is None:
-            raise
-        raise InputError(
-            f"{path}: cannot be written to: {reason.lower()}; what was complete there is intact. "
-            "Make room and run the same command again"
-        ) from error
-
-
-@contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
     """Suppress Orbax's log, which repeats with tracebacks the errors that it raises; other logging is unaffected."""
     log = logging.getLogger("absl")
@@ -150,16 +134,6 @@ def late_writes_ignored() -> Iterator[None]:
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
     return f"{os.sep}orbax{os.sep}" not in record.pathname
-
-
-def _full_disk(error: BaseException | None) -> str | None:
-    """The system's message for a full disk if `error` or a cause of it is one. TensorStore keeps only the text."""
-    while error is not None:
-        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
-                return os.strerror(code)
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> int:

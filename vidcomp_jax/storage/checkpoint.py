@@ -24,7 +24,6 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.arrays import (
     fit_arrays,
     flatten,
-    full_disk_named,
     late_writes_ignored,
     quiet_orbax,
     read_arrays,
@@ -32,8 +31,9 @@ from vidcomp_jax.storage.arrays import (
     this_process_options,
     with_checksum,
 )
-from vidcomp_jax.storage.atomic import new_folder
+from vidcomp_jax.storage.atomic import full_disk_named
 from vidcomp_jax.storage.config import CONFIG_FILE, save_config
+from vidcomp_jax.storage.folders import new_folder
 
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights"
@@ -159,7 +159,7 @@ def save_model(directory: pathlib.Path, model: nnx.Module, config: Any, *, repla
     directory = pathlib.Path(directory).absolute()
     if directory.exists() and not replace:
         raise InputError(f"{directory}: exists; give a new folder, or remove this one")
-    with full_disk_named(directory), new_folder(directory, replace=replace) as partial:
+    with full_disk_named(directory), new_folder(directory, "model", replace=replace) as partial:
         save_config(partial / CONFIG_FILE, config)
         with quiet_orbax(), late_writes_ignored(), this_process_alone() as writer:
             writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))

@@ -9,6 +9,7 @@ import msgspec
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.folders import marker_of
 
 CONFIG_FILE = "config.json"
 MAY_CHANGE = {"may_change": True}
@@ -114,6 +115,7 @@ def _named(error: msgspec.ValidationError) -> str:
 def _read(path: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; the config of a run or model was expected")
+    marker_of(path.parent)  # raises if a newer version wrote the folder
     try:
         stored = msgspec.json.decode(path.read_bytes())
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
