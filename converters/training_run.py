@@ -28,9 +28,10 @@ from experiments.optimizers import AdamConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.losses import TrainingNetworks
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Checkpoints, Which, load_checkpoint
+from vidcomp_jax.storage.checkpoint import Checkpoints, load_checkpoint
 from vidcomp_jax.storage.config import CONFIG_FILE, save_config
 from vidcomp_jax.storage.folders import new_folder
+from vidcomp_jax.storage.steps import CHECKPOINTS, Which
 from vidcomp_jax.training.step import TrainState
 
 

@@ -29,9 +29,10 @@ from vidcomp_jax.media.ffmpeg import Header
 from vidcomp_jax.media.images import read_image, resize, to_uint8, write_image
 from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames
 from vidcomp_jax.storage.atomic import check_output_file
-from vidcomp_jax.storage.checkpoint import Which
 from vidcomp_jax.storage.config import CONFIG_FILE
 from vidcomp_jax.storage.folders import check_output_folder, new_folder
+from vidcomp_jax.storage.steps import Which
+from vidcomp_jax.storage.untrusted import read_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,8 +174,9 @@ def initial_keypoints(config: AnimateConfig, model: FirstOrderMotionModel, sourc
 
 def trained_size(directory: Path) -> int:
     """Size in pixels of the frames that a model was trained on; raises `InputError` if its folder does not say."""
+    stored = read_json(directory / CONFIG_FILE)
     try:
-        return msgspec.json.decode((directory / CONFIG_FILE).read_bytes(), type=_Trained).data.size
+        return msgspec.convert(stored, type=_Trained).data.size
     except msgspec.ValidationError:
         raise InputError(f"{directory}: does not say at which size the model was trained; set --size") from None
 

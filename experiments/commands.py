@@ -14,7 +14,8 @@ import tyro
 from experiments.options import name_options
 from experiments.signals import Signals, Terminated
 from vidcomp_jax.data import DataConfig
-from vidcomp_jax.errors import InputError, one_line
+from vidcomp_jax.errors import InputError, check_numbers, one_line
+from vidcomp_jax.storage.untrusted import check_name
 
 Config = TypeVar("Config")
 
@@ -68,6 +69,8 @@ def parse(
     preset_file: Callable[[Path], Config] | None = None,
 ) -> Config:
     """The config that `arguments` describe; wrong arguments raise an `InputError`, not tyro's `SystemExit`."""
+    for argument in arguments:
+        check_name(argument)
     default: Any = None
     if presets is not None:
         name = _value_of(arguments, preset_option)
@@ -83,7 +86,9 @@ def parse(
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
-            return tyro.cli(config_type, args=arguments, default=default)
+            config = tyro.cli(config_type, args=arguments, default=default)
+        check_numbers(config)
+        return config
     except InputError as error:  # from a config whose options have no prefix
         raise InputError(name_options(str(error), config_type, arguments)) from None
     except SystemExit as end:

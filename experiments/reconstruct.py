@@ -23,8 +23,8 @@ from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.fomm.reconstruction import ReconstructionScores, reconstruction_panel, score_clip
 from vidcomp_jax.media.images import write_image
 from vidcomp_jax.storage.atomic import name_of_file
-from vidcomp_jax.storage.checkpoint import Which
 from vidcomp_jax.storage.folders import check_output_folder, new_folder
+from vidcomp_jax.storage.steps import Which
 
 _SCORES = "scores.json"
 

@@ -21,7 +21,7 @@ from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.perceptual import load_vgg19
 from vidcomp_jax.fomm.reconstruction import reconstruction_error, reconstruction_panel
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, latest_step
+from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step
 from vidcomp_jax.training.loop import check_batch_size, fit
 from vidcomp_jax.training.run_folder import check_workdir
 

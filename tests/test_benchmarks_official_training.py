@@ -31,8 +31,9 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_losses
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.nn.geometry import RandomWarp
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Checkpoints, load_checkpoint
+from vidcomp_jax.storage.checkpoint import Checkpoints, load_checkpoint
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
+from vidcomp_jax.storage.steps import CHECKPOINTS
 from vidcomp_jax.training.step import gradient_step, init_state, map_over_devices
 
 PARTS = {"generator": 0, "kp_detector": 1, "discriminator": 2}

@@ -15,8 +15,9 @@ from flax import nnx
 from vidcomp_jax.errors import InputError, require_positive
 from vidcomp_jax.nn.layers import BatchNorm, Constant
 from vidcomp_jax.storage import checkpoint
-from vidcomp_jax.storage.checkpoint import Checkpoints, best_step, latest_step, load_weights, save_model
+from vidcomp_jax.storage.checkpoint import Checkpoints, load_weights, save_model
 from vidcomp_jax.storage.config import load_config, save_config
+from vidcomp_jax.storage.steps import best_step, latest_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,10 @@
 """Defines the exceptions for users' mistakes, and the checks of settings that raise them."""
 
+import dataclasses
+import math
 import operator
 from collections.abc import Collection
+from typing import Any
 
 
 class InputError(ValueError):
@@ -15,8 +18,16 @@ class InputError(ValueError):
 
 
 def one_line(error: BaseException | str) -> str:
-    """The message of an error of another library, on one line of at most 160 characters; its type if it has none."""
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    """The message of an error of another library, on one line of at most 160 characters; its type if it has none.
+
+    Characters that cannot be printed, which may come from a damaged file, are written as escapes.
+    """
+    return printable(" ".join(str(error).split())[:160]) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """`text` with escapes in place of characters that cannot be printed, such as control characters."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class TrainingError(InputError):
@@ -61,3 +72,34 @@ def require_one_of(config: object, **choices: Collection) -> None:
         *others, last = map(str, allowed)
         listed = f"{', '.join(others)} or {last}" if others else last
         require(getattr(config, field) in allowed, config, field, listed)
+
+
+def require_at_most(config: object, **maximum: int | float) -> None:
+    """Raise an `InputError` for the first field that is greater than its maximum."""
+    for field, most in maximum.items():
+        require(getattr(config, field) <= most, config, field, f"at most {most}")
+
+
+def check_numbers(config: Any) -> None:
+    """Raise an `InputError` for the first number in a configuration that is not finite or has more than 64 bits.
+
+    Neither makes sense anywhere, and both would pass checks such as "above 0". The message has the full dotted name.
+    """
+    for name, value in _values(config, ""):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"`{name}` is {value}; it must be a finite number")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InputError(
+                f"`{name}` is a number of {len(hex(value)) - 2} hexadecimal digits; the largest is 2^63 - 1"
+            )
+
+
+def _values(value: Any, name: str) -> list[tuple[str, Any]]:
+    if dataclasses.is_dataclass(value):
+        fields = [
+            (f"{name}.{field.name}".lstrip("."), getattr(value, field.name)) for field in dataclasses.fields(value)
+        ]
+        return [found for inner, x in fields for found in _values(x, inner)]
+    if isinstance(value, tuple):
+        return [found for x in value for found in _values(x, name)]
+    return [(name, value)]

@@ -3,7 +3,8 @@
 Input: files and a function that decodes them. Output: `ArrayClips` over one memory-mapped file, written on first use.
 The name of a cache's folder contains a hash of the names, sizes and modification times of the files, the settings and
 the format, so that changed data or settings lead to a new cache. It is written under a temporary name and renamed when
-complete; if two processes write the same cache, the first one to finish wins.
+complete; if two processes write the same cache, the first one to finish wins. The frames of every clip have a checksum,
+which is verified when the clip is first read.
 """
 
 import collections
@@ -12,6 +13,7 @@ import errno
 import hashlib
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -87,6 +89,7 @@ def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, outcomes
 
 def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes) -> dict:
     clips: list[Clip] = []
+    checksums: list[int] = []
     total, done = sum(map(_num_bytes, sources)), 0
     for number, (source, result) in enumerate(in_parallel(decode, sources, f"decoding {outcomes.label}"), 1):
         if isinstance(result, InputError):
@@ -97,7 +100,9 @@ def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape,
                 continue
             if clip.frames.dtype != np.uint8 or clip.frames.shape[1:] != frame_shape:
                 raise ValueError(f"{clip.name}: frames {clip.frames.shape[1:]} do not match {frame_shape}")
-            file.write(np.ascontiguousarray(clip.frames).data)
+            data = np.ascontiguousarray(clip.frames).data
+            file.write(data)
+            checksums.append(zlib.crc32(data))
             clips.append(clip._replace(frames=np.empty((len(clip.frames), 0))))
         done += _num_bytes(source)
         if number >= min(_PROJECT_AFTER, len(sources)):
@@ -109,6 +114,7 @@ def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape,
         "lengths": [len(clip.frames) for clip in clips],
         "subjects": numbered([clip.subject for clip in clips]),
         "fps": rates.most_common(1)[0][0],
+        "checksums": checksums,
         "left_out": outcomes.left_out,
         "unreadable": outcomes.unreadable,
     }
@@ -119,8 +125,8 @@ def _open(folder: Path, frame_shape: tuple[int, int, int]) -> ArrayClips:
         index = json.loads((folder / "index.json").read_text())
         count = sum(index["lengths"])
         array = np.asarray(np.memmap(folder / "frames.bin", np.uint8, "r"))
-        return ArrayClips(array.reshape(count, *frame_shape), **index)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return ArrayClips(array.reshape(count, *frame_shape), **index, place=str(folder))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{folder}: this cache was damaged ({error}); delete the folder, and it is written again"
         ) from None

@@ -5,19 +5,18 @@ each batch of clips. Each file appears whole or not at all.
 """
 
 import dataclasses
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vidcomp_jax.errors import InputError, one_line
+from vidcomp_jax.errors import InputError
 from vidcomp_jax.evaluation.scores import Arrays
 from vidcomp_jax.storage.atomic import check_output, new_file, remove_all_leftovers, remove_any
 from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir
 from vidcomp_jax.storage.folders import MARKER, mark, marker_of, problem_of_replacing
+from vidcomp_jax.storage.untrusted import read_npz
 
 METRICS_FILE = "metrics.json"
 """Written last: a folder that has it holds a finished evaluation."""
@@ -46,14 +45,7 @@ class Records:
 
     def load(self, number: int) -> Arrays:
         """Read the scores of a batch; raises an `InputError` if the file is damaged."""
-        path = self._path(number)
-        try:
-            with np.load(path) as file:
-                return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-            raise InputError(
-                f"{path}: damaged ({one_line(error)[:120]}); delete it, and the same command scores it again"
-            ) from None
+        return read_npz(self._path(number), "damaged", "delete it, and the same command scores it again")
 
     def batches(self, count: int) -> Iterator[Arrays]:
         """The scores of the first `count` batches, one at a time."""

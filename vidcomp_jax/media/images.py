@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.untrusted import check_file, check_memory, reading
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 """Suffixes of the files in a folder that are taken for still images."""
@@ -58,17 +58,15 @@ def read_image(path: Path, *, num_channels: int = 3) -> UInt8[np.ndarray, "h w c
         InputError: the file is missing, is a folder, or cannot be decoded as an image.
     """
     check_file(path)
-    try:
-        with Image.open(path) as stored:
-            image = ImageOps.exif_transpose(stored)
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            pixels = np.asarray(image.convert("L" if num_channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not an image that can be read ({one_line(error)})") from None
+    with reading(path, "not an image that can be read"), Image.open(path) as stored:
+        check_memory(8 * stored.width * stored.height, f"{path}")
+        image = ImageOps.exif_transpose(stored)
+        if image.mode.startswith("I"):
+            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        pixels = np.asarray(image.convert("L" if num_channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], num_channels)
 
 
@@ -100,14 +98,6 @@ def written_as(path: Path, what: str) -> bool:
 def write_strip(path: Path, frames: Frames):
     """Write frames side by side into one PNG image, as the data sets of the First Order Motion Model store videos."""
     write_image(path, np.concatenate(list(frames), axis=1))
-
-
-def check_file(path: Path):
-    """Raise an `InputError` unless `path` is a file."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; a file was expected")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
 
 
 def to_float(frames: UInt8[np.ndarray, "*t h w c"]) -> Float[np.ndarray, "*t h w c"]:

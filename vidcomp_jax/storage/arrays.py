@@ -14,7 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
-from vidcomp_jax.errors import InputError, one_line
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.untrusted import reading
 
 CHECKSUM = "crc32"
 _LISTED = 12
@@ -59,7 +60,7 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
     folder = pathlib.Path(folder).absolute()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; a checkpoint or a folder of weights was expected")
-    try:
+    with reading(folder, "cannot be read, it is damaged or incomplete", "copy it again"):
         # Orbax reads all arrays concurrently, and after the first failure each other read prints a traceback.
         # Reading them one by one beforehand reports a damaged file as a single error.
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{folder}/"}).result()
@@ -69,13 +70,8 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
             stored = reader.restore(folder)
         arrays = {name: np.asarray(value) for name, value in stored.items()}
         damaged = int(arrays.pop(CHECKSUM)) != _checksum(arrays)
-    except Exception as error:  # a damaged file makes any of four libraries fail, each with its own exceptions
-        raise InputError(
-            f"{folder}: cannot be read ({one_line(error)}); it is damaged or incomplete. "
-            "Delete it to use the previous checkpoint, or copy it again"
-        ) from error
     if damaged:
-        raise InputError(f"{folder}: its checksum does not match; the files were damaged. Copy it again or delete it")
+        raise InputError(f"{folder}: its checksum does not match, the files were damaged; copy it again")
     return arrays
 
 

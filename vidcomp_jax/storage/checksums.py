@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, WEIGHTS, best_step, latest_step
+from vidcomp_jax.storage.checkpoint import WEIGHTS
 from vidcomp_jax.storage.folders import MARKER
+from vidcomp_jax.storage.steps import CHECKPOINTS, best_step, latest_step
 
 
 def checksum_of(path: Path) -> str:

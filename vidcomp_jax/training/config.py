@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from vidcomp_jax.errors import require_at_least
-from vidcomp_jax.storage.config import MAY_CHANGE
+from vidcomp_jax.storage.config import ADDED_LATER, MAY_CHANGE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class TrainConfig:
     """Steps between evaluations, each of which is followed by a checkpoint; None evaluates only at the end."""
     checkpoint_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
     """Steps between checkpoints; None saves only at the end, when stopped, and after evaluations."""
+    from_last_good: bool = dataclasses.field(default=False, metadata=MAY_CHANGE | ADDED_LATER)
+    """If the latest checkpoint is damaged, go on from the newest whole one; damaged ones are moved to `damaged`."""
     keep_last: int = dataclasses.field(default=3, metadata=MAY_CHANGE)
     """Number of latest checkpoints to keep, in addition to the best one."""
 

@@ -18,13 +18,15 @@ import numpy as np
 from vidcomp_jax.devices import host_copy
 from vidcomp_jax.errors import InputError, TrainingError
 from vidcomp_jax.storage.atomic import problem_of_place, remove_all_leftovers
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, WEIGHTS, Checkpoints, latest_step
+from vidcomp_jax.storage.checkpoint import WEIGHTS, Checkpoints
 from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir
 from vidcomp_jax.storage.folders import mark, marker_of
+from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step, set_damaged_aside
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.run_log import METRICS, PANELS, RunLog
 from vidcomp_jax.training.step import Batch, TrainState
 
+DAMAGED = "damaged"
 _LOCK = ".lock"
 
 
@@ -105,6 +107,8 @@ class RunFolder:
         for folder in (self.workdir, self.workdir / PANELS):
             remove_all_leftovers(folder)
         claim_workdir(self.workdir, run_config)
+        if self._config.from_last_good:
+            latest = set_damaged_aside(directory, self.workdir / DAMAGED) or 0
         self._checkpoints = self._stack.enter_context(Checkpoints(directory, self._config.keep_last))
         return latest
 
