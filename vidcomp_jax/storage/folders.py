@@ -34,8 +34,17 @@ VERSION = 1
 """Version of the folders' format; a folder of a later one is neither read nor written."""
 
 Kind = Literal[
-    *("run", "model", "completion", "evaluation", "reconstruction", "animations", "frames", "videos", "cache"),
-    *("module", "reference"),
+    "run",
+    "model",
+    "completion",
+    "evaluation",
+    "reconstruction",
+    "animations",
+    "frames",
+    "videos",
+    "cache",
+    "module",
+    "reference",
 ]
 """What a folder holds."""
 
