@@ -74,32 +74,42 @@ def require_one_of(config: object, **choices: Collection) -> None:
         require(getattr(config, field) in allowed, config, field, listed)
 
 
-def require_at_most(config: object, **maximum: int | float) -> None:
-    """Raise an `InputError` for the first field that is greater than its maximum."""
-    for field, most in maximum.items():
-        require(getattr(config, field) <= most, config, field, f"at most {most}")
+_LARGEST = {
+    **dict.fromkeys(("size", "resize", "crop", "frame_size", "num_frames", "max_frames", "length", "samples"), 4096),
+    **dict.fromkeys(("batch_size", "chunk", "pairs_per_record"), 65536),
+    **dict.fromkeys(("width", "discriminator_width", "num_keypoints"), 4096),
+    **dict.fromkeys(("max_width", "hidden", "encoding", "noise", "noise_size", "feed_forward"), 16384),
+    **dict.fromkeys(("num_blocks", "num_down_blocks"), 12),
+    **dict.fromkeys(("num_bottleneck_blocks", "num_stages", "num_layers", "points_thin_plate"), 256),
+    **dict.fromkeys(("num_heads", "variety_samples", "num_critic_updates", "rounds_per_step", "rows"), 1024),
+    **dict.fromkeys(("sampler_steps", "report_clips", "keypoint_size"), 65536),
+    **dict.fromkeys(("num_train", "num_test", "num_repeats"), 10**8),
+}
+"""The greatest values of sizes and counts, by the names of their fields; far above any use, but below those that take
+minutes to find out that memory does not suffice."""
 
 
 def check_numbers(config: Any) -> None:
-    """Raise an `InputError` for the first number in a configuration that is not finite or has more than 64 bits.
+    """Raise an `InputError` for a number in a configuration that is not finite, or is larger than its field may be.
 
-    Neither makes sense anywhere, and both would pass checks such as "above 0". The message has the full dotted name.
+    Called where values come in, from the command line or a file, because such numbers pass checks such as "above 0".
+    The message has the full dotted name.
     """
     for name, value in _values(config, ""):
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"`{name}` is {value}; it must be a finite number")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise InputError(
-                f"`{name}` is a number of {len(hex(value)) - 2} hexadecimal digits; the largest is 2^63 - 1"
-            )
+            raise InputError(f"`{name}` is a number of {value.bit_length()} bits; the largest is 2^63 - 1")
+        largest = _LARGEST.get(name.rpartition(".")[2])
+        if largest is not None and isinstance(value, int | float) and value > largest:
+            raise InputError(f"`{name}` is {value}; it must be at most {largest}")
 
 
 def _values(value: Any, name: str) -> list[tuple[str, Any]]:
+    """All values in a configuration, with their dotted names."""
     if dataclasses.is_dataclass(value):
-        fields = [
-            (f"{name}.{field.name}".lstrip("."), getattr(value, field.name)) for field in dataclasses.fields(value)
-        ]
-        return [found for inner, x in fields for found in _values(x, inner)]
+        names = [field.name for field in dataclasses.fields(value)]
+        return [found for inner in names for found in _values(getattr(value, inner), f"{name}.{inner}".lstrip("."))]
     if isinstance(value, tuple):
         return [found for x in value for found in _values(x, name)]
     return [(name, value)]

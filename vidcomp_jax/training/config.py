@@ -30,11 +30,16 @@ class TrainConfig:
     """Steps between checkpoints; None saves only at the end, when stopped, and after evaluations."""
     from_last_good: bool = dataclasses.field(default=False, metadata=MAY_CHANGE | ADDED_LATER)
     """If the latest checkpoint is damaged, go on from the newest whole one; damaged ones are moved to `damaged`."""
+    skip_nonfinite: int = dataclasses.field(default=0, metadata=MAY_CHANGE | ADDED_LATER)
+    """Number of steps in a row that may have a loss or gradient that is not finite; such a step changes nothing but
+    the counter of steps. 0 stops training at the first."""
     keep_last: int = dataclasses.field(default=3, metadata=MAY_CHANGE)
     """Number of latest checkpoints to keep, in addition to the best one."""
 
     def __post_init__(self):
-        require_at_least(self, num_steps=self._fewest_steps, batch_size=1, seed=0, log_every=1, keep_last=1)
+        require_at_least(
+            self, num_steps=self._fewest_steps, batch_size=1, seed=0, log_every=1, keep_last=1, skip_nonfinite=0
+        )
         for field in ("panel_every", "evaluate_every", "checkpoint_every"):
             if getattr(self, field) is not None:
                 require_at_least(self, **{field: 1})
