@@ -23,7 +23,7 @@ def read_scalars(path: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
         entry = entry_of(line) or {}
         for name, value in entry.items():
             if name != "step":
-                curves.setdefault(name, []).append((entry["step"], float(value)))
+                curves.setdefault(name, []).append((int(entry["step"]), float(value)))
     return curves
 
 
