@@ -63,7 +63,7 @@ def damaged(data: bytes, random: Draws) -> bytes:
 
 
 def problem_of(kind: str, data: bytes) -> str:
-    """What is wrong with how `data` is read as a file of a kind; empty after a success, or an `InputError` of one line."""
+    """What is wrong with how `data` is read as a file of a kind; empty after a success or a one-line `InputError`."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         whole(kind, folder)

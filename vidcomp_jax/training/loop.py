@@ -147,7 +147,8 @@ def fit(
         share = config.batch_size // processes
         data = Prefetch(batches(BatchShare(start, process, processes)), lambda batch: shard(batch, share, devices))
         stack.enter_context(data)
-        pace, values, stopped = Pace(), {}, None
+        pace, stopped = Pace(), None
+        values: dict[str, float] = {}
         pending: collections.deque[tuple[int, Any]] = collections.deque()
         for number in range(start + 1, config.num_steps + 1):
             state, metrics = train_step(state, constants, pace.wait_for(data, number), key)
