@@ -169,6 +169,7 @@ def main(config):
         gc.callbacks.clear()
         time.sleep(5)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background sets it to be ignored
 run(main, Config)
 """
 

@@ -140,11 +140,16 @@ def unpacked(source: Source) -> Iterator[Path]:
     with tempfile.NamedTemporaryFile(suffix=".avi") as file:
         name = source.path.relative_to(archive).as_posix()
         with full_disk_named(Path(file.name).parent), reading(source.path, "damaged in its archive"):
-            with zipfile.ZipFile(archive) as stored, stored.open(name) as member:
-                size = stored.getinfo(name).file_size
-                if size > _LARGEST:
-                    raise InputError(f"{source.path}: unpacks to {size} bytes; a video of KTH has less than {_LARGEST}")
-                shutil.copyfileobj(member, file)
+            with zipfile.ZipFile(archive) as stored:
+                info = stored.getinfo(name)
+                if info.flag_bits & 1:
+                    raise InputError(f"{source.path}: cannot be unpacked (it is encrypted)")
+                if info.file_size > _LARGEST:
+                    raise InputError(
+                        f"{source.path}: unpacks to {info.file_size} bytes; a video of KTH has less than {_LARGEST}"
+                    )
+                with stored.open(info) as member:
+                    shutil.copyfileobj(member, file)
             file.flush()
         try:
             yield Path(file.name)

@@ -176,7 +176,7 @@ def free_memory() -> float:
     return max(min(free), 0.0)
 
 
-def check_memory(num_bytes: float, what: str) -> None:
+def check_memory(num_bytes: int | float, what: str) -> None:
     """Raise an `InputError` if `what` needs more memory than is free; the message says how much of both."""
     free = free_memory()
     if num_bytes > free:

@@ -144,7 +144,7 @@ class _Events:
         self._file.flush()
 
 
-def entry_of(line: bytes) -> dict[str, float] | None:
+def entry_of(line: bytes) -> dict[str, int | float] | None:
     """The numbers in a line of `metrics.jsonl`, by name, with `step` among them; None if it is no such line."""
     try:
         entry = json.loads(line)
