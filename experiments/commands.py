@@ -52,7 +52,7 @@ def run(
     except InputError as error:
         _fail(name_options(str(error), config_type, arguments))
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else one_line(error))
     except MemoryError as error:
         _fail(f"not enough memory ({one_line(error)}); lower the sizes, or the numbers of frames or clips at a time")
     except (KeyboardInterrupt, Terminated):

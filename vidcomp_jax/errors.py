@@ -83,7 +83,7 @@ _LARGEST = {
     **dict.fromkeys(("num_bottleneck_blocks", "num_stages", "num_layers", "points_thin_plate"), 256),
     **dict.fromkeys(("num_heads", "variety_samples", "num_critic_updates", "rounds_per_step", "rows"), 1024),
     **dict.fromkeys(("sampler_steps", "report_clips", "keypoint_size"), 65536),
-    **dict.fromkeys(("num_train", "num_test", "num_repeats"), 10**8),
+    **dict.fromkeys(("num_train", "num_test", "num_repeats"), 10**6),
 }
 """The greatest values of sizes and counts, by the names of their fields; far above any use, but below those that take
 minutes to find out that memory does not suffice."""

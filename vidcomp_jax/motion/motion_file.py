@@ -18,7 +18,7 @@ from vidcomp_jax.fomm.loading import fingerprint
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.images import to_float
 from vidcomp_jax.storage.atomic import new_file
-from vidcomp_jax.storage.untrusted import read_npz
+from vidcomp_jax.storage.untrusted import check_memory, read_npz
 
 _PREVIEW_CLIPS, _PREVIEW_FRAMES = 4, 64
 _WHOLE = BatchShare()
@@ -184,7 +184,11 @@ def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, ch
         clips: the clips of one split.
         split: name of the split.
         chunk: frames to process at a time; the last chunk is padded, so that one compiled program serves all.
+
+    Raises:
+        InputError: a chunk takes more memory than there is.
     """
+    check_memory(8 * chunk * math.prod(clips.frame_shape), f"`chunk` is {chunk}: as many frames of {clips.frame_shape}")
     parts = []
     for frames in _frames_in_chunks(clips, chunk):
         found = jax.tree.map(np.asarray, model.detect(to_float(filled_up(frames, chunk))))

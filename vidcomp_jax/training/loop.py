@@ -30,7 +30,7 @@ from vidcomp_jax.devices import (
     shard,
     single_copy,
 )
-from vidcomp_jax.errors import InputError, TrainingError
+from vidcomp_jax.errors import InputError, TrainingError, one_line
 from vidcomp_jax.storage.untrusted import check_memory
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.interrupt import StopSignal
@@ -115,9 +115,10 @@ def fit(
         devices: devices to train on; None for all of them.
 
     Raises:
-        InputError: the batch size does not divide over the devices, `workdir` belongs to another run, or a checkpoint
-            is damaged.
-        TrainingError: a metric or weight is not finite; the checkpoints saved before are kept.
+        InputError: the batch size does not divide over the devices, `workdir` belongs to another run, a checkpoint is
+            damaged, or a device has too little memory.
+        TrainingError: a metric or weight is not finite, or another process has ended; the checkpoints saved before are
+            kept.
         ValueError: neither or both of `objective` and `step` are given.
     """
     if step is None and objective is not None:
@@ -138,6 +139,7 @@ def fit(
         return trained
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_errors_of_devices(processes))
         stop = stack.enter_context(StopSignal())
         folder = stack.enter_context(RunFolder(workdir, config, panels, evaluate, best))
         start = from_process_0(lambda: folder.open(run_config or config), 0)
@@ -191,6 +193,24 @@ def check_batch_size(batch_size: int, num_devices: int | None = None) -> None:
 def _signal_of_any(stop: StopSignal) -> int | None:
     """Number of a signal that any process has received, or None. No signal has the number 0."""
     return largest_of_all(stop.received or 0) or None
+
+
+@contextlib.contextmanager
+def _errors_of_devices(processes: int) -> Iterator[None]:
+    """Explain in one line why devices cannot go on: too little memory, or another process that has ended."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise InputError(
+                f"a device has too little memory ({one_line(error)}); lower the batch size or the sizes of the networks"
+            ) from error
+        if processes > 1:
+            raise TrainingError(
+                f"another process of this run does not answer ({one_line(error)}); start all of them again, and they go "
+                "on from the last checkpoint"
+            ) from error
+        raise
 
 
 class _Guard:

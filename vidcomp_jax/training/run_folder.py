@@ -17,7 +17,7 @@ import numpy as np
 
 from vidcomp_jax.devices import host_copy
 from vidcomp_jax.errors import InputError, TrainingError
-from vidcomp_jax.storage.atomic import problem_of_place, remove_all_leftovers
+from vidcomp_jax.storage.atomic import full_disk_named, problem_of_place, remove_all_leftovers
 from vidcomp_jax.storage.checkpoint import WEIGHTS, Checkpoints
 from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir
 from vidcomp_jax.storage.folders import mark, marker_of
@@ -145,7 +145,21 @@ class RunFolder:
 
         Raises:
             TrainingError: a weight to be saved is not finite.
+            InputError: the disk is full.
         """
+        with full_disk_named(self.workdir):
+            self._report(step, due, metrics, pace, state, evaluation_model, stopped)
+
+    def _report(
+        self,
+        step: int,
+        due: set[str],
+        metrics: Mapping[str, float],
+        pace: "Pace",
+        state: TrainState,
+        evaluation_model: Callable[[], Any],
+        stopped: int | None,
+    ) -> None:
         if "log" in due:
             self._running_log.progress(step, metrics, *pace.measure(step))
         score = math.inf
