@@ -207,8 +207,8 @@ def _errors_of_devices(processes: int) -> Iterator[None]:
             ) from error
         if processes > 1:
             raise TrainingError(
-                f"another process of this run does not answer ({one_line(error)}); start all of them again, and they go "
-                "on from the last checkpoint"
+                f"another process of this run does not answer ({one_line(error)}); start all of them again, and "
+                "they go on from the last checkpoint"
             ) from error
         raise
 
