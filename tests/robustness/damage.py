@@ -35,7 +35,7 @@ class Draws(Protocol):
 def whole(kind: str, folder: Path) -> bytes:
     """The bytes of a whole file of a kind, which is left in `folder`."""
     path = folder / KINDS[kind].name
-    path.parent.mkdir(parents=True, exist_ok=True) if kind != "prepared" else None
+    path.parent.mkdir(parents=True, exist_ok=True)
     KINDS[kind].write(path)
     return path.read_bytes()
 
@@ -66,8 +66,10 @@ def problem_of(kind: str, data: bytes) -> str:
     """What is wrong with how `data` is read as a file of a kind; empty after a success or a one-line `InputError`."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        whole(kind, folder)
         path = folder / KINDS[kind].name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if KINDS[kind].beside:
+            (path.parent / KINDS[kind].beside).touch()
         path.write_bytes(data)
         try:
             KINDS[kind].read(path)

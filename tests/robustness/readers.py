@@ -34,6 +34,7 @@ from vidcomp_jax.storage.config import load_config, save_config
 from vidcomp_jax.storage.folders import MARKER, mark, marker_of
 from vidcomp_jax.training.curves import draw_curves, read_scalars
 
+_SHARD = "bair_robot_pushing_small-test.tfrecord-00000-of-00001"
 AVI = Path(__file__).parents[1] / "data" / "kth_like" / "walking" / "person19_walking_d1_uncomp.avi"
 
 
@@ -45,12 +46,14 @@ class Kind(NamedTuple):
         write: writes a whole file.
         read: reads it; it must succeed or raise an `InputError`.
         share: how often `make fuzz` damages it, relative to the others; less for those that take long to read.
+        beside: name of an empty file that must be beside it.
     """
 
     name: str
     write: Callable[[Path], object]
     read: Callable[[Path], object]
     share: int = 10
+    beside: str = ""
 
 
 def _video(path: Path) -> None:
@@ -115,9 +118,8 @@ def _torch(path: Path, zipped: bool) -> None:
 
 
 def _prepared(path: Path) -> None:
-    path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"fileFormat": "tfrecord", "splits": [{"name": "test", "shardLengths": [3]}]}))
-    (path.parent / "bair_robot_pushing_small-test.tfrecord-00000-of-00001").touch()
+    (path.parent / _SHARD).touch()
 
 
 def _scores(path: Path) -> None:
@@ -159,6 +161,7 @@ KINDS: dict[str, Kind] = {
         "bair_robot_pushing_small/2.0.0/dataset_info.json",
         _prepared,
         lambda path: find_prepared(path.parents[2], "test"),
+        beside=_SHARD,
     ),
     "zip": Kind("walking.zip", lambda path: _archive(path, zipfile.ZIP_DEFLATED), _read_archive, 3),
     "lzma": Kind("walking.zip", lambda path: _archive(path, zipfile.ZIP_LZMA), _read_archive, 3),

@@ -21,6 +21,7 @@ from typing import Any
 
 from tests.robustness.contents import content, differences, unfinished
 from tests.robustness.jobs import JOBS
+from tests.robustness.processes import problems_of_processes
 
 ROOT = Path(__file__).parents[2]
 _PATIENCE = 600
@@ -109,6 +110,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="number of kills over all commands")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", nargs="*", choices=[*JOBS], default=[*JOBS], help="some of the commands alone")
+    parser.add_argument(
+        "--processes", action=argparse.BooleanOptionalAction, default=True, help="runs of two processes"
+    )
     options = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
@@ -133,6 +137,8 @@ def main() -> int:
             torture.killed(name, kills)
             state = "differs" if len(torture.problems) > before else "ends as undisturbed"
             print(f"{name:15} {kills:3} kills, {state}, {time.monotonic() - started:.0f} s", flush=True)
+        if options.processes:
+            torture.problems += problems_of_processes(folder / "processes")
         for problem in torture.problems:
             print(problem)
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(torture.kills.items()))
