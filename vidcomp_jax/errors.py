@@ -13,8 +13,12 @@ class InputError(ValueError):
     The message is one line that names the file or setting, what was found, and what was expected. A setting
     appears in backticks under its Python name, "`num_frames` is 1; it must be at least 2", with a dot if it is nested,
     "`kth.num_frames`"; commands replace these names with their options. Commands print the message and exit with a
-    nonzero status; any other exception is a bug and keeps its traceback.
+    nonzero status; any other exception is a bug and keeps its traceback. Characters that cannot be printed, which may
+    come from a damaged file or an odd name, are replaced by escapes.
     """
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(str(message)))
 
 
 def one_line(error: BaseException | str) -> str:

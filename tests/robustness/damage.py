@@ -1,11 +1,12 @@
 """Damages files in every way that disks, downloads and editors do, and checks what reading them gives."""
 
+import shutil
 import tempfile
 import traceback
 from pathlib import Path
 from typing import Protocol
 
-from tests.robustness.readers import KINDS
+from tests.robustness.readers import AVI, KINDS
 from vidcomp_jax.errors import InputError
 
 CASES = Path(__file__).parent / "cases"
@@ -34,10 +35,18 @@ class Draws(Protocol):
 
 def whole(kind: str, folder: Path) -> bytes:
     """The bytes of a whole file of a kind, which is left in `folder`."""
-    path = folder / KINDS[kind].name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = _place(kind, folder)
     KINDS[kind].write(path)
     return path.read_bytes()
+
+
+def _place(kind: str, folder: Path) -> Path:
+    """The path of a file of a kind in `folder`, with what must be beside it."""
+    path = folder / KINDS[kind].name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if KINDS[kind].beside:
+        shutil.copy(AVI, path.parent / KINDS[kind].beside)
+    return path
 
 
 def damaged(data: bytes, random: Draws) -> bytes:
@@ -65,11 +74,7 @@ def damaged(data: bytes, random: Draws) -> bytes:
 def problem_of(kind: str, data: bytes) -> str:
     """What is wrong with how `data` is read as a file of a kind; empty after a success or a one-line `InputError`."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        path = folder / KINDS[kind].name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if KINDS[kind].beside:
-            (path.parent / KINDS[kind].beside).touch()
+        path = _place(kind, Path(temporary))
         path.write_bytes(data)
         try:
             KINDS[kind].read(path)

@@ -46,7 +46,7 @@ class Kind(NamedTuple):
         write: writes a whole file.
         read: reads it; it must succeed or raise an `InputError`.
         share: how often `make fuzz` damages it, relative to the others; less for those that take long to read.
-        beside: name of an empty file that must be beside it.
+        beside: name of another file that must be beside it, whose content does not matter, a video.
     """
 
     name: str
@@ -119,11 +119,9 @@ def _torch(path: Path, zipped: bool) -> None:
 
 def _prepared(path: Path) -> None:
     path.write_text(json.dumps({"fileFormat": "tfrecord", "splits": [{"name": "test", "shardLengths": [3]}]}))
-    (path.parent / _SHARD).touch()
 
 
 def _scores(path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
     Records(path.parent).save(0, {"l1": np.arange(6.0).reshape(2, 3), "names": np.array(["a", "b"])})
 
 
@@ -170,7 +168,7 @@ KINDS: dict[str, Kind] = {
         lambda path: path.write_text("person01_walking_d1\tframes\t1-75, 152-225\n" * 3),
         lambda path: read_sequences(path.parent),
     ),
-    "list": Kind("list.txt", lambda path: path.write_text(f"{AVI} 0 9\n{AVI} 10 19\n"), read_clip_list, 3),
+    "list": Kind("list.txt", lambda path: path.write_text("a.avi 0 9\na.avi 10 19\n"), read_clip_list, 3, "a.avi"),
     "pairs": Kind(
         "pairs.csv", lambda path: path.write_text(_pairs()), lambda path: read_pairs(path, ["a.mp4", "b.mp4"], 2)
     ),

@@ -25,7 +25,7 @@ from vidcomp_jax.data.sources import Clip, Reader, Source, held_out, in_parallel
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import VideoInfo, iterate_frames, probe
-from vidcomp_jax.storage.untrusted import read_text
+from vidcomp_jax.storage.untrusted import check_file, read_text
 
 _LINE = re.compile(r"(?P<path>.+?)(?:\s+(?P<first>\d+)\s+(?P<last>\d+))?")
 
@@ -163,8 +163,7 @@ def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
 
 def _probe_once(video: Path) -> VideoInfo:
     """The result of `probe`, cached while the file does not change, because `probe` reads the whole file."""
-    if not video.is_file():
-        return probe(video)  # raises
+    check_file(video)
     stat = video.stat()
     return _probed(video, stat.st_mtime_ns, stat.st_size)
 

@@ -55,12 +55,13 @@ def reading(
 
 def check_file(path: Path) -> None:
     """Raise an `InputError` unless `path` is a file. Opening a pipe would wait for ever, and a device never ends."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; a file was expected")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{path}: a pipe, socket or device; a file was expected")
+    with reading(path, "cannot be opened"):  # its name may be too long, or a folder not be accessible
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; a file was expected")
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: a pipe, socket or device; a file was expected")
 
 
 def check_name(name: Path | str) -> None:
