@@ -57,7 +57,7 @@ class Kind(NamedTuple):
 
 
 def _video(path: Path) -> None:
-    with VideoWriter(path, fps=10) as video:
+    with VideoWriter(path, fps=10.0) as video:
         video.write(np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8))
 
 

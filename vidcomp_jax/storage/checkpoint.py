@@ -38,7 +38,7 @@ from vidcomp_jax.storage.steps import (
     advice,
     chosen_folder,
     latest_step,
-    mend_scores,
+    mend_side_files,
     read_step,
     remove_unfinished,
     step_folder,
@@ -74,7 +74,7 @@ class Checkpoints:
         for step in steps_in(self.directory):
             if not (folder := step_folder(self.directory, step)).is_dir():
                 raise InputError(f"{folder}: no such folder; {advice(folder)}")
-        mend_scores(self.directory)
+        mend_side_files(self.directory)
         self._quiet = quiet_orbax()
         self._quiet.__enter__()
         policies = [

@@ -21,6 +21,7 @@ from vidcomp_jax.storage.atomic import new_file
 CHECKPOINTS = "checkpoints"
 ARRAYS = "arrays"
 Which = Literal["latest", "best"]
+_METADATA_FILE = "_CHECKPOINT_METADATA"
 _SCORE_FILE = pathlib.Path("metrics", "metrics")
 _log = logging.getLogger(__name__)
 
@@ -137,10 +138,32 @@ def _readable_score(step_folder: pathlib.Path) -> float | None:
         return None
 
 
-def mend_scores(directory: pathlib.Path) -> None:
-    """Write the scores that cannot be read as those of checkpoints that were not evaluated; Orbax needs them all."""
+def _is_whole_metadata(content: bytes) -> bool:
+    try:
+        metadata = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    parts = ("item_handlers", "metrics", "performance_metrics", "custom_metadata")
+    times = ("init_timestamp_nsecs", "commit_timestamp_nsecs")
+    return (
+        isinstance(metadata, dict)
+        and all(isinstance(metadata.get(name, {}), dict) for name in parts)
+        and all(type(metadata.get(name, 0)) is int and 0 <= metadata.get(name, 0) < 2**62 for name in times)
+    )
+
+
+def mend_side_files(directory: pathlib.Path) -> None:
+    """Mend what Orbax reads of all checkpoints before it writes another one, so that it cannot fail.
+
+    A score that cannot be read becomes that of a checkpoint that was not evaluated. Metadata that cannot be read are
+    deleted: they say when and by what a checkpoint was written, and nothing needs them.
+    """
     for step in steps_in(directory):
         folder = directory / str(step)
+        metadata = folder / _METADATA_FILE
+        if metadata.is_file() and not _is_whole_metadata(metadata.read_bytes()):
+            metadata.unlink()
+            _log.warning("%s: its metadata cannot be read; it does without", folder)
         if (folder / ARRAYS).is_dir() and _readable_score(folder) is None:
             (folder / _SCORE_FILE).parent.mkdir(exist_ok=True)
             with new_file(folder / _SCORE_FILE) as temporary:
