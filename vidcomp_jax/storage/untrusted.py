@@ -49,7 +49,7 @@ def reading(
     except Exception as error:
         # A violated annotation, which the tests check, is a mistake of this project and not of a file.
         annotation = type(error).__module__.partition(".")[0] in ("jaxtyping", "beartype")
-        if annotation or isinstance(error, (InputError, AssertionError)) or (passing and isinstance(error, passing)):
+        if annotation or isinstance(error, InputError) or (passing and isinstance(error, passing)):
             raise
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(error)
         raise InputError(f"{path}: {problem} ({reason}){f'; {advice}' * bool(advice)}") from error
