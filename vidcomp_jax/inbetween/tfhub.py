@@ -144,7 +144,12 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
     try:
         # An existing folder was just finished by another process, and can be replaced.
         with new_folder(folder, "module", replace=True) as unpacked:
-            with urllib.request.urlopen(archive, timeout=60) as reply, tarfile.open(fileobj=reply, mode="r|gz") as tar:
+            explained = (OSError, http.client.HTTPException, tarfile.TarError)
+            with (
+                reading(handle, "what was downloaded cannot be unpacked", by_hand, passing=explained),
+                urllib.request.urlopen(archive, timeout=60) as reply,
+                tarfile.open(fileobj=reply, mode="r|gz") as tar,
+            ):
                 tar.extractall(unpacked, filter="data")
             if not (unpacked / _MODEL_FILE).is_file():
                 raise InputError(f"{handle}: what was downloaded has no {_MODEL_FILE}; {by_hand}")
