@@ -230,7 +230,10 @@ def test_the_protocol_of_mcvd(files, tmp_path):
         ("`known` is 0, 6; a clip of 6 frames has frames 0 to 5", "--known=0,6"),
         ("fewer than all frames, so that a frame is left to score", "--known=0,1,2,3,4,5"),
         ("`known` is '1,x'; it must be frame numbers separated by commas", "--known=1,x"),
-        ("`known` is '0,8'; it must be left out: protocol magvit-fi", "--protocol=magvit-fi --known=0,8 --num-frames=16"),
+        (
+            "`known` is '0,8'; it must be left out: protocol magvit-fi",
+            "--protocol=magvit-fi --known=0,8 --num-frames=16",
+        ),
         ("--input is .*; it must be left out: protocol", "--protocol=mcvd-kth --input={files}"),
         ("--resize is 8; it must be given with --input", "--resize=8"),
         ("no videos", "--input={files}"),
