@@ -170,12 +170,15 @@ def read_npz(path: Path, problem: str, advice: str = "") -> dict[str, np.ndarray
 def free_memory() -> float:
     """Bytes of memory that can be asked for, of the machine and of the container; infinity if it cannot be told."""
     free = [math.inf]
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
         line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if "MemAvailable" in line)
         free.append(float(line.split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, KeyError):
         group = Path("/sys/fs/cgroup")
-        free.append(float((group / "memory.max").read_text()) - float((group / "memory.current").read_text()))
+        used = float((group / "memory.current").read_text())
+        # Cached files count as used, but make room when memory is asked for.
+        cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["file"]
+        free.append(float((group / "memory.max").read_text()) - used + float(cached))
     return max(min(free), 0.0)
 
 
