@@ -79,8 +79,8 @@ def require_one_of(config: object, **choices: Collection) -> None:
 
 
 _LARGEST = {
-    **dict.fromkeys(("size", "resize", "crop", "frame_size", "num_frames", "max_frames", "length", "samples"), 4096),
-    **dict.fromkeys(("batch_size", "chunk", "pairs_per_record"), 65536),
+    **dict.fromkeys(("size", "resize", "crop", "frame_size", "samples"), 4096),
+    **dict.fromkeys(("num_frames", "max_frames", "length", "batch_size", "chunk", "pairs_per_record"), 65536),
     **dict.fromkeys(("width", "discriminator_width", "num_keypoints"), 4096),
     **dict.fromkeys(("max_width", "hidden", "encoding", "noise", "noise_size", "feed_forward"), 16384),
     **dict.fromkeys(("num_blocks", "num_down_blocks"), 12),
