@@ -51,6 +51,8 @@ def _content(path: Path) -> Any:
     if path.suffix == ".jsonl":
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         return [{name: value for name, value in line.items() if name not in _SPEED} for line in lines]
+    if path.name == "manifest.json":  # its settings name the output
+        return {name: value for name, value in json.loads(path.read_text()).items() if name != "settings"}
     if path.name == "config.json":
         return {
             name: value for name, value in json.loads(path.read_text()).items() if name not in ("workdir", "config")
