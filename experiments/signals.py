@@ -27,6 +27,7 @@ class Signals:
         self.received: int | None = None
         self._handlers: dict[int, signal._HANDLER] = {}
         self._hook = sys.unraisablehook
+        self._again: threading.Timer | None = None
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
@@ -55,9 +56,11 @@ class Signals:
     def _not_discarded(self, unraisable: "sys.UnraisableHookArgs") -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt | Terminated):
             # Raised here, it would be discarded again; the main thread gets it a moment later, outside of the callback.
+            if self._again is not None and self._again.is_alive():
+                return  # one is enough: a second would interrupt the cleaning up after the first
             number = signal.SIGINT if isinstance(unraisable.exc_value, KeyboardInterrupt) else signal.SIGTERM
-            again = threading.Timer(_RETRY_SECONDS, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
+            self._again = threading.Timer(_RETRY_SECONDS, os.kill, (os.getpid(), number))
+            self._again.daemon = True
+            self._again.start()
         else:
             self._hook(unraisable)
