@@ -27,7 +27,7 @@ class Signals:
         self.received: int | None = None
         self._handlers: dict[int, signal._HANDLER] = {}
         self._hook = sys.unraisablehook
-        self._again: threading.Timer | None = None
+        self._waiting = False
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
@@ -53,14 +53,19 @@ class Signals:
         self.received = int(number)
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
+    def _send(self, number: int) -> None:
+        self._waiting = False
+        os.kill(os.getpid(), number)
+
     def _not_discarded(self, unraisable: "sys.UnraisableHookArgs") -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt | Terminated):
             # Raised here, it would be discarded again; the main thread gets it a moment later, outside of the callback.
-            if self._again is not None and self._again.is_alive():
+            if self._waiting:
                 return  # one is enough: a second would interrupt the cleaning up after the first
+            self._waiting = True
             number = signal.SIGINT if isinstance(unraisable.exc_value, KeyboardInterrupt) else signal.SIGTERM
-            self._again = threading.Timer(_RETRY_SECONDS, os.kill, (os.getpid(), number))
-            self._again.daemon = True
-            self._again.start()
+            again = threading.Timer(_RETRY_SECONDS, self._send, (number,))
+            again.daemon = True
+            again.start()
         else:
             self._hook(unraisable)
