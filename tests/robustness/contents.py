@@ -45,7 +45,8 @@ def content(folder: Path) -> dict[str, Any]:
 
 def _content(path: Path) -> Any:
     if path.suffix == ".npz":
-        return _digests(read_npz(path, "damaged"))
+        arrays = read_npz(path, "damaged")
+        return _digests({name: x for name, x in arrays.items() if not name.endswith("/seconds")})
     if path.suffix == ".tar":
         return _digests(_flat(read_torch_file(path)))
     if path.suffix == ".jsonl":
@@ -57,11 +58,8 @@ def _content(path: Path) -> Any:
         return {
             name: value for name, value in json.loads(path.read_text()).items() if name not in ("workdir", "config")
         }
-    if (
-        path.name in ("curves.png", "metrics.json", "report.html")
-        or "curves" in path.name
-        or path.parent.name == "plots"
-    ):
+    shown_with_speeds = path.stem in ("table", "metrics", "report") or "curves" in path.name
+    if shown_with_speeds or path.parent.name == "plots":
         return path.stat().st_size > 0
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

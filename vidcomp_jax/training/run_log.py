@@ -150,8 +150,12 @@ def entry_of(line: bytes) -> dict[str, int | float] | None:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    numbers = isinstance(entry, dict) and all(isinstance(value, int | float) for value in entry.values())
+    numbers = isinstance(entry, dict) and all(_is_number(value) for value in entry.values())
     return entry if numbers and isinstance(entry.get("step"), int) else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e100  # beyond, charts overflow; no metric is
 
 
 def _open_lines(path: pathlib.Path, step: int) -> TextIO:
