@@ -5,12 +5,16 @@
 #   VENV=DIR             where to set up
 #   FULL=1               the demo trains longer, and makes the picture and the numbers of the README
 #   DATASET=kth DATA_DIR=DIR   the demo trains on the videos of KTH in DIR
+#   N=10000, KILLS=50, SEED=0   how much `fuzz` and `torture` try
 #   DEMO=DIR, DOCS=DIR   where the demo and the API reference are written
 PYTHON ?= python3
 JAX ?= cpu
 VENV ?= .venv
 VENV_LATEST ?= .venv-latest
 DOCS ?= build/docs
+N ?= 10000
+KILLS ?= 50
+SEED ?= 0
 
 ifeq ($(filter cpu cuda12 cuda13,$(JAX)),)
 $(error JAX=$(JAX): choose cpu, cuda12 or cuda13)
@@ -26,7 +30,7 @@ PYTEST = -m pytest --numprocesses=2 --dist=loadfile
 DEMO_OPTIONS = $(if $(DEMO),--output="$(DEMO)") $(if $(FULL),--full) $(if $(DATASET),--dataset="$(DATASET)") \
 	$(if $(DATA_DIR),--data-dir="$(DATA_DIR)")
 
-.PHONY: help demo test lint format docs check-lock check-install test-latest lock clean
+.PHONY: help demo test fuzz torture lint format docs check-lock check-install test-latest lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -37,6 +41,14 @@ demo: ## train all methods on clips that it draws itself, complete held-out clip
 
 test: lint ## linters, the type checker and all tests
 	$(IN_VENV) $(PYTEST) -o cache_dir="$(VENV)/pytest_cache"
+
+fuzz: ## read N damaged files and odd options (N=10000), from SEED=0
+	@$(INSTALL) --extra torch --extra test "$(VENV)"
+	JAX_PLATFORMS=cpu $(IN_VENV) -m tests.robustness.fuzz --count=$(N) --seed=$(SEED)
+
+torture: ## kill every command KILLS=50 times at random moments, and compare with uninterrupted runs
+	@$(INSTALL) --extra torch --extra test "$(VENV)"
+	JAX_PLATFORMS=cpu $(IN_VENV) -m tests.robustness.torture --kills=$(KILLS) --seed=$(SEED)
 
 lint: ## linters and the type checker
 	@$(INSTALL) --extra torch --extra test "$(VENV)"

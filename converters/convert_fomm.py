@@ -27,9 +27,8 @@ from vidcomp_jax.data import open_clips
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.discriminator import MultiScaleDiscriminator
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
-from vidcomp_jax.storage.atomic import check_output_folder
 from vidcomp_jax.storage.checkpoint import save_model
-from vidcomp_jax.storage.config import CONFIG_FILE
+from vidcomp_jax.storage.folders import check_output_folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ class ConvertFOMMConfig:
 
 def main(config: ConvertFOMMConfig) -> None:
     """Convert the checkpoint, and print what was left out."""
-    check_output_folder(config.output, overwrite=config.overwrite, holds=CONFIG_FILE)
+    check_output_folder(config.output, "run" if config.training else "model", overwrite=config.overwrite)
     if config.training:
         return convert_training(config)
     stored = official_config(config.config)

@@ -26,9 +26,8 @@ from vidcomp_jax.motion.loading import TrainedOn
 from vidcomp_jax.motion.motion_file import MotionClips
 from vidcomp_jax.motion.vectors import JacobianLimits, Order, measure_limits
 from vidcomp_jax.motion.wgan import MotionCritic, MotionGAN, WGANConfig
-from vidcomp_jax.storage.atomic import check_output_folder
 from vidcomp_jax.storage.checkpoint import save_model
-from vidcomp_jax.storage.config import CONFIG_FILE
+from vidcomp_jax.storage.folders import check_output_folder
 
 _WRAPPED = "model_state_dict"
 
@@ -78,7 +77,7 @@ class _ConvertedNextFrame:
 
 def main(config: ConvertMotionConfig) -> None:
     """Convert the network, and print what is not known about it."""
-    check_output_folder(config.output, overwrite=config.overwrite, holds=CONFIG_FILE)
+    check_output_folder(config.output, "model", overwrite=config.overwrite)
     state, notes = _read(config.checkpoint)
     network = _recognize(state, config.checkpoint)
     if network == "autoregressive" and config.critic is not None:

@@ -24,8 +24,8 @@ from vidcomp_jax.data.clips import Channels
 from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.loading import load_fomm
 from vidcomp_jax.storage.atomic import check_output_file, new_file
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Which
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
+from vidcomp_jax.storage.steps import CHECKPOINTS, Which
 
 _EPOCHS = 100
 """Epochs into which a run is divided that counted steps only."""

@@ -61,7 +61,7 @@ def read_moments(content: Mapping[str, Any], part: str, state: State, names: lis
         states = {number: dict(stored[number]) for number in numbers if number in stored}
         steps = {int(one["step"]) for one in states.values()}
         betas = tuple(map(float, group["betas"]))
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError):
         raise InputError(f"{path}: {entry} is not the state of one Adam optimizer") from None
     ordered = [key for key in state if key in set(names)]
     if len(numbers) != len(ordered):

@@ -20,8 +20,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vidcomp_jax.errors import InputError, one_line
+from vidcomp_jax.errors import InputError, one_line, printable
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.untrusted import check_file, check_memory, reading
 
 Format = Literal["legacy", "zip"]
 
@@ -44,7 +45,10 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     zipped = _is_zip(path)
     torch = _import_torch()
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with (
+            warnings.catch_warnings(action="ignore"),
+            reading(path, "cut off or damaged", "download it again, compare its size", passing=pickle.UnpicklingError),
+        ):
             # The legacy format must be read sequentially, so the file cannot be memory-mapped.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
@@ -52,11 +56,10 @@ def read_torch_file(path: Path) -> dict[str, Any]:
         if called is not None and (zipped or _is_whole_legacy(path)):
             raise InputError(_refused(path, called[1])) from None
         raise InputError(_damaged(path, str(error).split("WeightsUnpickler error:")[-1])) from None
-    except (EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        raise InputError(_damaged(path, str(error))) from None
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: holds a {type(content).__name__}; a dict of tensors was expected")
-    return _arrays(content, torch)
+    with reading(path, "cut off or damaged", "download it again, compare its size"):
+        return _arrays(content, torch, str(path))
 
 
 def write_torch_file(path: Path, content: Mapping[str, Any], file_format: Format = "legacy") -> None:
@@ -86,8 +89,7 @@ def _is_zip(path: Path) -> bool:
     """Whether a file has the zip format rather than the legacy one; `InputError` if it has neither."""
     if path.is_dir():
         raise InputError(f"{path}: a folder, where a PyTorch file is expected")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
+    check_file(path)
     with path.open("rb") as file:
         start = file.read(512)
     if not start:
@@ -98,11 +100,9 @@ def _is_zip(path: Path) -> bool:
         if start.startswith(magic):
             raise InputError(f"{path}: {meaning}")
     if start.startswith(b"PK"):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except zipfile.BadZipFile:
-            raise InputError(_damaged(path, "a zip file without its end")) from None
+        damaged = reading(path, "cut off or damaged", "download it again, compare its size")
+        with damaged, zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
         if not any(name.endswith("data.pkl") for name in names):
             raise InputError(f"{path}: a zip archive of other files ({', '.join(names[:3])}); unpack it first")
         if any(name.endswith("constants.pkl") for name in names):
@@ -122,7 +122,7 @@ def _is_zip(path: Path) -> bool:
 def _called_by_pickle(path: Path) -> str:
     """The first function that a Python pickle names, found without running it; empty if there is none."""
     words: list[str] = []
-    with path.open("rb") as file, contextlib.suppress(ValueError, UnicodeDecodeError):
+    with path.open("rb") as file, contextlib.suppress(ValueError, IndexError, AttributeError):
         for code, argument, _ in itertools.islice(pickletools.genops(file), 10_000):
             if code.name in ("GLOBAL", "INST"):
                 return str(argument).replace(" ", ".")
@@ -140,7 +140,7 @@ def _is_whole_legacy(path: Path) -> bool:
             for _ in range(4):  # magic number, version, system and content
                 for _ in pickletools.genops(file):
                     pass
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, IndexError, AttributeError):  # all that pickletools raises
         return False
     return True
 
@@ -157,13 +157,24 @@ def _damaged(path: Path, reason: str) -> str:
     return f"{path}: cut off or damaged ({reason}); download it again, compare its size"
 
 
-def _arrays(value: Any, torch: ModuleType) -> Any:
+def _arrays(value: Any, torch: ModuleType, name: str) -> Any:
     if isinstance(value, torch.Tensor):
-        value = value.detach()
-        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        return _array(value.detach(), torch, name)
     if isinstance(value, Mapping):
-        return {str(key): _arrays(entry, torch) for key, entry in value.items()}
+        return {str(key): _arrays(entry, torch, f"{name}: {key}") for key, entry in value.items()}
     return value
+
+
+def _array(tensor: Any, torch: ModuleType, name: str) -> np.ndarray:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        kind = "quantized" if tensor.is_quantized else f"{tensor.layout} on {tensor.device}".removeprefix("torch.")
+        raise InputError(f"{printable(name)}: a tensor that is {kind}; dense tensors were expected")
+    # A damaged tensor may claim more elements than its storage has, all of them the same one.
+    if tensor.numel() * tensor.element_size() > max(tensor.untyped_storage().nbytes(), 1) and tensor.numel() > 2**20:
+        check_memory(tensor.numel() * tensor.element_size(), printable(name))
+    tensor = tensor.resolve_conj().resolve_neg()
+    wide = tensor.dtype.is_floating_point and tensor.dtype not in (torch.float16, torch.float32, torch.float64)
+    return (tensor.float() if wide else tensor).numpy()
 
 
 def _tensors(value: Any, torch: ModuleType) -> Any:

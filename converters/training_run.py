@@ -28,9 +28,10 @@ from experiments.optimizers import AdamConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.losses import TrainingNetworks
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
-from vidcomp_jax.storage.atomic import new_folder
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Checkpoints, Which, load_checkpoint
+from vidcomp_jax.storage.checkpoint import Checkpoints, load_checkpoint
 from vidcomp_jax.storage.config import CONFIG_FILE, save_config
+from vidcomp_jax.storage.folders import new_folder
+from vidcomp_jax.storage.steps import CHECKPOINTS, Which
 from vidcomp_jax.training.step import TrainState
 
 
@@ -77,7 +78,7 @@ def write_run(directory: Path, config: TrainFOMMConfig, model: FirstOrderMotionM
     """Write a run folder with which `experiments.train_fomm` goes on; return its step.
 
     Args:
-        directory: the folder, which appears whole or not at all, and replaces an old one.
+        directory: a new or empty folder, which appears whole or not at all.
         config: the run's configuration, with all durations in steps.
         model: the model, with its weights.
         state: where training stands.
@@ -87,7 +88,7 @@ def write_run(directory: Path, config: TrainFOMMConfig, model: FirstOrderMotionM
     networks = TrainingNetworks(model, config.loss)
     params, stats = (nnx.to_pure_dict(nnx.state(networks, kind)) for kind in (nnx.Param, nnx.BatchStat))
     opt_state = load_moments(empty.opt_state, model, state.moments, step)
-    with new_folder(directory, replace=True) as folder:
+    with new_folder(directory, "run", replace=True) as folder:
         save_config(folder / CONFIG_FILE, config)
         with Checkpoints(folder / CHECKPOINTS) as checkpoints:
             checkpoints.save(step, TrainState(jnp.asarray(step, jnp.int32), params, stats, opt_state))

@@ -28,9 +28,11 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.ffmpeg import Header
 from vidcomp_jax.media.images import read_image, resize, to_uint8, write_image
 from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames
-from vidcomp_jax.storage.atomic import check_output_file, check_output_folder, new_folder
-from vidcomp_jax.storage.checkpoint import Which
+from vidcomp_jax.storage.atomic import check_output_file
 from vidcomp_jax.storage.config import CONFIG_FILE
+from vidcomp_jax.storage.folders import check_output_folder, new_folder
+from vidcomp_jax.storage.steps import Which
+from vidcomp_jax.storage.untrusted import read_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,7 @@ def animate_picture(config: AnimateConfig) -> None:
     assert config.output is not None  # for the type checker; `main` sees to it
     check_output_file(config.output, overwrite=config.overwrite)
     if config.png_frames is not None:
-        check_output_folder(config.png_frames, overwrite=config.overwrite, holds="*.png", field="png_frames")
+        check_output_folder(config.png_frames, "frames", overwrite=config.overwrite, field="png_frames")
     info = probe(config.video)
     model = load_fomm(config.fomm, config.which)
     channels = model.config.num_channels
@@ -134,7 +136,7 @@ def animate_picture(config: AnimateConfig) -> None:
     with contextlib.ExitStack() as outputs:
         folder = None
         if config.png_frames is not None:
-            folder = outputs.enter_context(new_folder(config.png_frames, replace=True))
+            folder = outputs.enter_context(new_folder(config.png_frames, "frames", replace=True))
         gif = config.output.suffix.lower() == ".gif"
         sound = config.video if info.has_audio and not gif else None
         video = outputs.enter_context(
@@ -172,8 +174,9 @@ def initial_keypoints(config: AnimateConfig, model: FirstOrderMotionModel, sourc
 
 def trained_size(directory: Path) -> int:
     """Size in pixels of the frames that a model was trained on; raises `InputError` if its folder does not say."""
+    stored = read_json(directory / CONFIG_FILE)
     try:
-        return msgspec.json.decode((directory / CONFIG_FILE).read_bytes(), type=_Trained).data.size
+        return msgspec.convert(stored, type=_Trained).data.size
     except msgspec.ValidationError:
         raise InputError(f"{directory}: does not say at which size the model was trained; set --size") from None
 

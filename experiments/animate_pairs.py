@@ -21,7 +21,8 @@ from vidcomp_jax.fomm.loading import load_fomm
 from vidcomp_jax.fomm.reconstruction import frames_in_chunks
 from vidcomp_jax.media.images import to_uint8, write_strip
 from vidcomp_jax.media.video import VideoWriter
-from vidcomp_jax.storage.atomic import check_output_folder, new_folder
+from vidcomp_jax.storage.atomic import name_of_file
+from vidcomp_jax.storage.folders import check_output_folder, new_folder
 
 if TYPE_CHECKING:
     from experiments.animate import AnimateConfig
@@ -49,7 +50,7 @@ PRESETS: dict[str, PairedData] = {
 def animate_pairs(config: "AnimateConfig", size: int) -> None:
     """Write a video, and with `png_strips` a strip of frames, for each pair of clips of the test split."""
     output = config.output or Path("animations")
-    check_output_folder(output, overwrite=config.overwrite, holds="*.mp4")
+    check_output_folder(output, "animations", overwrite=config.overwrite)
     model = load_fomm(config.fomm, config.which)
     channels = model.config.num_channels
     clips = open_clips(dataclasses.replace(config.data, size=size, num_channels=cast(Channels, channels)), "test")
@@ -57,7 +58,7 @@ def animate_pairs(config: "AnimateConfig", size: int) -> None:
         pairs = read_pairs(config.pairs_list, clips.names, config.num_pairs)
     else:
         pairs = random_pairs(len(clips.names), config.num_pairs)
-    with new_folder(output, replace=True) as folder:
+    with new_folder(output, "animations", replace=True) as folder:
         if config.png_strips:
             (folder / STRIPS).mkdir()
         for pair in tqdm(pairs, unit="pair", disable=None):
@@ -70,14 +71,14 @@ def animate_pairs(config: "AnimateConfig", size: int) -> None:
             chunks = frames_in_chunks(*moving)
             results = animate(model, source, chunks, initial, chunk=config.batch_size, adapt_scale=config.adapt_scale)
             strip = []
-            with VideoWriter(folder / f"{name}.mp4", fps=clips.fps, lossless=config.lossless) as video:
+            with VideoWriter(folder / name_of_file(name, ".mp4"), fps=clips.fps, lossless=config.lossless) as video:
                 for moved, result in zip(frames_in_chunks(*moving), map(to_uint8, results), strict=True):
                     beside = [np.broadcast_to(source, moved.shape), moved, result]
                     video.write(np.concatenate(beside, axis=2) if config.side_by_side else result)
                     if config.png_strips:
                         strip.append(result)
             if config.png_strips:
-                write_strip(folder / STRIPS / f"{name}.png", np.concatenate(strip))
+                write_strip(folder / STRIPS / name_of_file(name, ".png"), np.concatenate(strip))
     print(f"{output}: {len(pairs)} pairs of {len(clips.names)} clips, {size} x {size} pixels")
 
 

@@ -20,10 +20,11 @@ from vidcomp_jax.data import Clips, DataConfig
 from vidcomp_jax.data.datasets import READERS
 from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
 from vidcomp_jax.errors import InputError, require_at_least
-from vidcomp_jax.media.images import write_image
+from vidcomp_jax.media.images import write_image, written_as
 from vidcomp_jax.storage.atomic import check_output_file
 
 _SHOWN = 10
+_SHEET = "contact sheet"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,9 @@ class CheckDataConfig:
 
     dataset: Preset = "kth"
     contact_sheet: Path = Path("contact_sheet.png")
-    """Image of random clips to write; an existing file is replaced."""
+    """Image of random clips to write; an earlier contact sheet is replaced."""
+    overwrite: bool = False
+    """Replace the file of --contact-sheet, whatever it is."""
     rows: int = 6
     """Number of clips of each split on the contact sheet."""
     seed: int = 0
@@ -46,7 +49,8 @@ class CheckDataConfig:
 
 def main(config: CheckDataConfig) -> int:
     """Print the report, write the contact sheet, and return the exit code."""
-    check_output_file(config.contact_sheet, overwrite=True, field="contact_sheet")
+    earlier = written_as(config.contact_sheet, _SHEET)
+    check_output_file(config.contact_sheet, overwrite=config.overwrite or earlier, field="contact_sheet")
     reports = {split: inspect_split(config.data, split) for split in ("train", "test")}
     print(f"{config.data.kind}: {config.data.clips or config.data.data_dir or 'drawn'}")
     for split, report in reports.items():
@@ -94,7 +98,7 @@ def _draw(clips: list[Clips], config: CheckDataConfig) -> None:
     except InputError as error:
         print(f"contact sheet: none, {error}")
         return
-    write_image(config.contact_sheet, sheet)
+    write_image(config.contact_sheet, sheet, written_as=_SHEET)
     print(f"contact sheet: {config.contact_sheet}")
 
 

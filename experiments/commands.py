@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import tyro
 
 from experiments.options import name_options
+from experiments.signals import Signals, Terminated
 from vidcomp_jax.data import DataConfig
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, check_numbers, one_line
+from vidcomp_jax.storage.untrusted import check_name
 
 Config = TypeVar("Config")
 
@@ -27,9 +29,9 @@ def run(
 ) -> None:
     """Parse the command line into `config_type`, call `main` with it, and exit.
 
-    An `InputError` (with field names replaced by options) or an `OSError` (a full disk, a folder without permission)
-    prints one line to standard error and ends with exit code 2. Otherwise the exit code is what `main` returns. Any
-    other exception is a bug, and its traceback is shown.
+    An `InputError` (with field names replaced by options), an `OSError` (a full disk, a folder without permission) or
+    too little memory prints one line to standard error and ends with exit code 2; Ctrl-C ends with 130, and SIGTERM
+    with 143. Otherwise the exit code is what `main` returns. Any other exception is a bug, and its traceback is shown.
 
     Args:
         main: the command itself.
@@ -40,15 +42,23 @@ def run(
     """
     _keep_compiled_programs()
     arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):  # a name that cannot be printed is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    signals = Signals()
     try:
-        sys.exit(main(parse(config_type, arguments, presets, preset_option, preset_file)))
+        with signals:
+            code = main(parse(config_type, arguments, presets, preset_option, preset_file))
     except InputError as error:
         _fail(name_options(str(error), config_type, arguments))
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else one_line(error))
+    except MemoryError as error:
+        _fail(f"not enough memory ({one_line(error)}); lower the sizes, or the numbers of frames or clips at a time")
+    except (KeyboardInterrupt, Terminated):
+        print("interrupted" if signals.exit_code == 130 else "terminated", file=sys.stderr)
+        sys.exit(signals.exit_code)
+    sys.exit(code)
 
 
 def parse(
@@ -59,6 +69,8 @@ def parse(
     preset_file: Callable[[Path], Config] | None = None,
 ) -> Config:
     """The config that `arguments` describe; wrong arguments raise an `InputError`, not tyro's `SystemExit`."""
+    for argument in arguments:
+        check_name(argument)
     default: Any = None
     if presets is not None:
         name = _value_of(arguments, preset_option)
@@ -74,7 +86,9 @@ def parse(
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
-            return tyro.cli(config_type, args=arguments, default=default)
+            config = tyro.cli(config_type, args=arguments, default=default)
+        check_numbers(config)
+        return config
     except InputError as error:  # from a config whose options have no prefix
         raise InputError(name_options(str(error), config_type, arguments)) from None
     except SystemExit as end:

@@ -8,6 +8,7 @@ published TensorFlow Hub module.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -34,7 +35,8 @@ from vidcomp_jax.completion.scores import score_completions
 from vidcomp_jax.data import open_clips
 from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data
-from vidcomp_jax.storage.atomic import check_output_folder
+from vidcomp_jax.storage.folders import check_output_folder
+from vidcomp_jax.storage.untrusted import check_memory
 
 if TYPE_CHECKING:
     Method = str
@@ -95,7 +97,7 @@ class CompleteConfig(MethodSettings):
 
 def main(config: CompleteConfig) -> None:
     """Complete the clips, write the results, and print their scores against the true frames."""
-    check_output_folder(config.output, overwrite=config.overwrite, holds=PAGE)
+    check_output_folder(config.output, "completion", overwrite=config.overwrite)
     completers = open_completers(
         config.method or default_methods(config), config, config.num_frames, known=config.times
     )
@@ -104,6 +106,11 @@ def main(config: CompleteConfig) -> None:
         check_trained_data(config.fomm, config.data, any_data=config.any_data)
     clips = open_inputs(config, [completer.frame_format for completer in completers.values()])
     known = known_frames(clips, config.num_frames, config.times)
+    count = len(completers) * config.samples * len(clips) * config.num_frames
+    size = 4 * count * math.prod(known.frames.shape[2:])
+    check_memory(
+        size, f"{count} frames, of {len(clips)} clips, {len(completers)} methods and {config.samples} samples,"
+    )
     results = complete_by_all(completers, known, config.num_frames, num_samples=config.samples, seed=config.seed)
     scores = score_completions(clips, results, config.times)
     write_completions(config.output, clips, results, scores, config.times, format=config.format)

@@ -19,7 +19,7 @@ from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.motion.motion_file import extract_motion
 from vidcomp_jax.storage.atomic import check_output_file
-from vidcomp_jax.storage.checkpoint import Which
+from vidcomp_jax.storage.steps import Which
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,8 @@ def frame_numbers(config: Any, field: str) -> tuple[int, ...]:
     """The frame numbers in a field of a config, such as 0,7,15; none for an empty one."""
     text = getattr(config, field)
     parts = [part.strip() for part in text.split(",")] if text else []
-    require(all(map(str.isdecimal, parts)), config, field, "frame numbers separated by commas, such as 0,7,15")
+    numbers = all(part.isdecimal() and len(part) < 10 for part in parts)
+    require(numbers, config, field, "frame numbers separated by commas, such as 0,7,15")
     return tuple(map(int, parts))
 
 

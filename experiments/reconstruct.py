@@ -22,8 +22,9 @@ from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.fomm.reconstruction import ReconstructionScores, reconstruction_panel, score_clip
 from vidcomp_jax.media.images import write_image
-from vidcomp_jax.storage.atomic import check_output_folder, new_folder
-from vidcomp_jax.storage.checkpoint import Which
+from vidcomp_jax.storage.atomic import name_of_file
+from vidcomp_jax.storage.folders import check_output_folder, new_folder
+from vidcomp_jax.storage.steps import Which
 
 _SCORES = "scores.json"
 
@@ -65,7 +66,7 @@ class ReconstructConfig:
 
 def main(config: ReconstructConfig) -> None:
     """Reconstruct the clips, write the results, and print the mean scores."""
-    check_output_folder(config.output, overwrite=config.overwrite, holds=_SCORES)
+    check_output_folder(config.output, "reconstruction", overwrite=config.overwrite)
     model = load_fomm(config.fomm, config.which)
     check_trained_data(config.fomm, config.data, any_data=config.any_data)
     clips = open_clips(config.data, config.split)
@@ -77,12 +78,16 @@ def main(config: ReconstructConfig) -> None:
     chosen = spread(count, config.max_clips or count)
     shown = set(chosen[spread(len(chosen), config.videos)])
     scores = {}
-    with new_folder(config.output, replace=True) as folder:
+    with new_folder(config.output, "reconstruction", replace=True) as folder:
         if config.png_strips:
             (folder / STRIPS).mkdir()
         for clip in tqdm(chosen, unit="clip", disable=None):
             video = folder / f"{clip:04d}.mp4" if clip in shown else None
-            strip = folder / STRIPS / f"{clips.names[clip].replace('/', '_')}.png" if config.png_strips else None
+            strip = (
+                folder / STRIPS / name_of_file(clips.names[clip].replace("/", "_"), ".png")
+                if config.png_strips
+                else None
+            )
             scores[clips.names[clip]] = score_clip(
                 model,
                 clips,

@@ -3,8 +3,8 @@
 import dataclasses
 
 from experiments.configs import TrainFOMMConfig
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, latest_step
 from vidcomp_jax.storage.config import CONFIG_FILE, as_begun, load_config
+from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step
 
 
 def resumed(config: TrainFOMMConfig) -> TrainFOMMConfig:

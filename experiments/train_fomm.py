@@ -21,8 +21,9 @@ from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.perceptual import load_vgg19
 from vidcomp_jax.fomm.reconstruction import reconstruction_error, reconstruction_panel
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, latest_step
-from vidcomp_jax.training.loop import check_batch_size, fit
+from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step
+from vidcomp_jax.training.loop import check_batch_size, check_weights, fit
+from vidcomp_jax.training.run_folder import check_workdir
 
 
 def main(config: TrainFOMMConfig) -> int:
@@ -33,10 +34,12 @@ def main(config: TrainFOMMConfig) -> int:
 
 def train(config: TrainFOMMConfig) -> int:
     """Train, and return the exit code, which is not 0 if a signal stopped the run."""
+    check_workdir(config.workdir)
     config = resumed(config)
     check_batch_size(config.train.batch_size)
     train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
     config = config.in_steps(len(set(train_clips.subjects)))
+    check_weights(lambda: FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)))
     model = FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(config.train.seed))
     new = latest_step(config.workdir / CHECKPOINTS) is None
     if new and config.init_from is not None:

@@ -25,7 +25,8 @@ from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors, i
 from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, objective, optimizer
 from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.storage.config import MAY_CHANGE
-from vidcomp_jax.training.loop import fit
+from vidcomp_jax.training.loop import check_weights, fit
+from vidcomp_jax.training.run_folder import check_workdir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,9 +95,11 @@ def main(config: TrainInbetweenConfig) -> int:
 
 def train(config: TrainInbetweenConfig) -> int:
     """Train, and return the exit code, which is not 0 if a signal stopped the run."""
+    check_workdir(config.workdir)
     train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
     # XLA's own random generator: the default one is compiled for every shape, which takes half a minute here.
     rngs = nnx.Rngs(jax.random.key(config.train.seed, impl="rbg"))
+    check_weights(lambda: Inbetween(config.inbetween, rngs=nnx.Rngs(0)))
     result = fit(
         Inbetween(config.inbetween, rngs=rngs),
         tx=optimizer(config.loss),

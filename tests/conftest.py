@@ -16,6 +16,7 @@ CACHE = ROOT / ".cache" if os.access(ROOT, os.W_OK) else pathlib.Path(sys.prefix
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "")))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(CACHE / "hypothesis"))
 
 import jax  # noqa: E402 - reads the variables above
 

@@ -27,6 +27,7 @@ from vidcomp_jax.media import ffmpeg
 from vidcomp_jax.media.images import read_image, resize, write_image
 from vidcomp_jax.media.video import VideoWriter, probe, read_frames
 from vidcomp_jax.storage.checkpoint import save_model
+from vidcomp_jax.storage.folders import mark
 
 WALKING = Path(__file__).parent / "data" / "kth_like" / "walking"
 VIDEO = WALKING / "person01_walking_d1_uncomp.avi"
@@ -249,6 +250,7 @@ def test_outputs_are_replaced_on_request(folder, tmp_path):
     for name in ("000000.png", "000099.png"):
         (png / name).touch()
     output.touch()
+    mark(png, "frames")
     options = {"driving": folder / "short.mp4", "output": output, "png_frames": png}
     command.main(config(folder, overwrite=True, **options))
     assert probe(output).num_frames == 19 and len(pictures(png)) == 19

@@ -6,6 +6,7 @@ is compiled for all tests: a discriminator with spectral norm and keypoint heatm
 
 import copy
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +31,9 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_losses
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.nn.geometry import RandomWarp
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Checkpoints, load_checkpoint
+from vidcomp_jax.storage.checkpoint import Checkpoints, load_checkpoint
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
+from vidcomp_jax.storage.steps import CHECKPOINTS
 from vidcomp_jax.training.step import gradient_step, init_state, map_over_devices
 
 PARTS = {"generator": 0, "kp_detector": 1, "discriminator": 2}
@@ -130,8 +132,9 @@ def to_run(folder, content, name):
     """Convert an official checkpoint to a run folder."""
     path, run = folder / f"{name}.pth.tar", folder / name
     torch.save(content, path)
+    shutil.rmtree(run, ignore_errors=True)
     options = {"config": str(folder / "tiny.yaml"), "cache_dir": folder / "cache"}
-    convert_fomm.main(ConvertFOMMConfig(checkpoint=path, output=run, training=True, overwrite=True, **options))
+    convert_fomm.main(ConvertFOMMConfig(checkpoint=path, output=run, training=True, **options))
     return run
 
 

@@ -125,7 +125,7 @@ def test_what_killed_processes_left_is_removed_after_a_day(sources, tmp_path):
     open_cached(sources, Decoder(), tmp_path)
     (name,) = cached_names(tmp_path)
     shutil.rmtree(tmp_path / "cache" / name)
-    old, young = (tmp_path / "cache" / f".{name}.{number}.tmp" for number in (1, 2))
+    old, young = (tmp_path / "cache" / f".{name}.{number}-0123abcd.tmp" for number in (1, 2))
     for folder in (old, young):
         folder.mkdir()
     os.utime(old, (time.time() - 90000,) * 2)
@@ -141,6 +141,26 @@ def test_a_damaged_cache_is_named(sources, tmp_path, damage):
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(InputError, match=f"{name}: this cache was damaged.*delete the folder"):
         open_cached(sources, Decoder(), tmp_path)
+
+
+def test_a_flipped_pixel_is_noticed_when_its_clip_is_first_read(sources, tmp_path):
+    open_cached(sources, Decoder(), tmp_path)
+    (name,) = cached_names(tmp_path)
+    file = tmp_path / "cache" / name / "frames.bin"
+    content = bytearray(file.read_bytes())
+    content[3 * 8 * 16 + 5] ^= 1
+    file.write_bytes(content)
+    clips = open_cached(sources, Decoder(), tmp_path)
+    clips.frames(2, [0])
+    for _ in range(2):
+        with pytest.raises(
+            InputError, match=rf"{name}: this cache was damaged, the frames of 03.bin .*delete the folder"
+        ):
+            clips.frames(3, [7])
+    index = json.loads((tmp_path / "cache" / name / "index.json").read_text())
+    del index["checksums"]  # as an earlier version wrote it
+    (tmp_path / "cache" / name / "index.json").write_text(json.dumps(index))
+    open_cached(sources, Decoder(), tmp_path).frames(3, [7])
 
 
 def test_too_little_space_is_said_before_the_disk_is_full(sources, tmp_path, monkeypatch):

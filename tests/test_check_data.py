@@ -25,7 +25,6 @@ def check(tmp_path, capsys):
     def run(name, data_dir, **settings):
         data = DataConfig(name=name, data_dir=data_dir, cache_dir=tmp_path / "cache", **settings)
         sheet = tmp_path / "sheet.png"
-        sheet.unlink(missing_ok=True)
         code = check_data.main(CheckDataConfig(data=data, contact_sheet=sheet, rows=2))
         return code, capsys.readouterr().out, sheet
 
@@ -122,6 +121,7 @@ def test_folders_are_described(check, tmp_path):
     assert "subjects in both splits: id1" in out
     assert "also in train: 1\n    id1#3.mp4 = id1#9.mp4" in out
     assert "duplicate another clip of test: 1\n    id7#1.mp4 = id7#2.mp4" in out
+    (tmp_path / "sheet.png").unlink()
     code, out, sheet = check("folder", tmp_path / "nothing")
     assert code == 1 and "nothing, which does not exist" in out and not sheet.exists()
 
@@ -131,8 +131,12 @@ def test_drawn_clips_can_be_looked_at(check):
     assert code == 0 and "train: 0 videos, 3 clips of 4 to 4 frames" in out and sheet.exists()
 
 
-@pytest.mark.parametrize(("sheet", "says"), [("none/sheet.png", "none does not exist"), ("", "a folder")])
+@pytest.mark.parametrize(
+    ("sheet", "says"),
+    [("none/sheet.png", "none does not exist"), ("", "a folder"), ("video.mp4", "exists; .*`overwrite`")],
+)
 def test_a_contact_sheet_that_cannot_be_written_stops_before_the_reading(monkeypatch, tmp_path, sheet, says):
     monkeypatch.setattr(check_data, "inspect_split", None)
+    (tmp_path / "video.mp4").touch()
     with pytest.raises(InputError, match=f"`contact_sheet` is .*{says}"):
         check_data.main(CheckDataConfig(contact_sheet=tmp_path / sheet))

@@ -14,9 +14,11 @@ from flax import nnx
 
 from vidcomp_jax.errors import InputError, require_positive
 from vidcomp_jax.nn.layers import BatchNorm, Constant
-from vidcomp_jax.storage import checkpoint
-from vidcomp_jax.storage.checkpoint import Checkpoints, best_step, latest_step, load_weights, save_model
+from vidcomp_jax.storage import steps
+from vidcomp_jax.storage.checkpoint import Checkpoints, load_weights, save_model
 from vidcomp_jax.storage.config import load_config, save_config
+from vidcomp_jax.storage.folders import MARKER
+from vidcomp_jax.storage.steps import best_step, latest_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,7 @@ def test_full_disk_keeps_what_was_written(tmp_path, capfd):
 def test_an_unfinished_checkpoint_goes_even_if_a_thread_still_writes_into_it(tmp_path, monkeypatch):
     unfinished = tmp_path / "2.orbax-checkpoint-tmp"
     unfinished.mkdir()
-    real, calls = checkpoint.shutil.rmtree, []
+    real, calls = steps.shutil.rmtree, []
 
     def written_into_meanwhile(path, **options):
         calls.append(path)
@@ -178,7 +180,7 @@ def test_an_unfinished_checkpoint_goes_even_if_a_thread_still_writes_into_it(tmp
         if len(calls) < 3:
             (path / "late").mkdir(parents=True)
 
-    monkeypatch.setattr(checkpoint.shutil, "rmtree", written_into_meanwhile)
+    monkeypatch.setattr(steps.shutil, "rmtree", written_into_meanwhile)
     with Checkpoints(tmp_path):
         assert os.listdir(tmp_path) == []
     assert len(calls) == 3
@@ -196,7 +198,7 @@ def test_model_folder(tmp_path):
     config = Config(width=5, part=Part(sizes=(3,)))
     saved = Net(config, seed=1)
     save_model(tmp_path / "new" / "net", saved, config)
-    assert sorted(os.listdir(tmp_path / "new" / "net")) == ["config.json", "weights"]
+    assert sorted(os.listdir(tmp_path / "new" / "net")) == [MARKER, "config.json", "weights"]
     loaded_config = load_config(tmp_path / "new" / "net" / "config.json", Config)
     loaded = Net(loaded_config, seed=2)
     load_weights(loaded, tmp_path / "new" / "net")

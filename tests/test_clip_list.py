@@ -84,7 +84,7 @@ def test_mixed_sizes_are_refused(folder):
 def test_lists_that_cannot_be_used_are_refused(folder):
     with pytest.raises(InputError, match="no such file; a text file with one video per line was expected"):
         read_clip_list(folder / "none.txt")
-    with pytest.raises(InputError, match="not a text file"):
+    with pytest.raises(InputError, match="is a folder; a file was expected; a text file"):
         read_clip_list(folder)
     with pytest.raises(InputError, match="names one video only"):
         opened(write_list(folder, "videos/run.mp4\n"), "train", folder / "cache")

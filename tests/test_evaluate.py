@@ -27,6 +27,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.images import center_square, resize, to_float
 from vidcomp_jax.media.video import read_frames
 from vidcomp_jax.metrics import score
+from vidcomp_jax.storage.folders import MARKER
 
 KTH_LIKE = pathlib.Path(__file__).parent / "data" / "kth_like"
 DATA = ["--dataset=synthetic", "--size=32", "--synthetic.num-train=4", "--synthetic.num-test=3"]
@@ -53,6 +54,7 @@ def test_the_command_writes_what_the_library_computes(files, tmp_path, capsys):
     output = tmp_path / "out"
     run_command(f"--fomm={files / 'fomm'}", *LENGTH, "--batch-size=2", f"--output={output}", "--report-clips=1")
     names = {
+        MARKER,
         "clips",
         "metrics.json",
         "metrics.csv",

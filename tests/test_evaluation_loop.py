@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", "disk")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="no space left"):
         run_loop(tmp_path / "out")
     assert [path.name for path in (tmp_path / "out" / "clips").iterdir()] == ["config.json"]
     monkeypatch.undo()

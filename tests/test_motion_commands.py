@@ -23,6 +23,7 @@ from vidcomp_jax.motion.loading import load_motion_model
 from vidcomp_jax.motion.motion_file import MotionClips
 from vidcomp_jax.motion.wgan import WGANConfig
 from vidcomp_jax.storage.config import load_config
+from vidcomp_jax.storage.folders import MARKER
 
 DATA = ["--dataset=synthetic", "--size=32", "--synthetic.num-train=4", "--synthetic.num-test=2", "--synthetic.length=6"]
 
@@ -104,6 +105,7 @@ def test_all_methods_side_by_side(work, tmp_path, capsys):
         *("--motion-model", work / "gan", work / "next", work / "flow"),
     )
     assert sorted(path.name for path in output.iterdir()) == [
+        MARKER,
         "index.html",
         "scores.json",
         "walker-test-00000",
@@ -228,6 +230,7 @@ def test_overwrite_replaces_only_what_the_command_wrote(work, tmp_path):
     assert (tmp_path / "out" / "old").is_dir()
     run_complete(*arguments, f"--output={tmp_path / 'out'}", "--overwrite")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        MARKER,
         "index.html",
         "scores.json",
         "walker-test-00000",

@@ -12,6 +12,7 @@ from flax import nnx
 from tests.support.motion import CPUS, statistics_of, straight_lines, trained, two_ways, windows_of
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.motion import flow_training
 from vidcomp_jax.motion.evaluation import draw_samples
 from vidcomp_jax.motion.fill import fill
 from vidcomp_jax.motion.flow import FlowConfig, FlowMotion
@@ -233,6 +234,9 @@ def test_the_objective_is_the_error_over_unknown_frames(predict, monkeypatch):
     if predict == "offset":
         np.testing.assert_allclose(loss, metrics["offset_mse"] + 0.5 * metrics["difference_mse"], rtol=1e-5)
     assert np.isfinite(loss)
+    # In a window of up to four frames, all may be known.
+    monkeypatch.setattr(flow_training, "draw_known", lambda key, num_frames, share: jnp.ones(num_frames, bool))
+    assert flow_objective(motion, batch, keys)[0] == 0
 
 
 def test_statistics_are_those_of_a_brownian_path():

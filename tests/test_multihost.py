@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support import toy_training
+from vidcomp_jax.devices import initialize_distributed
 from vidcomp_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -19,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def train_as_process(coordinator: str, process: str, workdir: str, num_steps: str, mode: str):
     """Train as one of the two processes that `start` runs."""
-    from vidcomp_jax.devices import from_process_0, initialize_distributed
+    from vidcomp_jax.devices import from_process_0
 
     initialize_distributed(coordinator, 2, int(process))
     import jax
@@ -102,3 +103,14 @@ def test_two_processes_equal_two_devices(tmp_path):
 
 def result_of(ended: tuple[int, str, str]) -> dict:
     return json.loads(ended[1].splitlines()[-1])
+
+
+def test_a_coordinator_that_does_not_answer_is_named(capsys):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"  # bound, but nothing listens
+        with pytest.raises(
+            InputError, match=f"`coordinator` is {address}: nothing answers there after 1 s .*start proc"
+        ):
+            initialize_distributed(address, 2, 1, timeout=1)
+    assert capsys.readouterr().err.startswith(f"waiting up to 1 s for process 0 at {address} (")

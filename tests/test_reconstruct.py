@@ -38,6 +38,7 @@ from vidcomp_jax.media.panels import PanelConfig
 from vidcomp_jax.media.video import probe
 from vidcomp_jax.storage.checkpoint import save_model
 from vidcomp_jax.storage.config import save_config
+from vidcomp_jax.storage.folders import MARKER
 
 DATA = DataConfig(name="synthetic", size=64, synthetic=SyntheticConfig(num_train=2, num_test=3, length=5))
 
@@ -65,7 +66,7 @@ def ssim_of_scikit_image(frame, truth):
 def test_scores_are_those_of_whole_clips(fomm, tmp_path, capsys):
     config = ReconstructConfig(fomm=fomm, data=DATA, output=tmp_path / "out", batch_size=4, videos=2, png_strips=True)
     command.main(config)
-    written = ["0000.mp4", "0002.mp4", "panel.png", "png", "scores.json"]
+    written = [MARKER, "0000.mp4", "0002.mp4", "panel.png", "png", "scores.json"]
     assert sorted(path.name for path in config.output.iterdir()) == written
     assert probe(config.output / "0002.mp4")[:3] == (3 * 64, 64, 5)
     assert read_image(config.output / "panel.png").std() > 5

@@ -9,13 +9,15 @@ from typing import NamedTuple
 import jax
 import pytest
 
+from vidcomp_jax.storage.folders import MARKER, mark
+
 
 @pytest.fixture
 def reference(monkeypatch):
     """The program with a stand-in for pdoc, which the test environment lacks; it documents `tools`."""
 
     def generate(*names, output_directory):
-        output_directory.mkdir(parents=True)
+        output_directory.mkdir(parents=True, exist_ok=True)
         for name in ("index", *names):
             (output_directory / f"{name}.html").touch()
         (output_directory / "search.js").touch()
@@ -41,14 +43,20 @@ def run(reference, monkeypatch, tmp_path):
 def test_an_earlier_reference_is_replaced(run, tmp_path):
     assert run() == 0
     (tmp_path / "pages" / "of_a_module_that_is_gone.html").touch()
+    mark(tmp_path / "pages", "reference")
     assert run() == 0
-    assert sorted(file.name for file in (tmp_path / "pages").iterdir()) == ["index.html", "search.js", "tools.html"]
+    assert sorted(file.name for file in (tmp_path / "pages").iterdir()) == [
+        MARKER,
+        "index.html",
+        "search.js",
+        "tools.html",
+    ]
 
 
 def test_another_folder_is_left_as_it_is(run, tmp_path):
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "thesis.html").touch()
-    with pytest.raises(SystemExit, match="holds something other than the reference"):
+    with pytest.raises(SystemExit, match="contains something other than an earlier output"):
         run()
     assert [file.name for file in (tmp_path / "pages").iterdir()] == ["thesis.html"]
 

@@ -149,7 +149,7 @@ def test_bad_modules_are_named(tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "saved_model.pb").write_bytes(b"no protocol buffer")
-    with pytest.raises(InputError, match="broken cannot be loaded as a SavedModel"):
+    with pytest.raises(InputError, match="broken: cannot be loaded as a SavedModel"):
         HubModule(broken)
     with pytest.raises(InputError, match=r"signatures \['serving'\], not 'default'"):
         HubModule(save_tf2(tmp_path / "name", name="serving"))

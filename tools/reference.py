@@ -7,7 +7,6 @@ annotation that cannot be resolved or a member that cannot be imported, is an er
 import argparse
 import importlib
 import pkgutil
-import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +15,9 @@ from types import ModuleType
 import jax
 import pdoc
 import pdoc.render
+
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.folders import new_folder, problem_of_replacing
 
 PACKAGES = ("vidcomp_jax", "experiments", "converters")
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +29,8 @@ def main() -> int:
     parser.add_argument("--output", metavar="DIR", type=Path, default=ROOT / "build" / "docs")
     options = parser.parse_args()
     jax.Array.__name__ = "Array"  # as in the sources' signatures, instead of jaxlib._jax.Array
+    if options.output.exists() and (problem := problem_of_replacing(options.output, "reference")):
+        sys.exit(f"error: {options.output}: {problem}; name another folder, or delete this one")
     names = module_names()
     for name in names:
         # Imported here, so that warnings raised by other libraries on import do not count below.
@@ -63,14 +67,14 @@ def remove_generated_docstrings(module: ModuleType) -> None:
 
 def write(names: list[str], folder: Path) -> int:
     """Write the pages of the given modules to `folder`, replacing an earlier reference; return their number."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / "search.js").exists():
-            sys.exit(f"error: {folder} holds something other than the reference; name another folder")
-        shutil.rmtree(folder)
     pdoc.render.configure(docformat="google", show_source=False)
     # pdoc finds the modules of a package by itself, unless the package defines __all__.
     listed = [name for name in names if hasattr(sys.modules[name.rpartition(".")[0] or name], "__all__")]
-    pdoc.pdoc(*dict.fromkeys([*PACKAGES, *listed]), output_directory=folder)
+    try:
+        with new_folder(folder, "reference", replace=True) as written:
+            pdoc.pdoc(*dict.fromkeys([*PACKAGES, *listed]), output_directory=written)
+    except InputError as error:
+        sys.exit(f"error: {error}")
     return len(list(folder.rglob("*.html"))) - 1  # without the index
 
 

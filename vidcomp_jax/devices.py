@@ -1,6 +1,10 @@
 """Supports several devices and hosts: the mapped axis, replication, sharding, and work that only process 0 does."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -9,10 +13,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vidcomp_jax.errors import InputError, TrainingError
+from vidcomp_jax.errors import InputError, TrainingError, one_line
 
 AXIS = "devices"
 """Name of the axis that training maps over with `jax.pmap`. Use it in your own `pmap` or `shard_map`."""
+
+TIMEOUT_SECONDS = 100
+"""Seconds after which the other processes end when one of a run does not answer any more."""
 
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
@@ -33,7 +40,11 @@ def mean_over_devices(tree: Tree) -> Tree:
 
 
 def initialize_distributed(
-    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    timeout: int = TIMEOUT_SECONDS,
 ) -> None:
     """Join the processes of a run on several hosts. Call it before any other use of JAX.
 
@@ -44,9 +55,10 @@ def initialize_distributed(
         coordinator: HOST:PORT of process 0, the same for all processes.
         num_processes: number of processes.
         process_id: index of this process, from 0.
+        timeout: seconds to wait for the other processes, at the start and, later, for a sign that they still run.
 
     Raises:
-        InputError: only some of the arguments are given, or one of them is invalid.
+        InputError: only some of the arguments are given, or one of them is invalid; or process 0 does not answer.
     """
     if coordinator is not None:
         if num_processes is None or process_id is None or not 0 <= process_id < num_processes:
@@ -56,7 +68,16 @@ def initialize_distributed(
             )
         if not coordinator.rpartition(":")[2].isdecimal():
             raise InputError(f"`coordinator` is {coordinator}; it must be the HOST:PORT of process 0")
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        if process_id:
+            _wait_for(coordinator, timeout)
+        with _joining(coordinator):
+            jax.distributed.initialize(
+                coordinator,
+                num_processes,
+                process_id,
+                initialization_timeout=timeout,
+                heartbeat_timeout_seconds=timeout,
+            )
         return
     if num_processes is not None or process_id is not None:
         raise InputError(
@@ -68,6 +89,36 @@ def initialize_distributed(
     except ValueError as error:
         if "should be defined" not in str(error):  # JAX's message when it detects no cluster
             raise
+
+
+def _wait_for(coordinator: str, timeout: int) -> None:
+    """Wait until something listens at HOST:PORT; JAX itself would wait as long without a word, and then abort."""
+    host, _, port = coordinator.rpartition(":")
+    end, said, reason = time.monotonic() + timeout, False, "no answer"
+    while time.monotonic() < end:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except (OSError, OverflowError) as error:
+            reason = one_line(error)
+        if not said:
+            print(f"waiting up to {timeout} s for process 0 at {coordinator} ({reason})", file=sys.stderr, flush=True)
+            said = True
+        time.sleep(1)
+    raise InputError(
+        f"`coordinator` is {coordinator}: nothing answers there after {timeout} s ({reason}); start process 0 first, "
+        "with the same HOST:PORT, and check that the port is open"
+    )
+
+
+@contextlib.contextmanager
+def _joining(coordinator: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"`coordinator` is {coordinator}: the processes cannot be joined ({one_line(error)})"
+        ) from error
 
 
 def all_devices() -> list[jax.Device]:

@@ -18,6 +18,8 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize, to_float
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, probe, read_frames
 from vidcomp_jax.motion.known import check_times
+from vidcomp_jax.storage.atomic import name_of_file
+from vidcomp_jax.storage.untrusted import Visited, check_name
 
 PAGE = "index.html"
 SCORES = "scores.json"
@@ -120,14 +122,17 @@ def clips_of_files(
                 )
         return GivenClip(name, to_float(np.concatenate(frames)), None, fps)
 
-    def folder(path: Path) -> Iterator[GivenClip]:
+    def folder(path: Path, visited: Visited) -> Iterator[GivenClip]:
         shown = (entry for entry in path.iterdir() if not entry.name.startswith("."))
         entries = sorted(shown, key=lambda entry: natural_order(entry.name))
+        for entry in entries:
+            check_name(entry)
         if images := [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]:
             yield pictures(path.resolve().name, images)
         for entry in entries:
             if entry.is_dir():
-                yield from folder(entry)
+                if visited.is_new(entry):
+                    yield from folder(entry, visited)
             elif entry.suffix.lower() in VIDEO_SUFFIXES:
                 yield video(entry)
 
@@ -138,7 +143,7 @@ def clips_of_files(
     found = [pictures(f"{images[0].stem}-{images[-1].stem}", images)] if images else []
     for path in paths if not images else ():
         if path.is_dir():
-            found += folder(path)
+            found += folder(path, Visited(path))
         elif path.suffix.lower() in VIDEO_SUFFIXES or not path.exists():
             found.append(video(path))
         else:
@@ -191,8 +196,9 @@ def _with_unique_names(clips: list[GivenClip]) -> list[GivenClip]:
     taken = {PAGE, SCORES}
     named = []
     for clip in clips:
-        numbered = (f"{clip.name}-{i}" for i in itertools.count(2))
-        name = next(name for name in itertools.chain([clip.name], numbered) if name not in taken)
+        given = name_of_file(clip.name)
+        numbered = (f"{given}-{i}" for i in itertools.count(2))
+        name = next(name for name in itertools.chain([given], numbered) if name not in taken)
         taken.add(name)
         named.append(clip._replace(name=name))
     return named

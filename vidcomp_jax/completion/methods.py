@@ -22,7 +22,7 @@ from vidcomp_jax.inbetween.tfhub import SIZE, HubModule
 from vidcomp_jax.motion.linear import LinearMotion
 from vidcomp_jax.motion.loading import load_motion_models, trained_method
 from vidcomp_jax.motion.model import MotionModel
-from vidcomp_jax.storage.checkpoint import Which
+from vidcomp_jax.storage.steps import Which
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.media.player import Player, Row, write_page
 from vidcomp_jax.media.video import VideoWriter
-from vidcomp_jax.storage.atomic import new_folder
+from vidcomp_jax.storage.folders import new_folder
 
 
 def write_completions(
@@ -27,7 +27,7 @@ def write_completions(
     *,
     format: Literal["mp4", "gif"] = "mp4",
 ) -> None:
-    """Write `folder`, which appears whole or not at all; an existing one is replaced.
+    """Write `folder`, which appears whole or not at all; an earlier output of this function is replaced.
 
     It contains `index.html`, which plays everything side by side; `scores.json`, if there are scores; and for each clip
     a folder with a video of each result and `keypoints.npz`, with the arrays `RESULT/position` [t, k, 2] and
@@ -42,7 +42,7 @@ def write_completions(
         format: format of the videos.
     """
     titles = [f"frame {time}" for time in times] or ["first frame", "last frame"]
-    with new_folder(folder, replace=True) as partial:
+    with new_folder(folder, "completion", replace=True) as partial:
         rows = []
         for i, clip in enumerate(clips):
             (partial / clip.name).mkdir(parents=True)

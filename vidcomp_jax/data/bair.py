@@ -21,6 +21,7 @@ from vidcomp_jax.data.sources import Reader, Source, report_left_out
 from vidcomp_jax.data.tfrecord import Features, Record
 from vidcomp_jax.errors import InputError, require_one_of
 from vidcomp_jax.media.images import resize, to_channels
+from vidcomp_jax.storage.untrusted import reading
 
 LENGTH = 30
 _STORED: tuple[int, int, Literal[3]] = (64, 64, 3)
@@ -169,12 +170,10 @@ class RecordReader:
 
 
 def _decoded(record: Record, name: str, png: memoryview) -> np.ndarray:
-    try:
-        image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-    except (OSError, SyntaxError, ValueError):
-        raise InputError(f"{record}: feature {name} holds an image that cannot be read") from None
-    _check(record, name, "pixels", image.shape, _STORED)
-    return image
+    with reading(f"{record}", f"feature {name} holds an image that cannot be read"):
+        stored = Image.open(io.BytesIO(png))
+        _check(record, name, "pixels", (stored.height, stored.width, 3), _STORED)
+        return np.asarray(stored.convert("RGB"))
 
 
 def _check(record: Record, name: str, what: str, found, expected) -> None:

@@ -17,6 +17,7 @@ from vidcomp_jax.data.sources import Source, in_parallel
 from vidcomp_jax.data.tfrecord import Record, find_records
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.untrusted import check_name, read_json, reading
 
 _DOWNLOAD = "softmotion30_44k"
 _PREPARED = "bair_robot_pushing_small"
@@ -35,6 +36,8 @@ def find_files(data_dir: Path, split: Split) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if path.suffix == ".tfrecords" and path.name[0] != ".")
     if not files:
         raise InputError(f"{folder}: no .tfrecords files here")
+    for file in files:
+        check_name(file)
     return files
 
 
@@ -44,17 +47,15 @@ def find_prepared(data_dir: Path, split: Split) -> list[Path]:
     if not infos:
         raise InputError(f"{data_dir}: no {_PREPARED}/VERSION/dataset_info.json here; prepare {_PREPARED} with TFDS")
     folder = infos[-1].parent
-    try:
-        info = json.loads(infos[-1].read_text())
+    info = read_json(infos[-1])
+    with reading(infos[-1], "not a dataset_info.json as TFDS writes it"):
         form = info.get("fileFormat", "tfrecord")
-        shards = next(entry["shardLengths"] for entry in info["splits"] if entry["name"] == split)
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise InputError(f"{infos[-1]}: not a dataset_info.json as TFDS writes it") from None
-    except StopIteration:
-        raise InputError(f"{infos[-1]}: has no split {split}") from None
+        found = [entry["shardLengths"] for entry in info["splits"] if entry["name"] == split]
+        if not found:
+            raise InputError(f"{infos[-1]}: has no split {split}")
+        count = len(found[0])
     if form != "tfrecord":
         raise InputError(f"{folder}: prepared as {form}; prepare it with file_format=tfrecord, which is read here")
-    count = len(shards)
     files = [folder / f"{_PREPARED}-{split}.tfrecord-{shard:05d}-of-{count:05d}" for shard in range(count)]
     for file in files:
         if not file.exists():
@@ -112,8 +113,8 @@ def find_damaged(
 def _kept(known: Path) -> dict[str, str] | None:
     """The result of an earlier search; None if there is none, or its file is damaged."""
     try:
-        found = json.loads(known.read_text())
-    except (FileNotFoundError, ValueError):
+        found = read_json(known)
+    except InputError:
         return None
     whole = isinstance(found, dict) and all(isinstance(reason, str) for reason in found.values())
     return found if whole else None

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import functools
 import itertools
+import math
 import os
 import weakref
 from collections.abc import Callable, Generator, Iterator
@@ -24,10 +25,12 @@ from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import to_float
+from vidcomp_jax.storage.untrusted import check_memory
 
 _ORDER, _EXAMPLE = 0, 1
 """Constants mixed into the seeds, so that different uses of one seed draw independent random numbers."""
 _WHOLE = BatchShare()
+_BATCHES = 4
 _streams: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 
 
@@ -92,6 +95,7 @@ def pairs(
     if augmentation is not None and augmentation.crop:
         height = width = augmentation.crop
     shape = (len(rows), 2, height, width, channels)
+    _check_size(shape)
     dtype = np.uint8 if augmentation is None else np.float32
     batches = _stream(examples, batch_size, rows, share.start_step, shape, dtype)
     return (Pair(batch[:, 0], batch[:, 1]) for batch in batches)
@@ -128,7 +132,13 @@ def windows(
 
     rows = share.rows(batch_size)
     shape = (len(rows), num_frames, *clips.frame_shape)
+    _check_size(shape)
     return _stream(examples, batch_size, rows, share.start_step, shape, np.uint8)
+
+
+def _check_size(shape: tuple[int, ...]) -> None:
+    """Raise an `InputError` if the batches that are read ahead, as floats, take more memory than there is."""
+    check_memory(4 * _BATCHES * math.prod(shape), f"`batch_size` is {shape[0]}: {_BATCHES} batches of shape {shape}")
 
 
 class _Order:

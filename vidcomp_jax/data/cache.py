@@ -3,7 +3,8 @@
 Input: files and a function that decodes them. Output: `ArrayClips` over one memory-mapped file, written on first use.
 The name of a cache's folder contains a hash of the names, sizes and modification times of the files, the settings and
 the format, so that changed data or settings lead to a new cache. It is written under a temporary name and renamed when
-complete; if two processes write the same cache, the first one to finish wins.
+complete; if two processes write the same cache, the first one to finish wins. The frames of every clip have a checksum,
+which is verified when the clip is first read.
 """
 
 import collections
@@ -12,7 +13,7 @@ import errno
 import hashlib
 import json
 import shutil
-import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -22,10 +23,9 @@ import numpy as np
 from vidcomp_jax.data.clips import ArrayClips
 from vidcomp_jax.data.sources import Clip, LeftOut, Outcomes, Source, in_parallel, numbered, report_left_out
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.storage.atomic import new_folder
+from vidcomp_jax.storage.folders import new_folder
 
 _FORMAT = 2
-_STALE_SECONDS = 24 * 3600
 _PROJECT_AFTER = 10
 
 
@@ -73,21 +73,23 @@ def key_of(sources: Sequence[Source], settings: dict) -> str:
 
 
 def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes):
-    _remove_stale(folder)
-    try:
-        # Another process may have finished first; its cache has the same contents.
-        with contextlib.suppress(FileExistsError), new_folder(folder) as temporary:
+    # Another process may have finished first; its cache has the same contents.
+    with contextlib.suppress(FileExistsError), new_folder(folder, "cache") as temporary:
+        try:
             with (temporary / "frames.bin").open("wb") as file:
                 index = _write_clips(file, sources, decode, frame_shape, outcomes)
             (temporary / "index.json").write_text(json.dumps(index))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise InputError(f"{folder.parent}: the disk is full; free some space or choose another `cache_dir`") from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise InputError(
+                f"{folder.parent}: the disk is full; free some space or choose another `cache_dir`"
+            ) from None
 
 
 def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes) -> dict:
     clips: list[Clip] = []
+    checksums: list[int] = []
     total, done = sum(map(_num_bytes, sources)), 0
     for number, (source, result) in enumerate(in_parallel(decode, sources, f"decoding {outcomes.label}"), 1):
         if isinstance(result, InputError):
@@ -98,7 +100,9 @@ def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape,
                 continue
             if clip.frames.dtype != np.uint8 or clip.frames.shape[1:] != frame_shape:
                 raise ValueError(f"{clip.name}: frames {clip.frames.shape[1:]} do not match {frame_shape}")
-            file.write(np.ascontiguousarray(clip.frames).data)
+            data = np.ascontiguousarray(clip.frames).data
+            file.write(data)
+            checksums.append(zlib.crc32(data))
             clips.append(clip._replace(frames=np.empty((len(clip.frames), 0))))
         done += _num_bytes(source)
         if number >= min(_PROJECT_AFTER, len(sources)):
@@ -110,6 +114,7 @@ def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape,
         "lengths": [len(clip.frames) for clip in clips],
         "subjects": numbered([clip.subject for clip in clips]),
         "fps": rates.most_common(1)[0][0],
+        "checksums": checksums,
         "left_out": outcomes.left_out,
         "unreadable": outcomes.unreadable,
     }
@@ -120,8 +125,8 @@ def _open(folder: Path, frame_shape: tuple[int, int, int]) -> ArrayClips:
         index = json.loads((folder / "index.json").read_text())
         count = sum(index["lengths"])
         array = np.asarray(np.memmap(folder / "frames.bin", np.uint8, "r"))
-        return ArrayClips(array.reshape(count, *frame_shape), **index)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return ArrayClips(array.reshape(count, *frame_shape), **index, place=str(folder))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{folder}: this cache was damaged ({error}); delete the folder, and it is written again"
         ) from None
@@ -139,12 +144,3 @@ def _check_space(folder: Path, needed: float):
             f"{folder.parent}: the other videos take about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free; "
             "free some space, choose another `cache_dir`, or read a folder's videos on demand (`folder.cache`)"
         )
-
-
-def _remove_stale(folder: Path):
-    """Delete unfinished copies of this cache, left behind by a killed process, that are more than a day old."""
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            newest = max(path.stat().st_mtime for path in [leftover, *leftover.iterdir()])
-            if time.time() - newest > _STALE_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)

@@ -25,6 +25,7 @@ from vidcomp_jax.data.sources import Clip, Reader, Source, held_out, in_parallel
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import VideoInfo, iterate_frames, probe
+from vidcomp_jax.storage.untrusted import check_file, read_text
 
 _LINE = re.compile(r"(?P<path>.+?)(?:\s+(?P<first>\d+)\s+(?P<last>\d+))?")
 
@@ -117,11 +118,9 @@ def read_clip_list(path: Path) -> list[Entry]:
             or exceeds the video, a duplicate of another line, or a video of a different size; it names the line.
     """
     try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; a text file with one video per line was expected") from None
-    except (UnicodeDecodeError, IsADirectoryError):
-        raise InputError(f"{path}: not a text file; a text file with one video per line was expected") from None
+        lines = read_text(path).splitlines()
+    except InputError as error:
+        raise InputError(f"{error}; a text file with one video per line was expected") from None
     entries = list(_parsed(path, lines))
     if not entries:
         raise InputError(f"{path}: names no video")
@@ -149,6 +148,8 @@ def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
         info = infos[video]
         if isinstance(info, InputError):
             raise InputError(f"{where}: {info}") from info
+        if max(len(found["first"] or ""), len(found["last"] or "")) > 9:
+            raise InputError(f"{where}: frames are numbered with at most 9 digits; a longer number was found")
         first, last = (int(found["first"]), int(found["last"])) if found["first"] else (0, info.num_frames - 1)
         if last >= info.num_frames:
             raise InputError(
@@ -162,8 +163,7 @@ def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
 
 def _probe_once(video: Path) -> VideoInfo:
     """The result of `probe`, cached while the file does not change, because `probe` reads the whole file."""
-    if not video.is_file():
-        return probe(video)  # raises
+    check_file(video)
     stat = video.stat()
     return _probed(video, stat.st_mtime_ns, stat.st_size)
 

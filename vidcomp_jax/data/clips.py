@@ -4,11 +4,14 @@ Every reader of this package returns an object with the attributes of `Clips`; b
 evaluation use nothing else of a data set.
 """
 
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
+
+from vidcomp_jax.errors import InputError
 
 Split = Literal["train", "test"]
 """The two splits of every data set."""
@@ -63,6 +66,9 @@ class ArrayClips:
 
     The attributes are those of `Clips`, and `left_out`, which maps the names of videos that the reader did not use to
     the reasons. Those that could not be read are named in `unreadable`; the others are too short.
+
+    With `checksums`, the CRC-32 of the frames of every clip, a clip is verified when it is first read; `frames` raises
+    an `InputError` that names `place` if it is damaged.
     """
 
     def __init__(
@@ -75,6 +81,8 @@ class ArrayClips:
         subjects: Sequence[int] | Int[np.ndarray, " n"] | None = None,
         left_out: Mapping[str, str] | None = None,
         unreadable: Collection[str] = (),
+        checksums: Sequence[int] | None = None,
+        place: str = "the array",
     ):
         self.lengths = np.asarray(lengths, np.int64)
         if self.lengths.sum() != len(array):
@@ -88,10 +96,26 @@ class ArrayClips:
         self.left_out, self.unreadable = dict(left_out or {}), list(unreadable)
         self._array = array
         self._starts = np.cumsum(self.lengths) - self.lengths
+        if checksums is not None and len(checksums) != len(self.lengths):
+            raise ValueError(f"{len(checksums)} checksums of {len(self.lengths)} clips")
+        self._checksums, self._place = checksums, place
+        self._verified = np.full(len(self.lengths), checksums is None)
 
     def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
         """Frames `indices` of clip number `clip`; see `Clips.frames`."""
+        if not self._verified[clip]:
+            self._verify(int(clip))
         return self._array[self._starts[clip] + checked(indices, self.lengths[clip])]
+
+    def _verify(self, clip: int) -> None:
+        assert self._checksums is not None
+        frames = self._array[self._starts[clip] : self._starts[clip] + self.lengths[clip]]
+        if zlib.crc32(np.ascontiguousarray(frames).data) != self._checksums[clip]:
+            raise InputError(
+                f"{self._place}: this cache was damaged, the frames of {self.names[clip]} are not those that were "
+                "written; delete the folder, and it is written again"
+            )
+        self._verified[clip] = True
 
 
 def checked(indices: Indices, length: Index) -> Int[np.ndarray, " t"]:

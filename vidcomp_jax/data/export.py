@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from vidcomp_jax.data.sources import Clip, LeftOut, Source, TooShort, in_parallel
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.video import VideoWriter
-from vidcomp_jax.storage.atomic import new_folder
+from vidcomp_jax.storage.folders import new_folder
 
 MANIFEST = "manifest.json"
 
@@ -55,7 +55,7 @@ def export_clips(
     clips, left_out = [], dict(left_out or {})
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: exists and is not an empty folder; choose another name or delete it")
-    with new_folder(output) as folder:
+    with new_folder(output, "videos") as folder:
         for split, part in parts.items():
             (folder / split).mkdir()
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 from jaxtyping import UInt8
 
@@ -33,6 +34,7 @@ from vidcomp_jax.errors import InputError, require, require_at_least, require_on
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, center_square, read_image, resize
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, iterate_frames, probe, read_frames
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.untrusted import Visited, check_name, read_json
 
 _CHUNK = 32
 
@@ -118,21 +120,23 @@ def split_sources(data_dir: Path, split: Split, config: FolderConfig) -> list[So
 
 def find_sources(folder: Path) -> list[Source]:
     """Videos below `folder`: video files at any depth, folders of images, and images (strips) in `folder` itself."""
-    found = sorted(_search(folder, folder), key=lambda source: natural_order(source.name))
+    found = sorted(_search(folder, folder, Visited(folder)), key=lambda source: natural_order(source.name))
     if not found:
         endings = " ".join(VIDEO_SUFFIXES)
         raise InputError(f"{folder}: no videos here ({endings}), no folders of frames and no strips of frames (.png)")
     return found
 
 
-def _search(folder: Path, root: Path) -> Iterator[Source]:
+def _search(folder: Path, root: Path, visited: Visited) -> Iterator[Source]:
     images = []
     for path in folder.iterdir():
         suffix = path.suffix.lower()
         if path.name.startswith("."):
             continue
+        check_name(path)
         if path.is_dir():
-            yield from _search(path, root)
+            if visited.is_new(path):
+                yield from _search(path, root, visited)
         elif suffix in VIDEO_SUFFIXES:
             yield Source(path.relative_to(root).as_posix(), path, (path,))
         elif suffix in IMAGE_SUFFIXES:
@@ -215,24 +219,39 @@ class StreamedClips:
     """
 
     def __init__(self, sources: list[Source], reader: _Decoder, index_path: Path, outcomes: Outcomes):
-        if not index_path.exists():
+        index = _kept(index_path)
+        if index is None:
             _write_index(index_path, sources, reader, outcomes)
-        index = json.loads(index_path.read_text())
-        self.left_out: dict[str, str] = index["left_out"]
-        self.unreadable: list[str] = index["unreadable"]
+            index = msgspec.json.decode(index_path.read_bytes(), type=_Index)
+        self.left_out, self.unreadable = index.left_out, index.unreadable
         outcomes.check(self.left_out, self.unreadable)
         self._sources = [source for source in sources if source.name not in self.left_out]
         self._reader = reader
         self.names: Sequence[str] = [source.name for source in self._sources]
-        self.lengths = np.array(index["lengths"])
+        self.lengths = np.array(index.lengths)
         self.subjects = np.array(numbered([subject_of(source.name) for source in self._sources]))
-        self.fps = float(index["fps"])
+        self.fps = float(index.fps)
         self.frame_shape = reader.frame_shape
         report_left_out(outcomes.label, self.left_out, len(sources))
 
     def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
         """Frames `indices` of clip number `clip`; see `Clips.frames`."""
         return self._reader.frames(self._sources[clip], checked(indices, self.lengths[clip]))
+
+
+class _Index(msgspec.Struct):
+    lengths: list[int]
+    fps: float
+    left_out: dict[str, str]
+    unreadable: list[str]
+
+
+def _kept(path: Path) -> _Index | None:
+    """What was determined earlier; None if there is none, or its file is damaged."""
+    try:
+        return msgspec.convert(read_json(path), _Index) if path.exists() else None
+    except (InputError, msgspec.ValidationError):
+        return None
 
 
 def _write_index(path: Path, sources: list[Source], reader: _Decoder, outcomes: Outcomes):

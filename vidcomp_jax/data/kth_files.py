@@ -10,18 +10,20 @@ import re
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from vidcomp_jax.data.sources import Source
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.atomic import full_disk_named
+from vidcomp_jax.storage.untrusted import check_file, check_name, read_bytes, reading
 
+_LARGEST = 2**30
 SEQUENCES = "00sequences.txt"
 _NAME = re.compile(r"(?P<stem>person(?P<person>\d\d)_(?P<action>[a-z]+)_d\d)_uncomp\.avi")
 _LINE = re.compile(r"\s*(?P<stem>person(?P<person>\d\d)_(?P<action>[a-z]+)_d\d)\b(?P<rest>.*)")
-_RANGE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*")
+_RANGE = re.compile(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*")
 _EXPECTED = "<action>/personNN_<action>_dM_uncomp.avi, such as walking/person01_walking_d1_uncomp.avi, or <action>.zip"
 
 
@@ -53,6 +55,8 @@ def find_videos(data_dir: Path, persons: Collection[int], *, skip_unreadable: bo
     """
     archives = sorted(path for path in data_dir.rglob("*.zip") if path.is_file())
     files = sorted(path for path in data_dir.rglob("*.avi") if path.is_file())
+    for path in (*archives, *files):
+        check_name(path)
     sources = {path.name: Source(path.relative_to(data_dir).as_posix(), path, (path,)) for path in reversed(files)}
     damaged = []
     for archive in archives:
@@ -89,7 +93,7 @@ def read_sequences(data_dir: Path) -> dict[str, Sequences]:
     if not path.exists():
         return {}
     found = {}
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), 1):
         match = _LINE.match(line)
         if match is None or "missing" in match["rest"]:  # explanations; the one video that never existed
             continue
@@ -98,7 +102,7 @@ def read_sequences(data_dir: Path) -> dict[str, Sequences]:
         ranges = [_RANGE.fullmatch(part) for part in listed.split(",")]
         parts = [part for part in ranges if part is not None]
         if word or len(parts) < len(ranges) or any(not 0 < int(part[1]) <= int(part[2]) for part in parts):
-            raise InputError(f"{where}: expected frames FIRST-LAST, ..., found {match['rest'].strip()!r}")
+            raise InputError(f"{where}: expected frames FIRST-LAST, ..., found {match['rest'].strip()[:80]!r}")
         found[match["stem"]] = Sequences(where, [(int(part[1]) - 1, int(part[2])) for part in parts])
     return found
 
@@ -134,14 +138,19 @@ def unpacked(source: Source) -> Iterator[Path]:
         return
     _members(archive)
     with tempfile.NamedTemporaryFile(suffix=".avi") as file:
-        try:
-            with zipfile.ZipFile(archive) as stored, stored.open(source.path.relative_to(archive).as_posix()) as member:
-                shutil.copyfileobj(member, file)
+        name = source.path.relative_to(archive).as_posix()
+        with full_disk_named(Path(file.name).parent), reading(source.path, "damaged in its archive"):
+            with zipfile.ZipFile(archive) as stored:
+                info = stored.getinfo(name)
+                if info.flag_bits & 1:
+                    raise InputError(f"{source.path}: cannot be unpacked (it is encrypted)")
+                if info.file_size > _LARGEST:
+                    raise InputError(
+                        f"{source.path}: unpacks to {info.file_size} bytes; a video of KTH has less than {_LARGEST}"
+                    )
+                with stored.open(info) as member:
+                    shutil.copyfileobj(member, file)
             file.flush()
-        except RuntimeError as error:  # NotImplementedError, a method of compression that is not known, is one too
-            raise InputError(f"{source.path}: cannot be unpacked ({error})") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-            raise InputError(f"{source.path}: damaged in its archive ({error})") from None
         try:
             yield Path(file.name)
         except InputError as error:
@@ -150,9 +159,9 @@ def unpacked(source: Source) -> Iterator[Path]:
 
 def _members(archive: Path) -> list[str]:
     """The AVI files in an archive."""
-    try:
-        with zipfile.ZipFile(archive) as stored:
-            names = stored.namelist()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise InputError(f"{archive}: cut off or damaged, or not a zip archive ({error})") from None
+    check_file(archive)
+    with reading(archive, "cut off or damaged, or not a zip archive"), zipfile.ZipFile(archive) as stored:
+        names = stored.namelist()
+    for name in names:
+        check_name(f"{archive}: {name}")
     return sorted(name for name in names if name.endswith(".avi") and not Path(name).name.startswith("."))

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.untrusted import check_file
 
 _HEADER, _FOOTER = 12, 4
 _BYTES, _FLOATS = 0x0A, 0x12
@@ -64,6 +65,7 @@ def find_records(path: Path) -> Iterator[Record]:
         InputError: the file is not a TFRecord file or has no records, or, when it is reached, a record has a damaged
             length or is cut off by the end of the file.
     """
+    check_file(path)
     try:
         with path.open("rb", buffering=0) as file:
             size, offset, number = os.fstat(file.fileno()).st_size, 0, 0

@@ -4,6 +4,7 @@ Input: a pairs list of the published First Order Motion Model code, or a number 
 """
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.untrusted import read_text, reading
 
 _SHOWN = 5
 
@@ -33,15 +35,11 @@ def read_pairs(path: Path, names: Sequence[str], num_pairs: int) -> list[VideoPa
     Raises:
         InputError: the file is missing or damaged, lacks a column, or names a video that is not among `names`.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = reader.fieldnames or []
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; a list of pairs was expected") from None
-    except (IsADirectoryError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a list of pairs ({' '.join(str(error).split())[:100]})") from None
+    text = read_text(path, "not a list of pairs")
+    with reading(path, "not a list of pairs"):
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows = [(reader.line_num, row) for row in reader]
+        columns = reader.fieldnames or []
     for column in VideoPair._fields:
         if column not in columns:
             raise InputError(f"{path}: has no column {column}; found {', '.join(columns) or 'nothing'}")

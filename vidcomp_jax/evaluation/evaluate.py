@@ -21,7 +21,7 @@ from vidcomp_jax.evaluation.batches import Instruments, evaluate_batch, read_bat
 from vidcomp_jax.evaluation.files import write_metrics, write_tables
 from vidcomp_jax.evaluation.plots import plots_of
 from vidcomp_jax.evaluation.protocols import Protocol
-from vidcomp_jax.evaluation.records import Records
+from vidcomp_jax.evaluation.records import Records, finish_records
 from vidcomp_jax.evaluation.report import shown_clips, write_report
 from vidcomp_jax.evaluation.summary import gather, summarize
 from vidcomp_jax.evaluation.table import Table, make_table
@@ -183,4 +183,5 @@ def write_results(
     rows = shown_clips(records.batches(num_batches), choices.batch_size, names)
     write_report(output, summary, table, plots, rows, choices.protocol, choices, fps=fps)
     write_metrics(output, summary, table, choices, names, joint_names)
+    finish_records(output)
     return table

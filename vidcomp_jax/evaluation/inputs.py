@@ -14,6 +14,7 @@ from vidcomp_jax.data.sources import natural_order
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import center_square, resize
 from vidcomp_jax.media.video import VIDEO_SUFFIXES, VideoInfo, probe, read_frames
+from vidcomp_jax.storage.untrusted import check_name
 
 
 class VideoClips:
@@ -68,4 +69,5 @@ def _videos(path: Path) -> Iterator[Path]:
     names = (inner.relative_to(path).as_posix() for inner in path.rglob("*") if inner.suffix.lower() in VIDEO_SUFFIXES)
     for name in sorted(names, key=natural_order):
         if not any(part.startswith(".") for part in Path(name).parts):
+            check_name(path / name)
             yield path / name

@@ -6,8 +6,6 @@ are part of the authors' package.
 """
 
 import functools
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,6 +21,7 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.nn.layers import freeze
 from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.checksums import checksum_of
+from vidcomp_jax.storage.untrusted import read_npz
 
 Backbone = Literal["alex", "vgg16"]
 Frames = Float[np.ndarray, "..."]  # sizes are checked by the function, which raises an InputError
@@ -158,23 +157,19 @@ def load_lpips(path: Path | str) -> LPIPS:
     Raises:
         InputError: the file is missing, is not such a file, or lacks weights.
     """
-    not_converted = InputError(
-        f"{path}: no converted LPIPS weights; make them with `python -m converters.convert_lpips "
-        "--backbone=alexnet.pth --heads=alex.pth --output=FILE`"
+    problem, advice = (
+        "no converted LPIPS weights",
+        ("make them with `python -m converters.convert_lpips --backbone=alexnet.pth --heads=alex.pth --output=FILE`"),
     )
-    try:
-        file = np.load(path)
-        stored = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; converted LPIPS weights were expected") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
-        raise not_converted from None
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file; converted LPIPS weights were expected")
+    stored = read_npz(Path(path), problem, advice)
     backbone = str(stored.pop(_ENTRY, ""))
     if backbone not in _LAYERS:
-        raise not_converted
+        raise InputError(f"{path}: {problem}; {advice}")
     network = nnx.eval_shape(lambda: LPIPS(backbone, rngs=nnx.Rngs(0)))
     for name, leaf in _leaves(network):
-        if name not in stored or stored[name].shape != leaf.shape:
+        if name not in stored or stored[name].shape != leaf.shape or stored[name].dtype.kind != "f":
             found = stored[name].shape if name in stored else "nothing"
             raise InputError(f"{path}: {name} is {found}, expected an array of shape {leaf.shape}")
         leaf.set_value(jnp.asarray(stored[name]))

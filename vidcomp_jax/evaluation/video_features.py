@@ -17,6 +17,7 @@ from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.inbetween.tfhub import find_module, load_saved_model
 from vidcomp_jax.storage.checksums import checksum_of
+from vidcomp_jax.storage.untrusted import reading
 
 SIZE = 224
 NUM_FEATURES = 400
@@ -122,11 +123,9 @@ class _TorchScript:
                 f"{path}: a TorchScript file needs PyTorch; install it with `pip install 'vidcomp_jax[torch]'`"
             ) from None
         self._torch, self._path = torch, path
-        try:
-            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # TorchScript itself
-                self._network = torch.jit.load(str(path), map_location="cpu").eval()
-        except (RuntimeError, ValueError, OSError) as error:
-            raise InputError(f"{path}: not a TorchScript file ({one_line(error)[:160]})") from None
+        quiet = warnings.catch_warnings(action="ignore", category=DeprecationWarning)  # TorchScript itself
+        with reading(path, "not a TorchScript file"), quiet:
+            self._network = torch.jit.load(str(path), map_location="cpu").eval()
         self.checksum = checksum_of(path)
 
     def __call__(self, clips: Clips) -> Float[np.ndarray, "b 400"]:

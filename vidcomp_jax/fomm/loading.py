@@ -16,8 +16,9 @@ from flax import nnx
 from vidcomp_jax.data.datasets import DataConfig, differences
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Which, load_weights, save_model
+from vidcomp_jax.storage.checkpoint import load_weights, save_model
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
+from vidcomp_jax.storage.steps import CHECKPOINTS, Which
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,22 +8,25 @@ losses under `train_params`, and the settings of its other modes under `reconstr
 `visualizer_params`. Files are read as data alone: tags that would call Python are refused.
 """
 
+import datetime
 import difflib
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import yaml
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, printable
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
 from vidcomp_jax.fomm.generator import GeneratorConfig
 from vidcomp_jax.fomm.keypoints import KeypointDetectorConfig
 from vidcomp_jax.fomm.model import FOMMConfig
 from vidcomp_jax.fomm.official_sections import SECTIONS, ModelParams, Params
+from vidcomp_jax.storage.untrusted import check_depth, read_text, reading
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 
@@ -64,17 +67,14 @@ def read_official(path: Path) -> OfficialFile:
         InputError: the file is missing, is not YAML, has a tag that would call Python, holds a key twice or an unknown
             section, or is not an official configuration.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; an official YAML file was expected") from None
-    except yaml.constructor.ConstructorError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{path}{line}: {error.problem}; nothing of the file was run") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())[:160]})") from None
+    text = read_text(path, "not YAML")
+    with reading(path, "not YAML"):
+        try:
+            content = yaml.load(text, Loader=_Loader)
+        except yaml.constructor.ConstructorError as error:
+            line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+            raise InputError(f"{path}{line}: {printable(str(error.problem))}; nothing of the file was run") from None
+        _check_plain(content)
     if not isinstance(content, dict) or not isinstance(content.get("model_params"), dict):
         raise InputError(f"{path}: has no entry model_params; an official FOMM configuration was expected")
     for name in content:
@@ -83,14 +83,58 @@ def read_official(path: Path) -> OfficialFile:
     return OfficialFile(path, content)
 
 
+def _check_plain(content: Any) -> None:
+    """Raise an error for values that no setting has, and that other code does not expect."""
+    check_depth(content, 20)
+    for value in _leaves_of(content):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{value} is no number that a setting can have")
+        if isinstance(value, datetime.date | bytes | set):
+            raise ValueError(f"a {type(value).__name__}, {value!r}, is no setting; put quotes around a text")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError("a number has more than 64 bits")
+        if isinstance(value, str):
+            value.encode()  # half of a surrogate pair cannot be printed or stored
+
+
+def _leaves_of(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (*_leaves_of(key), *_leaves_of(inner))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _leaves_of(inner)
+    else:
+        yield value
+
+
 class _Loader(yaml.SafeLoader):
-    """Reads plain data alone, and refuses a key that is given twice, of which YAML would keep the last."""
+    """Reads plain data alone; refuses a key that is given twice, of which YAML would keep the last, and any alias.
+
+    Aliases can stand for each other, by which a few lines grow to billions of entries; configurations do without them.
+    """
+
+    def __init__(self, stream: str):
+        super().__init__(stream)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.constructor.ConstructorError(None, None, "an alias, which no configuration needs", mark)
+        self._depth += 1
+        if self._depth > 100:
+            raise RecursionError
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
+        keys: set[str] = set()
+        for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 

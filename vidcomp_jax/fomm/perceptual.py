@@ -6,8 +6,6 @@ With VGG19 weights, the multi-scale perceptual loss (Johnson et al., 2016) as re
 Model; without them, a multi-scale L1 and gradient difference loss (Mathieu et al., 2016, equation 6).
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from jaxtyping import Array, Float
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.nn.layers import conv, freeze, image_pyramid
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.untrusted import read_npz
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -124,21 +123,17 @@ def load_vgg19(path: Path | str) -> VGG19:
         InputError: if the file is missing, is not such a file, or lacks weights.
     """
     vgg = nnx.eval_shape(lambda: VGG19(rngs=nnx.Rngs(0)))
-    not_converted = InputError(
-        f"{path}: no converted VGG19 weights; make them with `python -m converters.convert_vgg19 vgg19.pth "
-        "--output=FILE`"
+    problem, advice = (
+        "no converted VGG19 weights",
+        ("make them with `python -m converters.convert_vgg19 vgg19.pth --output=FILE`"),
     )
-    try:
-        file = np.load(path)
-        stored = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; converted VGG19 weights were expected") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise not_converted from None
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file; converted VGG19 weights were expected")
+    stored = read_npz(Path(path), problem, advice)
     if "features.0.kernel" not in stored:
-        raise not_converted
+        raise InputError(f"{path}: {problem}; {advice}")
     for key, leaf in _vgg19_leaves(vgg):
-        if key not in stored or stored[key].shape != leaf.shape:
+        if key not in stored or stored[key].shape != leaf.shape or stored[key].dtype.kind != "f":
             found = stored[key].shape if key in stored else "nothing"
             raise InputError(f"{path}: {key} is {found}, expected an array of shape {leaf.shape}")
         leaf.set_value(jnp.asarray(stored[key]))

@@ -21,8 +21,9 @@ from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
 from vidcomp_jax.media.images import to_float
 from vidcomp_jax.media.panels import panel
 from vidcomp_jax.metrics import score
-from vidcomp_jax.storage.checkpoint import Which, load_weights
+from vidcomp_jax.storage.checkpoint import load_weights
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
+from vidcomp_jax.storage.steps import Which
 
 BATCH_SIZE = 16
 """Number of clips generated at a time; smaller batches are padded, so that one compiled program serves all."""

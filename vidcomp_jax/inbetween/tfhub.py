@@ -23,7 +23,8 @@ from jaxtyping import Array, Float, Key
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError, one_line
-from vidcomp_jax.storage.atomic import new_folder
+from vidcomp_jax.storage.folders import new_folder
+from vidcomp_jax.storage.untrusted import read_bytes, reading
 
 NUM_FRAMES = 16
 BATCH_SIZE = 16
@@ -141,9 +142,14 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
     if not archive.startswith(("http://", "https://")):
         raise InputError(f"{handle}: only http and https addresses can be fetched; {by_hand}")
     try:
-        # An existing folder either lacks a model or was just finished by another process; both can be replaced.
-        with new_folder(folder, replace=True) as unpacked:
-            with urllib.request.urlopen(archive, timeout=60) as reply, tarfile.open(fileobj=reply, mode="r|gz") as tar:
+        # An existing folder was just finished by another process, and can be replaced.
+        with new_folder(folder, "module", replace=True) as unpacked:
+            explained = (OSError, http.client.HTTPException, tarfile.TarError)
+            with (
+                reading(handle, "what was downloaded cannot be unpacked", by_hand, passing=explained),
+                urllib.request.urlopen(archive, timeout=60) as reply,
+                tarfile.open(fileobj=reply, mode="r|gz") as tar,
+            ):
                 tar.extractall(unpacked, filter="data")
             if not (unpacked / _MODEL_FILE).is_file():
                 raise InputError(f"{handle}: what was downloaded has no {_MODEL_FILE}; {by_hand}")
@@ -156,19 +162,15 @@ def _fetch(handle: str, archive: str, folder: pathlib.Path) -> pathlib.Path:
 def load_saved_model(folder: pathlib.Path):
     """Load a SavedModel in the TF1 or TF2 format; raises an `InputError` if that fails."""
     tf = import_tensorflow()
-    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel()
-    try:
-        saved.ParseFromString((folder / _MODEL_FILE).read_bytes())
+    with reading(folder, "cannot be loaded as a SavedModel"):
+        saved.ParseFromString(read_bytes(folder / _MODEL_FILE, 2**31))
         variants = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
         # A TF1 module has one graph without tags for inference, and often a second one for training.
         tags: list[str] | None = [] if [] in variants else None
         return tf.saved_model.load(str(folder), tags=tags)
-    except (DecodeError, ValueError, KeyError, RuntimeError, OSError, tf.errors.OpError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{folder} cannot be loaded as a SavedModel: {reason}") from error
 
 
 def _check_signature(loaded, folder: pathlib.Path):

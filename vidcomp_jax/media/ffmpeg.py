@@ -17,7 +17,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.media.images import check_file
+from vidcomp_jax.storage.untrusted import check_file, check_memory
+
+INPUT = ("-protocol_whitelist", "file,pipe", "-format_whitelist", "mov,avi,gif,matroska,webm")
+"""Options of any input: the formats of `VIDEO_SUFFIXES` alone. Others, such as playlists, make ffmpeg read other files,
+whatever the name of the file says."""
 
 
 class Header(NamedTuple):
@@ -45,12 +49,13 @@ class Header(NamedTuple):
             InputError: the file is missing, or is not a video.
         """
         check_file(path)
-        text = run("-i", f"file:{path}", *output).stderr
+        text = run(*INPUT, "-i", f"file:{path}", *output).stderr
         streams = re.split(r"^(?:Output #0|Stream mapping)", text, maxsplit=1, flags=re.MULTILINE)[0]
         video = re.search(r"Stream #.*Video: (?!.*attached pic).*?, (\d+)x(\d+).*", streams)
         if video is None:
             raise InputError(f"{path}: not a video that ffmpeg can read ({last_line(streams)})")
         width, height = int(video[1]), int(video[2])
+        check_memory(8 * width * height, f"{path}, with frames of {width}x{height} pixels,")
         rate = re.search(r"([\d.]+)(k?) fps", video[0]) or re.search(r"([\d.]+)(k?) tbr", video[0])
         rotation = re.search(r"rotation of (-?[\d.]+)", streams)
         if rotation and round(abs(float(rotation[1]))) % 180 == 90:
@@ -100,7 +105,7 @@ def decoder(path: Path, num_channels: int, *options: str) -> Iterator[Decoder]:
     header = Header.read(path)
     pixel_format = "gray" if num_channels == 1 else "rgb24"
     output = ["-map", "0:V:0", *options, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", pixel_format, "-"]
-    command = [executable(), "-v", "error", "-nostdin", "-i", f"file:{path}", *output]
+    command = [executable(), "-v", "error", "-nostdin", *INPUT, "-i", f"file:{path}", *output]
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
         try:
             yield Decoder(path, header, num_channels, process, log)
@@ -129,7 +134,7 @@ def _announced_frames(path: Path, header: Header, log: str) -> int:
 
 def audio_codec(path: Path) -> str:
     """The codec of a video's sound; empty if it has none."""
-    found = re.search(r"Stream #.*Audio: (\w+)", run("-i", f"file:{path}").stderr)
+    found = re.search(r"Stream #.*Audio: (\w+)", run(*INPUT, "-i", f"file:{path}").stderr)
     return found[1] if found else ""
 
 

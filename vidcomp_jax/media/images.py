@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
-from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.untrusted import check_file, check_memory, reading
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 """Suffixes of the files in a folder that are taken for still images."""
+
+_SOFTWARE = "vidcomp_jax"
 
 Frames = UInt8[np.ndarray, "t h w c"]
 Picture = UInt8[np.ndarray, "h w c"] | Float[np.ndarray, "h w c"]
@@ -55,38 +58,46 @@ def read_image(path: Path, *, num_channels: int = 3) -> UInt8[np.ndarray, "h w c
         InputError: the file is missing, is a folder, or cannot be decoded as an image.
     """
     check_file(path)
-    try:
-        with Image.open(path) as stored:
-            image = ImageOps.exif_transpose(stored)
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            pixels = np.asarray(image.convert("L" if num_channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not an image that can be read ({one_line(error)})") from None
+    with reading(path, "not an image that can be read"), Image.open(path) as stored:
+        check_memory(8 * stored.width * stored.height, f"{path}")
+        image = ImageOps.exif_transpose(stored)
+        if image.mode.startswith("I"):
+            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        pixels = np.asarray(image.convert("L" if num_channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], num_channels)
 
 
-def write_image(path: Path, image: Picture):
-    """Write an image, uint8 or float in [0, 1], as PNG; the file appears under its name only when it is complete."""
-    pixels = to_uint8(image)
+def write_image(path: Path, image: Picture, *, written_as: str = ""):
+    """Write an image, uint8 or float in [0, 1], as PNG; the file appears under its name only when it is complete.
+
+    Args:
+        path: of the file.
+        image: gray or RGB.
+        written_as: what it is, for `written_as` to find out later; nothing is stored if empty.
+    """
+    pixels, info = to_uint8(image), PngInfo()
+    if written_as:
+        info.add_text("Software", f"{_SOFTWARE} {written_as}")
     with new_file(path) as temporary:
-        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")
+        stored = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        stored.save(temporary, format="PNG", pnginfo=info)
+
+
+def written_as(path: Path, what: str) -> bool:
+    """Whether the file at `path` is an image that `write_image` wrote with this `written_as`; it need not exist."""
+    text = b"Software\0" + f"{_SOFTWARE} {what}".encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return text in file.read(256)
 
 
 def write_strip(path: Path, frames: Frames):
     """Write frames side by side into one PNG image, as the data sets of the First Order Motion Model store videos."""
     write_image(path, np.concatenate(list(frames), axis=1))
-
-
-def check_file(path: Path):
-    """Raise an `InputError` unless `path` is a file."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; a file was expected")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
 
 
 def to_float(frames: UInt8[np.ndarray, "*t h w c"]) -> Float[np.ndarray, "*t h w c"]:

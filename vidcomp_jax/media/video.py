@@ -17,9 +17,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.media.ffmpeg import Header, audio_codec, decoder, executable, last_line, run
-from vidcomp_jax.media.images import check_file, to_uint8
-from vidcomp_jax.storage.atomic import check_new_file, new_file
+from vidcomp_jax.media.ffmpeg import INPUT, Header, audio_codec, decoder, executable, last_line, run
+from vidcomp_jax.media.images import to_uint8
+from vidcomp_jax.storage.atomic import check_new_file, full_disk, new_file
+from vidcomp_jax.storage.untrusted import check_file
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".gif", ".mkv", ".webm")
 """Suffixes of the files in a folder that are taken for videos."""
@@ -203,17 +204,30 @@ class VideoWriter:
 
     def _add_sound(self, codec: str, path: Path):
         """Add the sound, cut at the end of the last frame; the video stream is copied."""
-        inputs = ["-i", f"file:{self._temporary}", "-i", f"file:{self._audio_from}", "-map", "0:v", "-map", "1:a:0"]
+        inputs = [
+            *INPUT,
+            "-i",
+            f"file:{self._temporary}",
+            *INPUT,
+            "-i",
+            f"file:{self._audio_from}",
+            "-map",
+            "0:v",
+            "-map",
+            "1:a:0",
+        ]
         coding = ["-c:v", "copy", "-c:a", "copy" if codec in _MP4_AUDIO else "aac", "-movflags", "+faststart"]
         output = ["-t", f"{self._count / self._fps:.6f}", "-f", "mp4", f"file:{path}"]
         done = run("-v", "error", "-y", *inputs, *coding, *output)
         if done.returncode:
-            raise OSError(f"{self._path}: adding the sound of {self._audio_from} failed: {last_line(done.stderr)}")
+            reason = full_disk(OSError(done.stderr)) or last_line(done.stderr)
+            raise OSError(f"{self._path}: adding the sound of {self._audio_from} failed: {reason}")
 
     def _failure(self, process: subprocess.Popen) -> OSError:
         process.wait()
         self._log.seek(0)
-        return OSError(f"{self._path}: writing failed: {last_line(self._log.read().decode(errors='replace'))}")
+        log = self._log.read().decode(errors="replace")
+        return OSError(f"{self._path}: writing failed: {full_disk(OSError(log)) or last_line(log)}")
 
 
 def _input(process: subprocess.Popen) -> IO[bytes]:

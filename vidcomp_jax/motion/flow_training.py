@@ -59,7 +59,8 @@ def flow_objective(
     # Frames outside of the known ones can hardly be predicted; their errors would hide those of the others.
     outside = jnp.where(around.beyond > 0, OUTSIDE, 1.0)
     error = jnp.where(known[..., None], 0, jnp.sqrt(outside) * error)
-    share = (1 / (~known).sum(1))[:, None, None]  # the errors of a clip are averaged over its unknown frames
+    # The errors of a clip are averaged over its unknown frames, of which a window of up to four may have none.
+    share = (1 / jnp.maximum((~known).sum(1), 1))[:, None, None]
     mse, difference = (_per_entry(share * jnp.square(x)) for x in (error, jnp.diff(error, axis=1)))
     metrics = {"offset_mse": _per_entry(share * jnp.square(weight * error)), "difference_mse": difference}
     return mse + config.difference_weight * difference, metrics

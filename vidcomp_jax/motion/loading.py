@@ -15,8 +15,9 @@ from vidcomp_jax.motion.flow import FlowConfig, FlowMotion
 from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.motion.motion_file import MotionClips
 from vidcomp_jax.motion.wgan import MotionGAN, WGANConfig
-from vidcomp_jax.storage.checkpoint import Which, load_weights
+from vidcomp_jax.storage.checkpoint import load_weights
 from vidcomp_jax.storage.config import ADDED_LATER, CONFIG_FILE, load_config
+from vidcomp_jax.storage.steps import Which
 
 Method = Literal["wgan", "autoregressive", "flow"]
 """The learned motion models, by the names that their commands and configs use."""

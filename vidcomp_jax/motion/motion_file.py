@@ -1,8 +1,7 @@
 """Extracted motion: the keypoints of all frames of many clips, their `.npz` file, and batches drawn from them."""
 
 import dataclasses
-import zipfile
-import zlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,27 @@ from jaxtyping import Float, Int, UInt8
 
 from vidcomp_jax.data.clips import Clips, spread, spread_long
 from vidcomp_jax.devices import BatchShare, filled_up
-from vidcomp_jax.errors import InputError, one_line
+from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import fingerprint
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.images import to_float
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.untrusted import check_memory, read_npz
 
 _PREVIEW_CLIPS, _PREVIEW_FRAMES = 4, 64
 _WHOLE = BatchShare()
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    RuntimeError,
-    OSError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_STORED: dict[str, tuple[str, int]] = {
+    "names": ("U", 1),
+    "lengths": ("iu", 1),
+    "position": ("f", 3),
+    "jacobian": ("f", 4),
+    "fps": ("f", 0),
+    "fingerprint": ("U", 0),
+    "split": ("U", 0),
+    "preview_clips": ("iu", 1),
+}
+"""Kinds of type and numbers of axes of the stored arrays."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,27 +129,36 @@ class MotionClips:
             InputError: the file is missing, damaged or not a motion file, or contains keypoints that are not finite.
         """
         path = Path(path)
-        if not path.is_file():
+        if not path.exists():
             raise InputError(f"{path}: no such file; experiments.extract_motion writes motion files")
-        try:
-            with zipfile.ZipFile(path), np.load(path) as file:  # rejects .npy files, which np.load also reads
-                arrays = dict(file)
-        except _UNREADABLE as error:
-            raise InputError(f"{path}: not a motion file: {one_line(error)}") from None
-        wanted = ("names", "lengths", "position", "jacobian", "fps", "fingerprint", "split")
-        if missing := [name for name in wanted if name not in arrays]:
+        arrays = read_npz(path, "not a motion file")
+        if missing := [name for name in _STORED if name not in arrays and name != "preview_clips"]:
             raise InputError(f"{path}: not a motion file: it lacks {', '.join(missing)}")
+        preview = [arrays[f"preview{i}"] for i in range(_PREVIEW_CLIPS) if f"preview{i}" in arrays]
+        arrays.setdefault("preview_clips", np.arange(len(preview)))
+        for name, (kinds, ndim) in _STORED.items():
+            if name in arrays and (arrays[name].dtype.kind not in kinds or arrays[name].ndim != ndim):
+                found = f"{arrays[name].dtype}{list(arrays[name].shape)}"
+                raise InputError(f"{path}: not a motion file: {name} is {found}")
+        lengths, fps = arrays["lengths"].astype(np.int64), float(arrays["fps"])
+        if len(arrays["names"]) != len(lengths) or not (lengths > 0).all() or not 0 < fps < math.inf:
+            raise InputError(
+                f"{path}: not a motion file: {len(arrays['names'])} names of clips, {len(lengths)} lengths of at least "
+                f"{lengths.min(initial=0)} frames, {fps:g} frames per second"
+            )
+        if any(x.dtype != np.uint8 or x.ndim != 4 or x.shape[-1] not in (1, 3) for x in preview):
+            raise InputError(f"{path}: not a motion file: its previews are not frames")
         keypoints = Keypoints(arrays["position"], arrays["jacobian"])
-        frames, k = keypoints.position.shape[:2] if keypoints.position.ndim == 3 else (-1, 0)
-        if keypoints.jacobian.shape != (frames, k, 2, 2) or arrays["lengths"].sum() != frames:
+        frames, k, _ = keypoints.position.shape
+        fits = keypoints.position.shape == (frames, k, 2) and keypoints.jacobian.shape == (frames, k, 2, 2) and k > 0
+        if not fits or lengths.sum() != frames:
             raise InputError(
                 f"{path}: positions {keypoints.position.shape}, Jacobians {keypoints.jacobian.shape} and lengths that "
                 f"add up to {arrays['lengths'].sum()} do not fit each other"
             )
         if not all(np.isfinite(x).all() for x in keypoints):
             raise InputError(f"{path}: holds keypoints that are not finite; extract them with another model")
-        preview = [arrays[f"preview{i}"] for i in range(_PREVIEW_CLIPS) if f"preview{i}" in arrays]
-        preview_clips = arrays.get("preview_clips", np.arange(len(preview)))
+        preview_clips = arrays["preview_clips"]
         if (
             preview_clips.shape != (len(preview),)
             or not np.isin(preview_clips, np.arange(len(arrays["lengths"]))).all()
@@ -156,9 +166,9 @@ class MotionClips:
             raise InputError(f"{path}: {len(preview)} previews of the clips {preview_clips.tolist()} do not fit")
         return cls(
             names=tuple(map(str, arrays["names"])),
-            lengths=arrays["lengths"],
-            keypoints=keypoints,
-            fps=float(arrays["fps"]),
+            lengths=lengths,
+            keypoints=Keypoints(*(x.astype(np.float32) for x in keypoints)),
+            fps=fps,
             fingerprint=str(arrays["fingerprint"]),
             split=str(arrays["split"]),
             preview=tuple(preview),
@@ -174,7 +184,11 @@ def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, ch
         clips: the clips of one split.
         split: name of the split.
         chunk: frames to process at a time; the last chunk is padded, so that one compiled program serves all.
+
+    Raises:
+        InputError: a chunk takes more memory than there is.
     """
+    check_memory(8 * chunk * math.prod(clips.frame_shape), f"`chunk` is {chunk}: as many frames of {clips.frame_shape}")
     parts = []
     for frames in _frames_in_chunks(clips, chunk):
         found = jax.tree.map(np.asarray, model.detect(to_float(filled_up(frames, chunk))))

@@ -1,7 +1,6 @@
 """Stores trees of arrays by their dotted names in Orbax folders with a checksum, and reads them back strictly."""
 
 import contextlib
-import errno
 import logging
 import os
 import pathlib
@@ -15,7 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
-from vidcomp_jax.errors import InputError, one_line
+from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.untrusted import reading
 
 CHECKSUM = "crc32"
 _LISTED = 12
@@ -60,7 +60,7 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
     folder = pathlib.Path(folder).absolute()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; a checkpoint or a folder of weights was expected")
-    try:
+    with reading(folder, "cannot be read, it is damaged or incomplete", "copy it again"):
         # Orbax reads all arrays concurrently, and after the first failure each other read prints a traceback.
         # Reading them one by one beforehand reports a damaged file as a single error.
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{folder}/"}).result()
@@ -70,13 +70,8 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
             stored = reader.restore(folder)
         arrays = {name: np.asarray(value) for name, value in stored.items()}
         damaged = int(arrays.pop(CHECKSUM)) != _checksum(arrays)
-    except Exception as error:  # a damaged file makes any of four libraries fail, each with its own exceptions
-        raise InputError(
-            f"{folder}: cannot be read ({one_line(error)}); it is damaged or incomplete. "
-            "Delete it to use the previous checkpoint, or copy it again"
-        ) from error
     if damaged:
-        raise InputError(f"{folder}: its checksum does not match; the files were damaged. Copy it again or delete it")
+        raise InputError(f"{folder}: its checksum does not match, the files were damaged; copy it again")
     return arrays
 
 
@@ -99,21 +94,6 @@ def this_process_alone() -> ocp.Checkpointer:
 def with_checksum(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Add the checksum that `read_arrays` verifies."""
     return {**arrays, CHECKSUM: np.asarray(_checksum(arrays), np.int64)}
-
-
-@contextlib.contextmanager
-def full_disk_named(path: pathlib.Path) -> Iterator[None]:
-    """Convert the different errors that a full disk causes to one `InputError` that names `path`."""
-    try:
-        yield
-    except Exception as error:
-        reason = _full_disk(error)
-        if reason is None:
-            raise
-        raise InputError(
-            f"{path}: cannot be written to: {reason.lower()}; what was complete there is intact. "
-            "Make room and run the same command again"
-        ) from error
 
 
 @contextlib.contextmanager
@@ -150,16 +130,6 @@ def late_writes_ignored() -> Iterator[None]:
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
     return f"{os.sep}orbax{os.sep}" not in record.pathname
-
-
-def _full_disk(error: BaseException | None) -> str | None:
-    """The system's message for a full disk if `error` or a cause of it is one. TensorStore keeps only the text."""
-    while error is not None:
-        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
-                return os.strerror(code)
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> int:

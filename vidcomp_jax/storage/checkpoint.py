@@ -6,13 +6,10 @@ Every array is stored under its dotted path, such as `params.generator.first.con
 """
 
 import contextlib
-import json
 import math
 import pathlib
-import shutil
-import time
 from collections.abc import Collection, Iterator
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +21,6 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.arrays import (
     fit_arrays,
     flatten,
-    full_disk_named,
     late_writes_ignored,
     quiet_orbax,
     read_arrays,
@@ -32,17 +28,28 @@ from vidcomp_jax.storage.arrays import (
     this_process_options,
     with_checksum,
 )
-from vidcomp_jax.storage.atomic import new_folder
+from vidcomp_jax.storage.atomic import full_disk_named
 from vidcomp_jax.storage.config import CONFIG_FILE, save_config
+from vidcomp_jax.storage.folders import new_folder
+from vidcomp_jax.storage.steps import (
+    ARRAYS,
+    CHECKPOINTS,
+    Which,
+    advice,
+    chosen_folder,
+    latest_step,
+    mend_side_files,
+    read_step,
+    remove_unfinished,
+    step_folder,
+    steps_in,
+)
 
-CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights"
-_ARRAYS = "arrays"
 
 Tree = TypeVar("Tree")
 Config = TypeVar("Config")
 Model = TypeVar("Model", bound=nnx.Module)
-Which = Literal["latest", "best"]
 
 
 class Checkpoints:
@@ -56,13 +63,18 @@ class Checkpoints:
         keep_last: number of latest checkpoints to keep.
 
     Raises:
-        InputError: from `save`, `wait` and `close`, if the disk is full; earlier checkpoints are not affected.
+        InputError: a checkpoint holds no arrays; or, from `save`, `wait` and `close`, the disk is full, and earlier
+            checkpoints are not affected.
     """
 
     def __init__(self, directory: pathlib.Path, keep_last: int = 3):
         self.directory = pathlib.Path(directory).absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
-        _remove_unfinished(self.directory)
+        remove_unfinished(self.directory)
+        for step in steps_in(self.directory):
+            if not (folder := step_folder(self.directory, step)).is_dir():
+                raise InputError(f"{folder}: no such folder; {advice(folder)}")
+        mend_side_files(self.directory)
         self._quiet = quiet_orbax()
         self._quiet.__enter__()
         policies = [
@@ -71,7 +83,7 @@ class Checkpoints:
         ]
         self._manager = ocp.CheckpointManager(
             self.directory,
-            item_names=(_ARRAYS,),
+            item_names=(ARRAYS,),
             options=ocp.CheckpointManagerOptions(
                 best_fn=_score,
                 best_mode="min",
@@ -101,14 +113,14 @@ class Checkpoints:
             tree: any tree of arrays; each is stored under its dotted path.
             score: lower is better, and the checkpoint with the lowest is kept; one that is not finite is never best.
         """
-        if step in _steps(self.directory):
+        if step in steps_in(self.directory):
             return
         arrays = flatten(tree)
         score = score if math.isfinite(score) else math.inf
         with self._writing():
             self._manager.save(
                 step,
-                args=ocp.args.Composite(**{_ARRAYS: ocp.args.StandardSave(with_checksum(arrays))}),
+                args=ocp.args.Composite(**{ARRAYS: ocp.args.StandardSave(with_checksum(arrays))}),
                 metrics={"score": float(score)},
                 force=True,
             )
@@ -121,8 +133,8 @@ class Checkpoints:
         """
         self.wait()
         step = self.latest if step is None else step
-        folder = _step_folder(self.directory, step)
-        return fit_arrays(read_arrays(folder), tree, folder)
+        folder = step_folder(self.directory, step)
+        return fit_arrays(read_step(folder), tree, folder)
 
     def wait(self) -> None:
         """Block until everything saved so far is on disk."""
@@ -144,7 +156,7 @@ class Checkpoints:
             try:
                 yield
             except Exception:
-                _remove_unfinished(self.directory)
+                remove_unfinished(self.directory)
                 raise
 
 
@@ -159,7 +171,7 @@ def save_model(directory: pathlib.Path, model: nnx.Module, config: Any, *, repla
     directory = pathlib.Path(directory).absolute()
     if directory.exists() and not replace:
         raise InputError(f"{directory}: exists; give a new folder, or remove this one")
-    with full_disk_named(directory), new_folder(directory, replace=replace) as partial:
+    with full_disk_named(directory), new_folder(directory, "model", replace=replace) as partial:
         save_config(partial / CONFIG_FILE, config)
         with quiet_orbax(), late_writes_ignored(), this_process_alone() as writer:
             writer.save(partial / WEIGHTS, with_checksum(flatten(_weights(model))))
@@ -192,12 +204,12 @@ def load_weights(
     if (directory / WEIGHTS).is_dir():
         folder = directory / WEIGHTS
     elif (directory / CHECKPOINTS).is_dir():
-        folder = _chosen(directory / CHECKPOINTS, which)
+        folder = chosen_folder(directory / CHECKPOINTS, which)
     else:
         raise InputError(f"{directory}: holds neither {WEIGHTS}/ (a model) nor {CHECKPOINTS}/ (a training run)")
     kinds = {f"{kind}.{prefix}." if prefix else f"{kind}.": f"{kind}." for kind in ("params", "batch_stats")}
     arrays = {}
-    for name, value in read_arrays(folder).items():
+    for name, value in (read_step(folder) if folder.name == ARRAYS else read_arrays(folder)).items():
         for stored, plain in kinds.items():
             if name.startswith(stored):
                 arrays[plain + name.removeprefix(stored)] = value
@@ -224,26 +236,8 @@ def load_checkpoint(tree: Tree, directory: pathlib.Path, which: Which = "latest"
     Raises:
         InputError: there is no checkpoint, or it cannot be read or does not fit `tree`.
     """
-    folder = _chosen(pathlib.Path(directory).absolute() / CHECKPOINTS, which)
-    return fit_arrays(read_arrays(folder), tree, folder)
-
-
-def latest_step(directory: pathlib.Path) -> int | None:
-    """Step of the newest finished checkpoint in `directory`, or None if there is none."""
-    return max(_steps(directory), default=None)
-
-
-def best_step(directory: pathlib.Path) -> int:
-    """Step of the checkpoint with the lowest score in `directory`.
-
-    Raises:
-        InputError: no checkpoint there has a score.
-    """
-    scores = {step: _stored_score(directory / str(step)) for step in _steps(directory)}
-    best = min(scores, key=lambda step: scores[step], default=None)
-    if best is None or scores[best] == math.inf:
-        raise InputError(f"{directory}: no checkpoint there was evaluated; use the latest")
-    return best
+    folder = chosen_folder(pathlib.Path(directory).absolute() / CHECKPOINTS, which)
+    return fit_arrays(read_step(folder), tree, folder)
 
 
 def _weights(model: nnx.Module) -> dict[str, dict]:
@@ -253,39 +247,5 @@ def _weights(model: nnx.Module) -> dict[str, dict]:
     }
 
 
-def _steps(directory: pathlib.Path) -> list[int]:
-    if not directory.is_dir():
-        return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal() and path.is_dir())
-
-
-def _chosen(run: pathlib.Path, which: Which) -> pathlib.Path:
-    return _step_folder(run, best_step(run) if which == "best" else latest_step(run))
-
-
-def _step_folder(directory: pathlib.Path, step: int | None) -> pathlib.Path:
-    if step is None or not (directory / str(step)).is_dir():
-        found = ", ".join(map(str, _steps(directory))) or "none"
-        raise InputError(f"{directory}: no checkpoint {'' if step is None else f'of step {step} '}there; found {found}")
-    return directory / str(step) / _ARRAYS
-
-
-def _remove_unfinished(directory: pathlib.Path) -> None:
-    for path in directory.glob("*.orbax-checkpoint-tmp*"):
-        # After an error, other threads of Orbax may still write into the folder for a moment.
-        for _ in range(50):
-            shutil.rmtree(path, ignore_errors=True)
-            if not path.exists():
-                break
-            time.sleep(0.1)
-
-
 def _score(metrics: dict[str, float]) -> float:
     return metrics["score"]
-
-
-def _stored_score(step_folder: pathlib.Path) -> float:
-    try:
-        return json.loads((step_folder / "metrics" / "metrics").read_text())["score"]
-    except (OSError, ValueError, KeyError):
-        return math.inf

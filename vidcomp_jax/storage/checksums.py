@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Literal
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, WEIGHTS, best_step, latest_step
+from vidcomp_jax.storage.checkpoint import WEIGHTS
+from vidcomp_jax.storage.folders import MARKER
+from vidcomp_jax.storage.steps import CHECKPOINTS, best_step, latest_step
 
 
 def checksum_of(path: Path) -> str:
     """Sixteen hexadecimal digits that change with the contents of a file, or of any file in a folder."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = (
+        sorted(file for file in path.rglob("*") if file.is_file() and file.name != MARKER) if path.is_dir() else [path]
+    )
     digest = hashlib.sha256()
     for file in files:
         digest.update(str(file.relative_to(path)).encode())

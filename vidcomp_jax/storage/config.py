@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, check_numbers, printable
 from vidcomp_jax.storage.atomic import new_file
+from vidcomp_jax.storage.folders import marker_of
+from vidcomp_jax.storage.untrusted import check_depth, read_bytes, reading
 
 CONFIG_FILE = "config.json"
 MAY_CHANGE = {"may_change": True}
@@ -40,12 +42,14 @@ def load_config(path: pathlib.Path, config_type: type[Config], part: str = "") -
     if part and part not in stored:
         raise InputError(f"{path}: has no entry {part}; found {', '.join(stored) or 'nothing'}")
     stored = stored[part] if part else stored
-    try:
-        config = msgspec.convert(stored, config_type, strict=True, dec_hook=_decode)
-    except InputError as error:
-        raise InputError(f"{path}: {_plainly(error)}") from error
-    except msgspec.ValidationError as error:
-        raise InputError(f"{path}: not a {config_type.__name__}: {_named(error)}") from error
+    with reading(path, f"not a {config_type.__name__}"):
+        try:
+            config = msgspec.convert(stored, config_type, strict=True, dec_hook=_decode)
+            check_numbers(config)
+        except InputError as error:
+            raise InputError(f"{path}: {_plainly(error)}") from error
+        except msgspec.ValidationError as error:
+            raise InputError(f"{path}: not a {config_type.__name__}: {printable(_named(error))}") from error
     there, expected = {**_added_later(config), **_flat(stored)}, _flat(_plain(config))
     problems = [f"unknown entry {name}" for name in there if name not in expected]
     problems += [f"missing entry {name}" for name in expected if name not in there]
@@ -114,10 +118,11 @@ def _named(error: msgspec.ValidationError) -> str:
 def _read(path: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; the config of a run or model was expected")
-    try:
-        stored = msgspec.json.decode(path.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+    marker_of(path.parent)  # raises if a newer version wrote the folder
+    content = read_bytes(path)
+    with reading(path, "not JSON"):
+        stored = msgspec.json.decode(content)
+        check_depth(stored)
     if not isinstance(stored, dict):
         raise InputError(f"{path}: holds a {type(stored).__name__}; an object of settings was expected")
     return stored

@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from vidcomp_jax.errors import require_at_least
-from vidcomp_jax.storage.config import MAY_CHANGE
+from vidcomp_jax.storage.config import ADDED_LATER, MAY_CHANGE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,18 @@ class TrainConfig:
     """Steps between evaluations, each of which is followed by a checkpoint; None evaluates only at the end."""
     checkpoint_every: int | None = dataclasses.field(default=1000, metadata=MAY_CHANGE)
     """Steps between checkpoints; None saves only at the end, when stopped, and after evaluations."""
+    from_last_good: bool = dataclasses.field(default=False, metadata=MAY_CHANGE | ADDED_LATER)
+    """If the latest checkpoint is damaged, go on from the newest whole one; damaged ones are moved to `damaged`."""
+    skip_nonfinite: int = dataclasses.field(default=0, metadata=MAY_CHANGE | ADDED_LATER)
+    """Number of steps in a row that may have a loss or gradient that is not finite; such a step changes nothing but
+    the counter of steps. 0 stops training at the first."""
     keep_last: int = dataclasses.field(default=3, metadata=MAY_CHANGE)
     """Number of latest checkpoints to keep, in addition to the best one."""
 
     def __post_init__(self):
-        require_at_least(self, num_steps=self._fewest_steps, batch_size=1, seed=0, log_every=1, keep_last=1)
+        require_at_least(
+            self, num_steps=self._fewest_steps, batch_size=1, seed=0, log_every=1, keep_last=1, skip_nonfinite=0
+        )
         for field in ("panel_every", "evaluate_every", "checkpoint_every"):
             if getattr(self, field) is not None:
                 require_at_least(self, **{field: 1})

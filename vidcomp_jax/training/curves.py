@@ -1,6 +1,5 @@
 """Loss curves of a run, drawn as an image from its log."""
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -8,18 +7,23 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from vidcomp_jax.training.run_log import entry_of
+
 _WIDTH, _HEIGHT, _TOP, _MARGIN, _COLUMNS = 320, 160, 18, 6, 2
 _INK, _PALE, _LINE = (40, 40, 40), (210, 210, 210), (31, 90, 180)
 
 
 def read_scalars(path: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
-    """Read the (step, value) pairs of every number in `metrics.jsonl`, by name, in order of first appearance."""
+    """Read the (step, value) pairs of every number in `metrics.jsonl`, by name, in order of first appearance.
+
+    Lines that cannot be read are left out.
+    """
     curves: dict[str, list[tuple[int, float]]] = {}
-    for line in pathlib.Path(path).read_text().splitlines():
-        entry = json.loads(line)
+    for line in pathlib.Path(path).read_bytes().splitlines():
+        entry = entry_of(line) or {}
         for name, value in entry.items():
             if name != "step":
-                curves.setdefault(name, []).append((entry["step"], float(value)))
+                curves.setdefault(name, []).append((int(entry["step"]), float(value)))
     return curves
 
 

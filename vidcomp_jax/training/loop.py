@@ -10,6 +10,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import logging
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +30,14 @@ from vidcomp_jax.devices import (
     shard,
     single_copy,
 )
-from vidcomp_jax.errors import InputError, TrainingError
+from vidcomp_jax.errors import InputError, TrainingError, one_line
+from vidcomp_jax.storage.untrusted import check_memory
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.interrupt import StopSignal
 from vidcomp_jax.training.prefetch import Prefetch
 from vidcomp_jax.training.run_folder import Pace, RunFolder, due_after
 from vidcomp_jax.training.step import (
+    SKIPPED,
     Batch,
     DeviceStep,
     Objective,
@@ -42,6 +45,8 @@ from vidcomp_jax.training.step import (
     init_state,
     map_over_devices,
 )
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +115,10 @@ def fit(
         devices: devices to train on; None for all of them.
 
     Raises:
-        InputError: the batch size does not divide over the devices, `workdir` belongs to another run, or a checkpoint
-            is damaged.
-        TrainingError: a metric or weight is not finite; the checkpoints saved before are kept.
+        InputError: the batch size does not divide over the devices, `workdir` belongs to another run, a checkpoint is
+            damaged, or a device has too little memory.
+        TrainingError: a metric or weight is not finite, or another process has ended; the checkpoints saved before are
+            kept.
         ValueError: neither or both of `objective` and `step` are given.
     """
     if step is None and objective is not None:
@@ -123,7 +129,8 @@ def fit(
     check_batch_size(config.batch_size, len(devices))
     process, processes = jax.process_index(), jax.process_count()
     graphdef, constants, state = init_state(model, tx, devices)
-    train_step = map_over_devices(graphdef, step, devices)
+    train_step = map_over_devices(graphdef, step, devices, skip_nonfinite=config.skip_nonfinite > 0)
+    guard = _Guard(config.skip_nonfinite)
     key = replicate(jax.random.key(config.seed), devices)
 
     def evaluation_model() -> nnx.Module:
@@ -132,6 +139,7 @@ def fit(
         return trained
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_errors_of_devices(processes))
         stop = stack.enter_context(StopSignal())
         folder = stack.enter_context(RunFolder(workdir, config, panels, evaluate, best))
         start = from_process_0(lambda: folder.open(run_config or config), 0)
@@ -141,7 +149,8 @@ def fit(
         share = config.batch_size // processes
         data = Prefetch(batches(BatchShare(start, process, processes)), lambda batch: shard(batch, share, devices))
         stack.enter_context(data)
-        pace, values, stopped = Pace(), {}, None
+        pace, stopped = Pace(), None
+        values: dict[str, float] = {}
         pending: collections.deque[tuple[int, Any]] = collections.deque()
         for number in range(start + 1, config.num_steps + 1):
             state, metrics = train_step(state, constants, pace.wait_for(data, number), key)
@@ -150,7 +159,7 @@ def fit(
             heeded = bool(due) if processes > 1 else bool(due or stop.received)
             # Reading the metrics one step late keeps the devices busy while the host waits for them.
             while len(pending) > (0 if heeded else 1):
-                values = _finite(*pending.popleft())
+                values = guard.finite(*pending.popleft()) or values
             folder.advance(number)
             if heeded:
                 stopped = _signal_of_any(stop) if number < config.num_steps else None
@@ -161,6 +170,17 @@ def fit(
                 break
     nnx.update(model, *single_copy((state.params, state.batch_stats)))
     return FitResult(model, int(state.step), values, stopped)
+
+
+def check_weights(build: Callable[[], nnx.Module]) -> None:
+    """Raise an `InputError` if a model, with gradients and two moments, takes more memory than there is.
+
+    Args:
+        build: makes the model; only shapes are computed.
+    """
+    leaves = jax.tree.leaves(nnx.state(nnx.eval_shape(build)))
+    num_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    check_memory(4 * num_bytes, "the weights with gradients and the state of the optimizer; a smaller width")
 
 
 def check_batch_size(batch_size: int, num_devices: int | None = None) -> None:
@@ -175,10 +195,49 @@ def _signal_of_any(stop: StopSignal) -> int | None:
     return largest_of_all(stop.received or 0) or None
 
 
-def _finite(step: int, metrics: dict[str, jax.Array]) -> dict[str, float]:
-    """Fetch the metrics of `step`, or raise a `TrainingError` if any of them is not finite."""
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    if not all(map(math.isfinite, values.values())):
-        terms = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
-        raise TrainingError(f"step {step}: {terms}; training stopped, the checkpoints written before are kept")
-    return values
+@contextlib.contextmanager
+def _errors_of_devices(processes: int) -> Iterator[None]:
+    """Explain in one line why devices cannot go on: too little memory, or another process that has ended."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise InputError(
+                f"a device has too little memory ({one_line(error)}); lower the batch size or the sizes of the networks"
+            ) from error
+        if processes > 1:
+            raise TrainingError(
+                f"another process of this run does not answer ({one_line(error)}); start all of them again, and "
+                "they go on from the last checkpoint"
+            ) from error
+        raise
+
+
+class _Guard:
+    """Fetches the metrics of each step, and stops training when they are not finite.
+
+    Args:
+        most: number of steps in a row that may be skipped.
+    """
+
+    def __init__(self, most: int):
+        self._most, self._in_a_row, self._total = most, 0, 0
+
+    def finite(self, step: int, metrics: dict[str, jax.Array]) -> dict[str, float]:
+        """The metrics of `step`, all finite; none if the step was skipped.
+
+        Raises:
+            TrainingError: a metric is not finite, or as many steps in a row as may be skipped were.
+        """
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        bad = {name: value for name, value in values.items() if not math.isfinite(value)}
+        if not bad and not values.get(SKIPPED):
+            self._in_a_row = 0
+            return values | ({SKIPPED: float(self._total)} if self._most else {})
+        terms = ", ".join(f"{name} is {value}" for name, value in bad.items()) or "a weight or statistic is not finite"
+        self._in_a_row, self._total = self._in_a_row + 1, self._total + 1
+        if self._in_a_row <= self._most:
+            _log.warning("step %d: %s; skipped, %d in a row, %d in all", step, terms, self._in_a_row, self._total)
+            return {}
+        after = f" after {self._most} skipped steps" if self._most else ""
+        raise TrainingError(f"step {step}: {terms}; training stopped{after}, the checkpoints written before are kept")

@@ -17,11 +17,39 @@ import numpy as np
 
 from vidcomp_jax.devices import host_copy
 from vidcomp_jax.errors import InputError, TrainingError
-from vidcomp_jax.storage.checkpoint import CHECKPOINTS, Checkpoints, latest_step
+from vidcomp_jax.storage.atomic import full_disk_named, problem_of_place, remove_all_leftovers
+from vidcomp_jax.storage.checkpoint import WEIGHTS, Checkpoints
 from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir
+from vidcomp_jax.storage.folders import mark, marker_of
+from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step, set_damaged_aside
 from vidcomp_jax.training.config import TrainConfig
-from vidcomp_jax.training.run_log import METRICS, RunLog
+from vidcomp_jax.training.run_log import METRICS, PANELS, RunLog
 from vidcomp_jax.training.step import Batch, TrainState
+
+DAMAGED = "damaged"
+_LOCK = ".lock"
+
+
+def check_workdir(workdir: pathlib.Path) -> None:
+    """Raise an `InputError` unless `workdir` is new or empty, or holds a run: a marked one, or an earlier version's."""
+    if problem := problem_of_place(workdir) if workdir.absolute().parent.is_dir() else "":
+        raise InputError(f"{workdir}: {problem}")
+    if not workdir.is_dir():
+        return
+    names = sorted(path.name for path in workdir.iterdir() if path.name != _LOCK)
+    marker = marker_of(workdir)
+    if marker is not None:
+        ours = marker.kind == "run"
+    else:
+        # A run of an earlier version has a lock, or, where it was copied without hidden files, checkpoints.
+        checkpoints = workdir / CHECKPOINTS
+        ours = {CONFIG_FILE, CHECKPOINTS} <= {*names} and not (workdir / WEIGHTS).exists()
+        ours = ours and (latest_step(checkpoints) is not None or (workdir / _LOCK).exists())
+    if names and not ours:
+        shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+        raise InputError(
+            f"{workdir}: holds other things than a training run ({shown}); give a new or an empty folder to train in"
+        )
 
 
 class RunFolder:
@@ -59,8 +87,10 @@ class RunFolder:
         """Claim the folder for `run_config` and return the step of its latest checkpoint, or 0 if there is none.
 
         Raises:
-            InputError: the folder is in use, or holds a run that is longer or has other settings.
+            InputError: the folder is in use, holds other things than a run, or a run that is longer or has other
+                settings.
         """
+        check_workdir(self.workdir)
         directory = self.workdir / CHECKPOINTS
         latest = latest_step(directory) or 0
         if latest > self._config.num_steps:
@@ -73,7 +103,12 @@ class RunFolder:
         if not latest and not (log.is_file() and log.stat().st_size):
             # Nothing was trained yet, so a run that failed at the start may be repeated with other settings.
             (self.workdir / CONFIG_FILE).unlink(missing_ok=True)
+        mark(self.workdir, "run", growing=True)
+        for folder in (self.workdir, self.workdir / PANELS):
+            remove_all_leftovers(folder)
         claim_workdir(self.workdir, run_config)
+        if self._config.from_last_good:
+            latest = set_damaged_aside(directory, self.workdir / DAMAGED) or 0
         self._checkpoints = self._stack.enter_context(Checkpoints(directory, self._config.keep_last))
         return latest
 
@@ -110,7 +145,21 @@ class RunFolder:
 
         Raises:
             TrainingError: a weight to be saved is not finite.
+            InputError: the disk is full.
         """
+        with full_disk_named(self.workdir):
+            self._report(step, due, metrics, pace, state, evaluation_model, stopped)
+
+    def _report(
+        self,
+        step: int,
+        due: set[str],
+        metrics: Mapping[str, float],
+        pace: "Pace",
+        state: TrainState,
+        evaluation_model: Callable[[], Any],
+        stopped: int | None,
+    ) -> None:
         if "log" in due:
             self._running_log.progress(step, metrics, *pace.measure(step))
         score = math.inf
@@ -140,7 +189,7 @@ class RunFolder:
         if self.workdir.exists() and not self.workdir.is_dir():
             raise InputError(f"{self.workdir}: is a file; a work folder was expected")
         self.workdir.mkdir(parents=True, exist_ok=True)
-        lock = self._stack.enter_context((self.workdir / ".lock").open("w"))
+        lock = self._stack.enter_context((self.workdir / _LOCK).open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import math
 import os
 import pathlib
@@ -23,6 +24,7 @@ from vidcomp_jax.storage.atomic import new_file
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 PANELS = "panels"
+_log = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -142,20 +144,35 @@ class _Events:
         self._file.flush()
 
 
+def entry_of(line: bytes) -> dict[str, int | float] | None:
+    """The numbers in a line of `metrics.jsonl`, by name, with `step` among them; None if it is no such line."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    numbers = isinstance(entry, dict) and all(_is_number(value) for value in entry.values())
+    return entry if numbers and isinstance(entry.get("step"), int) else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e100  # beyond, charts overflow; no metric is
+
+
 def _open_lines(path: pathlib.Path, step: int) -> TextIO:
     """Open `path` for appending, keeping only complete lines of steps up to `step`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = []
-    if path.exists():
-        for line in path.read_text().splitlines(keepends=True):
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:  # the last line of a run that was killed while writing it
-                continue
-            if line.endswith("\n") and entry["step"] <= step:
-                kept.append(line)
+    kept, damaged = [], 0
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        entry = entry_of(line)
+        if entry is None or not line.endswith(b"\n"):
+            damaged += number < len(lines)  # the last line may be that of a run that was killed while writing it
+        elif entry["step"] <= step:
+            kept.append(line)
+    if damaged:
+        _log.warning("%s: %d of %d lines cannot be read and are left out", path, damaged, len(lines))
     with new_file(path) as temporary:
-        temporary.write_text("".join(kept))
+        temporary.write_bytes(b"".join(kept))
     return path.open("a")
 
 

@@ -36,6 +36,9 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
+SKIPPED = "skipped"
+"""Name of the metric that is 1 for a step that was skipped, and 0 for others."""
+
 Batch = Any
 """An array, or a tuple or NamedTuple of arrays, with the examples along the first axis."""
 Metrics = dict[str, Float[Array, ""]]
@@ -82,8 +85,13 @@ def gradient_step(tx: optax.GradientTransformation, objective: Objective) -> Dev
     return step
 
 
-def map_over_devices(graphdef: nnx.GraphDef, step: DeviceStep, devices: Sequence[jax.Device]) -> Callable:
+def map_over_devices(
+    graphdef: nnx.GraphDef, step: DeviceStep, devices: Sequence[jax.Device], *, skip_nonfinite: bool = False
+) -> Callable:
     """Compile `step` for `devices`, which are those of all processes.
+
+    With `skip_nonfinite`, a step after which a metric, a weight, a batch statistic or the optimizer's state is not
+    finite keeps the state from before it, and only counts as a step.
 
     Returns:
         A function `(state, constants, batch, key) -> (state, metrics)`. `state` is donated and must not be used again.
@@ -98,11 +106,22 @@ def map_over_devices(graphdef: nnx.GraphDef, step: DeviceStep, devices: Sequence
         new, metrics = step(graphdef, state, constants, batch, keys)
         # A mean would convert integers to floats, and counters are equal on all devices anyway.
         batch_stats = jax.tree.map(lambda x: x if x.dtype.kind in "iub" else mean_over_devices(x), new.batch_stats)
-        return new._replace(step=state.step + 1, batch_stats=batch_stats), mean_over_devices(metrics)
+        metrics = mean_over_devices(metrics)
+        new = new._replace(step=state.step, batch_stats=batch_stats)
+        if skip_nonfinite:
+            finite = _all_finite((new, metrics))
+            new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
+            metrics = {**metrics, SKIPPED: 1.0 - finite}
+        return new._replace(step=state.step + 1), metrics
 
     return jax.pmap(
         mapped, AXIS, in_axes=(None, None, 0, None), out_axes=(None, None), donate_argnums=0, devices=devices
     )
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))
 
 
 def make_train_step(
