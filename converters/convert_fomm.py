@@ -24,7 +24,7 @@ from experiments.commands import run
 from experiments.configs import CONFIGS, TrainFOMMConfig
 from experiments.official import train_config
 from vidcomp_jax.data import open_clips
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, require
 from vidcomp_jax.fomm.discriminator import MultiScaleDiscriminator
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
 from vidcomp_jax.storage.checkpoint import save_model
@@ -57,6 +57,10 @@ class ConvertFOMMConfig:
     """With --training: folder for decoded clips, as of experiments.train_fomm."""
     perceptual_weights: Path | None = None
     """With --training: converted VGG19 weights that training goes on with."""
+
+    def __post_init__(self):
+        for field in ("data_dir", "cache_dir", "perceptual_weights"):
+            require(self.training or getattr(self, field) is None, self, field, "left out without `training`")
 
 
 def main(config: ConvertFOMMConfig) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from experiments.official import frame_size
-from vidcomp_jax.data import DataConfig
+from vidcomp_jax.data import DataConfig, FolderConfig
 from vidcomp_jax.data.clips import Channels
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
@@ -29,10 +29,11 @@ class ConvertedFOMM:
     """Size and channels of the frames that it was trained on."""
 
 
-def converted(fomm: FOMMConfig, size: int) -> ConvertedFOMM:
-    """The contents of `config.json` for a model of square frames of `size` pixels."""
+def converted(fomm: FOMMConfig, size: int, seed: int = 0) -> ConvertedFOMM:
+    """The contents of `config.json` for a model of square frames of `size` pixels, and the seed of a random split."""
     num_channels = cast(Channels, fomm.num_channels)
-    return ConvertedFOMM(fomm=fomm, data=DataConfig(name="folder", size=size, num_channels=num_channels))
+    data = DataConfig(name="folder", size=size, num_channels=num_channels, folder=FolderConfig(seed=seed))
+    return ConvertedFOMM(fomm=fomm, data=data)
 
 
 def _released() -> dict[str, ConvertedFOMM]:
@@ -73,10 +74,9 @@ def official_config(name: str) -> ConvertedFOMM:
     fomm = file.model()
     if "dataset_params" not in file.content:
         return converted(fomm, 256)
-    try:
-        return converted(fomm, frame_size(file.section("dataset_params", DatasetParams)))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    dataset = file.section("dataset_params", DatasetParams)
+    with file.named_in_errors():
+        return converted(fomm, frame_size(dataset), dataset.random_seed)
 
 
 def official_path(name: str) -> Path:

@@ -3,12 +3,23 @@
 Input: the configuration of a run. Output: the content of the file, and notes on what the published code cannot do.
 """
 
+import operator
 from typing import Any
+
+import msgspec
 
 from experiments.configs import TrainFOMMConfig
 from vidcomp_jax.data import AugmentationConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FOMMConfig
+from vidcomp_jax.fomm.official import MODEL_KEYS
+from vidcomp_jax.fomm.official_sections import AnimateParams, NormalizationParams, ReconstructionParams
+
+RECONSTRUCTION = ReconstructionParams(num_videos=1000)
+ANIMATION = AnimateParams(
+    num_pairs=50, normalization_params=NormalizationParams(use_relative_movement=True, use_relative_jacobian=True)
+)
+"""What all published files say of the other modes."""
 
 
 def official_content(config: TrainFOMMConfig, steps_per_epoch: int) -> tuple[dict[str, Any], list[str]]:
@@ -27,21 +38,21 @@ def official_content(config: TrainFOMMConfig, steps_per_epoch: int) -> tuple[dic
             "without it can be exported"
         )
     optimizer, loss, warp = config.optimizer, config.loss, config.loss.warp
-    schedule, generator = config.schedule, config.optimizer.generator
-    every = config.train.checkpoint_every
+    schedule, every = config.schedule, config.train.checkpoint_every
     content = {
         "dataset_params": {
             "root_dir": str(config.data.data_dir or "data"),
             "frame_shape": [config.data.size, config.data.size, config.data.num_channels],
             "id_sampling": config.data.folder.id_sampling,
+            "random_seed": config.data.folder.seed,
             "augmentation_params": _augmentation(config.augmentation),
         },
         "model_params": _model(config.fomm),
         "train_params": {
             "num_epochs": -(-config.train.num_steps // steps_per_epoch),
             "num_repeats": schedule.num_repeats,
-            "epoch_milestones": [round(milestone / steps_per_epoch) for milestone in generator.milestones],
-            "lr_generator": generator.learning_rate,
+            "epoch_milestones": milestones_in_epochs(config, steps_per_epoch),
+            "lr_generator": optimizer.generator.learning_rate,
             "lr_discriminator": optimizer.discriminator.learning_rate,
             "lr_kp_detector": optimizer.detector.learning_rate,
             "batch_size": config.train.batch_size,
@@ -61,16 +72,8 @@ def official_content(config: TrainFOMMConfig, steps_per_epoch: int) -> tuple[dic
                 "equivariance_jacobian": loss.equivariance_jacobian if config.fomm.estimate_jacobian else 0,
             },
         },
-        "reconstruction_params": {"num_videos": 1000, "format": ".mp4"},
-        "animate_params": {
-            "num_pairs": 50,
-            "format": ".mp4",
-            "normalization_params": {
-                "adapt_movement_scale": False,
-                "use_relative_movement": True,
-                "use_relative_jacobian": True,
-            },
-        },
+        "reconstruction_params": msgspec.to_builtins(RECONSTRUCTION),
+        "animate_params": msgspec.to_builtins(ANIMATION),
         "visualizer_params": {
             "kp_size": config.panel.keypoint_size or 5,
             "draw_border": config.panel.border,
@@ -78,6 +81,11 @@ def official_content(config: TrainFOMMConfig, steps_per_epoch: int) -> tuple[dic
         },
     }
     return content, _notes(config, steps_per_epoch)
+
+
+def milestones_in_epochs(config: TrainFOMMConfig, steps_per_epoch: int) -> list[int]:
+    """The generator's milestones, to the nearest epoch; the published code has one list for all networks."""
+    return [round(milestone / steps_per_epoch) for milestone in config.optimizer.generator.milestones]
 
 
 def _notes(config: TrainFOMMConfig, steps_per_epoch: int) -> list[str]:
@@ -117,43 +125,12 @@ def _scales(scales: tuple[float, ...]) -> list[float]:
 
 
 def _model(config: FOMMConfig) -> dict[str, Any]:
-    detector, motion, generator = config.detector, config.dense_motion, config.generator
-    discriminator = config.discriminator
-    return {
-        "common_params": {
-            "num_kp": config.num_keypoints,
-            "num_channels": config.num_channels,
-            "estimate_jacobian": config.estimate_jacobian,
-        },
-        "kp_detector_params": {
-            "temperature": detector.temperature,
-            "block_expansion": detector.width,
-            "max_features": detector.max_width,
-            "scale_factor": detector.scale,
-            "num_blocks": detector.num_blocks,
-            "single_jacobian_map": detector.single_jacobian,
-        },
-        "generator_params": {
-            "block_expansion": generator.width,
-            "max_features": generator.max_width,
-            "num_down_blocks": generator.num_down_blocks,
-            "num_bottleneck_blocks": generator.num_bottleneck_blocks,
-            "estimate_occlusion_map": config.estimate_occlusion,
-            "dense_motion_params": {
-                "block_expansion": motion.width,
-                "max_features": motion.max_width,
-                "num_blocks": motion.num_blocks,
-                "scale_factor": motion.scale,
-                "kp_variance": motion.heatmap_variance,
-            },
-        },
-        "discriminator_params": {
-            "scales": _scales(discriminator.scales),
-            "block_expansion": discriminator.width,
-            "max_features": discriminator.max_width,
-            "num_blocks": discriminator.num_blocks,
-            "sn": discriminator.spectral_norm,
-            "use_kp": discriminator.use_keypoints,
-            "kp_variance": discriminator.heatmap_variance,
-        },
-    }
+    content: dict[str, Any] = {}
+    for key, field in MODEL_KEYS.items():
+        *sections, name = key.split(".")
+        section = content
+        for part in sections:
+            section = section.setdefault(part, {})
+        value = operator.attrgetter(field)(config)
+        section[name] = _scales(value) if isinstance(value, tuple) else value
+    return content

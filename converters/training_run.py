@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from converters.fomm_state import PARTS, dump_fomm_state, parameter_names
+from converters.official_yaml import milestones_in_epochs
 from converters.optimizer_state import (
     OWNERS,
     Moments,
@@ -121,9 +122,10 @@ def official_checkpoint(run: Run, config: TrainFOMMConfig, steps_per_epoch: int)
     """Everything that an official checkpoint holds: state dicts, optimizers and the epoch to go on at."""
     epoch = run.step // steps_per_epoch
     content: dict[str, Any] = dump_fomm_state(run.model)
+    # A milestone at this very epoch is not passed: the scheduler reduces the rate when it goes on there.
+    passed = sum(milestone < epoch for milestone in milestones_in_epochs(config, steps_per_epoch))
     for part, name in OWNERS.items():
         adam: AdamConfig = getattr(config.optimizer, name)
-        passed = sum(milestone <= epoch * steps_per_epoch for milestone in adam.milestones)
         rate = adam.learning_rate * 0.1**passed
         content[f"optimizer_{part}"] = official_optimizer(run.moments[part], rate, adam.learning_rate)
     return {**content, "epoch": epoch}

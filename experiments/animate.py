@@ -2,7 +2,7 @@
 
 The picture moves like the video. The result has the frame rate of the video and, if it is an MP4, its sound. Frames
 are read, rendered and written in chunks, so that long videos fit into memory. With `--dataset`, clips of a test split
-are animated with the motion of others.
+are animated with the motion of others; with `--config`, as a YAML file of the published code says.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -18,13 +18,15 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
-from experiments.animate_pairs import PRESETS, PairedData, animate_pairs, check_sources
+from experiments.animate_pairs import PRESETS, PairedData, animate_pairs, check_sources, official_options
 from experiments.commands import run
+from experiments.official import KEYS, VideoFormat
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.animation import Chunk, Result, animate, best_frame, detect
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import load_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
+from vidcomp_jax.fomm.official import read_official
 from vidcomp_jax.media.ffmpeg import Header
 from vidcomp_jax.media.images import read_image, resize, to_uint8, write_image
 from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames
@@ -50,10 +52,15 @@ class AnimateConfig:
     dataset: str = ""
     """Animate clips of a test split with the motion of others instead: kth, bair, vox, vox-adv, taichi, taichi-adv,
     fashion, mgif, nemo, folder or synthetic."""
+    config: Path | None = None
+    """Animate the clips that a YAML file of the published code names, as its mode animate does; in place of
+    --dataset."""
     pairs_list: Path | None = None
     """With --dataset: CSV file with the columns source and driving, names of clips; random pairs by default."""
     num_pairs: int = 50
     """With --dataset: maximum number of pairs."""
+    format: VideoFormat = ".mp4"
+    """With --dataset: format of the videos."""
     png_strips: bool = False
     """With --dataset: also write the frames of every result side by side into one lossless image, in png/."""
     which: Which = "latest"
@@ -63,6 +70,9 @@ class AnimateConfig:
     absolute: bool = False
     """Use the video's keypoints as they are, like --no-relative: the picture then also takes on the shape of the
     figure in the video."""
+    relative_jacobian: bool = True
+    """With relative motion, also turn and stretch the surroundings of each keypoint relative to the best frame; without
+    it, they are those of the video."""
     adapt_scale: bool = False
     """Scale movements by the ratio of the figures' sizes; not with --absolute."""
     best_frame: int | Literal["auto"] = 0
@@ -89,6 +99,7 @@ class AnimateConfig:
         require(self.best_frame == "auto" or self.best_frame >= 0, self, "best_frame", "at least 0, or auto")
         if not self.moves_relatively:
             require(not self.adapt_scale, self, "adapt_scale", "left out with absolute motion")
+            require(self.relative_jacobian, self, "relative_jacobian", "left out with absolute motion")
             require(self.best_frame == 0, self, "best_frame", "left out with absolute motion")
 
     @property
@@ -107,6 +118,12 @@ class AnimateConfig:
     def moves_relatively(self) -> bool:
         """Whether the movement of the keypoints is transferred, rather than their positions."""
         return self.relative and not self.absolute
+
+    @property
+    def rendering(self) -> dict[str, Any]:
+        """Options of `vidcomp_jax.fomm.animation.animate`."""
+        options = {"adapt_scale": self.adapt_scale, "relative_jacobian": self.relative_jacobian}
+        return {"chunk": self.batch_size, **options}
 
 
 def main(config: AnimateConfig) -> None:
@@ -198,7 +215,7 @@ def _rendered(config: AnimateConfig, model, source, size: int, initial) -> Itera
             read.append(frames)
             yield frames
 
-    results = animate(model, source, recorded(), initial, chunk=config.batch_size, adapt_scale=config.adapt_scale)
+    results = animate(model, source, recorded(), initial, **config.rendering)
     for result in results:
         yield read.pop(0), result
 
@@ -230,5 +247,14 @@ def _check_channels(config: AnimateConfig, channels: int) -> None:
 ANIMATE_PRESETS = {"": AnimateConfig(fomm=tyro.MISSING)}
 ANIMATE_PRESETS |= {name: AnimateConfig(fomm=tyro.MISSING, dataset=name, data=data) for name, data in PRESETS.items()}
 
+
+def official(path: Path) -> AnimateConfig:
+    """The configuration that an official YAML file describes; `InputError` names the file and the key."""
+    file = read_official(path)
+    options = official_options(file)
+    with file.named_in_errors(KEYS):
+        return AnimateConfig(fomm=tyro.MISSING, **options)
+
+
 if __name__ == "__main__":
-    run(main, AnimateConfig, ANIMATE_PRESETS)
+    run(main, AnimateConfig, ANIMATE_PRESETS, preset_file=official)

@@ -12,12 +12,12 @@ import jax
 from experiments.configs import TrainFOMMConfig, synthetic
 from experiments.evaluate import EvaluateConfig
 from experiments.extract_motion import ExtractMotionConfig
-from experiments.options import DataOptions, TrainOptions
+from experiments.options import DataOptions
 from experiments.train_autoregressive import PRESETS as AUTOREGRESSIVE
 from experiments.train_autoregressive import TrainAutoregressiveConfig
 from experiments.train_flow import PRESETS as FLOW
 from experiments.train_flow import TrainFlowConfig
-from experiments.train_inbetween import TrainInbetweenConfig
+from experiments.train_inbetween import InbetweenTrainOptions, TrainInbetweenConfig
 from experiments.train_motion_gan import PRESETS as WGAN
 from experiments.train_motion_gan import TrainMotionGANConfig
 from vidcomp_jax.data import KthConfig
@@ -134,7 +134,7 @@ def plan(config: DemoConfig) -> Plan:
             workdir=runs["autoregressive"],
             train=train(autoregressive.train, steps.autoregressive),
         ),
-        inbetween=_inbetween(to_train, runs["inbetween"], train(TrainOptions(batch_size=4), steps.inbetween)),
+        inbetween=_inbetween(to_train, runs["inbetween"], train(InbetweenTrainOptions(batch_size=4), steps.inbetween)),
         evaluate=EvaluateConfig(
             method=("repeat", "blend", "linear", "flow", "wgan", "autoregressive", "inbetween"),
             fomm=runs["fomm"],
@@ -149,7 +149,7 @@ def plan(config: DemoConfig) -> Plan:
     )
 
 
-def _inbetween(data: DataOptions, workdir: Path, train: TrainOptions) -> TrainInbetweenConfig:
+def _inbetween(data: DataOptions, workdir: Path, train: InbetweenTrainOptions) -> TrainInbetweenConfig:
     """3D convolutions without discriminators, an eighth as wide as the published ones."""
     return TrainInbetweenConfig(
         dataset=data.name,

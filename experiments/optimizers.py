@@ -1,5 +1,6 @@
 """The optimizers of the First Order Motion Model: Adam for each network, with the betas of the released code."""
 
+import collections
 import dataclasses
 
 import optax
@@ -14,7 +15,8 @@ class AdamConfig:
     learning_rate: float = 2e-4
     """Learning rate before the first milestone; with 0, the weights stay as they are, but batch statistics move."""
     milestones: tuple[int, ...] = ()
-    """Steps after which the learning rate is divided by ten; none means `epoch_milestones`."""
+    """Steps after which the learning rate is divided by ten, once for each time they are listed; none means
+    `epoch_milestones`."""
     cosine_steps: int = 0
     """If not 0, number of steps over which the learning rate decays to a hundredth along a cosine; excludes
     milestones."""
@@ -29,7 +31,8 @@ class AdamConfig:
         if self.cosine_steps:
             schedule = optax.cosine_decay_schedule(self.learning_rate, self.cosine_steps, alpha=0.01)
         else:
-            schedule = optax.piecewise_constant_schedule(self.learning_rate, dict.fromkeys(self.milestones, 0.1))
+            factors = {step: 0.1**count for step, count in collections.Counter(self.milestones).items()}
+            schedule = optax.piecewise_constant_schedule(self.learning_rate, factors)
         return optax.adam(schedule, b1=0.5, b2=0.999, eps=1e-8)
 
 

@@ -2,13 +2,14 @@
 
 Trains on all visible devices, and writes checkpoints, logs and panels into the run's folder; the same command resumes
 an interrupted run. Each evaluation compares the error on held-out clips with two baselines that need no training:
-repeating the first frame, and cross-fading between both ends. `--clips=LIST.txt` trains on the videos of a list.
+repeating the first frame, and cross-fading between both ends. `--clips=LIST.txt` trains on the videos of a list, and
+`--inbetween.variant=video-completion` what the repository xih108/Video_Completion trains.
 """
 
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import jax
 import tyro
@@ -21,12 +22,27 @@ from vidcomp_jax.data.clips import Channels
 from vidcomp_jax.data.datasets import DataSet
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import require
+from vidcomp_jax.inbetween.alternating import alternating_step
 from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors, inbetween_panel
 from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, objective, optimizer
 from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.storage.config import MAY_CHANGE
 from vidcomp_jax.training.loop import check_weights, fit
 from vidcomp_jax.training.run_folder import check_workdir
+
+STEPS = {"stochastic": 500_000, "video-completion": 30_000}
+"""Numbers of steps for whole data sets, by variant."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InbetweenTrainOptions(TrainOptions):
+    """How long to train, and what to report; durations are in steps."""
+
+    _fewest_steps: ClassVar[int] = 0
+
+    num_steps: int = dataclasses.field(default=0, metadata=MAY_CHANGE)
+    """Total number of steps, including those before a resume; 0 means 500,000, with the variant video-completion
+    30,000."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +59,7 @@ class TrainInbetweenConfig:
     """With --coordinator: total number of processes."""
     process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
     """With --coordinator: index of this process, from 0."""
-    train: Annotated[TrainOptions, tyro.conf.arg(name="")] = TrainOptions()
+    train: Annotated[InbetweenTrainOptions, tyro.conf.arg(name="")] = InbetweenTrainOptions()
     """How long to train, and what to report."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """Clips to train on, and what their frames look like."""
@@ -68,22 +84,22 @@ def synthetic(num_steps: int = 3000) -> TrainInbetweenConfig:
         loss=InbetweenLossConfig(
             gradient_weight=0.1, adversarial_weight=0.0, learning_rate=3e-3, cosine_steps=num_steps
         ),
-        train=TrainOptions(
+        train=InbetweenTrainOptions(
             num_steps=num_steps, batch_size=8, evaluate_every=500, panel_every=500, checkpoint_every=500
         ),
     )
 
 
-def _published(dataset: DataSet, num_channels: Channels) -> TrainInbetweenConfig:
+def _whole(dataset: DataSet, num_channels: Channels) -> TrainInbetweenConfig:
     return TrainInbetweenConfig(
         dataset=dataset,
         data=DataOptions(name=dataset, size=64, num_channels=num_channels),
         inbetween=InbetweenConfig(num_channels=num_channels),
-        train=TrainOptions(num_steps=500_000, batch_size=32, log_every=100, panel_every=5000, evaluate_every=5000),
+        train=InbetweenTrainOptions(batch_size=32, log_every=100, panel_every=5000, evaluate_every=5000),
     )
 
 
-CONFIGS = {"kth": _published("kth", 1), "bair": _published("bair", 3), "folder": _published("folder", 3)}
+CONFIGS = {"kth": _whole("kth", 1), "bair": _whole("bair", 3), "folder": _whole("folder", 3)}
 CONFIGS["synthetic"] = synthetic()
 
 
@@ -96,14 +112,16 @@ def main(config: TrainInbetweenConfig) -> int:
 def train(config: TrainInbetweenConfig) -> int:
     """Train, and return the exit code, which is not 0 if a signal stopped the run."""
     check_workdir(config.workdir)
+    if not config.train.num_steps:
+        steps = STEPS[config.inbetween.variant]
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_steps=steps))
     train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
     # XLA's own random generator: the default one is compiled for every shape, which takes half a minute here.
     rngs = nnx.Rngs(jax.random.key(config.train.seed, impl="rbg"))
     check_weights(lambda: Inbetween(config.inbetween, rngs=nnx.Rngs(0)))
     result = fit(
         Inbetween(config.inbetween, rngs=rngs),
-        tx=optimizer(config.loss),
-        objective=functools.partial(objective, config=config.loss),
+        **_rule(config),
         batches=functools.partial(_batches, config, train_clips),
         config=config.train,
         workdir=config.workdir,
@@ -115,12 +133,21 @@ def train(config: TrainInbetweenConfig) -> int:
     return result.exit_code
 
 
+def _rule(config: TrainInbetweenConfig) -> dict[str, Any]:
+    """The optimizer and the objective or step, as arguments of `fit`."""
+    if config.inbetween.as_in_video_completion and config.loss.adversarial_weight:
+        tx, step = alternating_step(config.loss)
+        return {"tx": tx, "step": step}
+    return {"tx": optimizer(config.loss), "objective": functools.partial(objective, config=config.loss)}
+
+
 def _batches(config: TrainInbetweenConfig, clips: Clips, share: BatchShare):
     return windows(
         clips,
         num_frames=config.inbetween.num_frames,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
+        mirror=config.inbetween.as_in_video_completion,
         share=share,
     )
 

@@ -8,15 +8,19 @@ from experiments import animate as command
 from experiments.animate import ANIMATE_PRESETS, AnimateConfig
 from experiments.commands import parse
 from tests.support import golden
+from tests.support.official import write_official, write_videos
 from vidcomp_jax.data import open_clips
 from vidcomp_jax.data.video_pairs import VideoPair, random_pairs, read_pairs
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.animation import animate, detect
-from vidcomp_jax.media.images import read_image, to_uint8
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.fomm.model import movement_scale
+from vidcomp_jax.media.images import read_image, to_float, to_uint8
 from vidcomp_jax.media.video import probe
 from vidcomp_jax.storage.checkpoint import save_model
 
 SIZE = 64
+READS = {"preset_file": command.official}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,71 @@ def test_a_pairs_list_decides_what_is_animated(fomm, tmp_path):
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
     with pytest.raises(InputError, match=r"`output` is .*exists"):
         command.main(config)
+
+
+def yaml_file(tmp_path, **changes):
+    """Write the configuration of the model in `fomm`, and videos; return both."""
+    data = tmp_path / "data"
+    if not data.is_dir():
+        write_videos(data, test=3)
+    given = {"dataset_params__root_dir": str(data), "dataset_params__frame_shape": [SIZE, SIZE, 1]}
+    layout = golden.layouts()["tiny-gray"]["model_params"]
+    return write_official(tmp_path / "tiny.yaml", "kth-128", model_params=layout, **given | changes)
+
+
+def from_yaml(fomm, path, *arguments):
+    given = [f"--config={path}", f"--fomm={fomm}", f"--cache-dir={path.parent / 'cache'}", "--batch-size=4"]
+    return parse(AnimateConfig, [*given, f"--output={path.parent / 'out'}", *arguments], ANIMATE_PRESETS, **READS)
+
+
+def test_an_official_file_decides_what_is_animated_and_how(fomm, tmp_path, capsys):
+    (tmp_path / "pairs.csv").write_text("source,driving\n0.mp4,2.mp4\n1.mp4,0.mp4\n")
+    moves = {"use_relative_movement": True, "use_relative_jacobian": False, "adapt_movement_scale": True}
+    animate_params = {"num_pairs": 1, "format": ".gif", "normalization_params": moves}
+    listed = {"dataset_params__pairs_list": str(tmp_path / "pairs.csv")}
+    config = from_yaml(fomm, yaml_file(tmp_path, animate_params=animate_params, **listed))
+    command.main(config)
+    assert "not used in animation: dataset_params.augmentation_params, train_params" in capsys.readouterr().out
+    assert [path.name for path in config.output.iterdir() if path.is_file()] == ["2.mp4-0.mp4.gif"]
+    assert probe(config.output / "2.mp4-0.mp4.gif")[:3] == (3 * SIZE, SIZE, 4)
+    strip = read_image(config.output / "png" / "2.mp4-0.mp4.png", num_channels=1)
+    clips, model = open_clips(config.data, "test"), command.load_fomm(fomm)
+    source, driving = clips.frames(0, [0])[0], clips.frames(2, np.arange(4))
+    first, *_ = found = [model.detect(to_float(frame)) for frame in driving]
+    own = model.detect(to_float(source))
+    scale = movement_scale(own, first)
+    for i, keypoints in enumerate(found):
+        # Relative positions, scaled, with the Jacobians of the driving frame, as `normalize_kp` there.
+        position = own.position + scale * (keypoints.position - first.position)
+        rendered = model.render(model.encode(to_float(source), own), None, Keypoints(position, keypoints.jacobian))
+        difference = abs(np.asarray(rendered.prediction)[None] * 255 - strip[:, SIZE * i : SIZE * (i + 1)])
+        assert difference.max() < 1
+
+
+def test_options_override_an_official_file(fomm, tmp_path):
+    path = yaml_file(tmp_path, animate_params={"num_pairs": 7, "normalization_params": {"adapt_movement_scale": True}})
+    config = from_yaml(fomm, path)
+    # Without relative movement, the other two settings mean nothing there.
+    assert not config.relative and not config.adapt_scale and config.format == ".mp4" and config.pairs_list is None
+    assert (config.num_pairs, config.size, config.png_strips) == (7, SIZE, True)
+    assert from_yaml(fomm, path, "--num-pairs=2", "--relative", "--adapt-scale").num_pairs == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"animate_params__format": ".avi"}, "animate_params.format is '.avi'; it must be .mp4 or .gif"),
+        ({"animate_params__num_pairs": 0}, "num_pairs is 0; it must be at least 1"),
+        ({"animate_params__num_pair": 1}, "animate_params.num_pair: unknown key; perhaps num_pairs was meant"),
+        ({"model_params__common_params__num_kp": 9}, "model_params.common_params.num_kp is 9; the model in .* has 5"),
+    ],
+)
+def test_mistakes_in_an_official_file_are_one_line(fomm, tmp_path, changes, message):
+    path = yaml_file(tmp_path, **changes)
+    with pytest.raises(InputError, match=message) as error:
+        command.main(from_yaml(fomm, path))
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_random_pairs_are_those_of_the_published_code():

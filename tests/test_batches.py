@@ -53,6 +53,17 @@ def test_frames_drawn_with_replacement_are_equal_as_often_as_chance_has_it():
     assert (abs(counts[np.triu_indices(4, 1)] - 250) < 65).all()
 
 
+def test_half_of_the_windows_are_mirrored():
+    ramp = ArrayClips(np.broadcast_to(np.arange(4, dtype=np.uint8)[None, None, :, None], (60, 4, 4, 1)), [6] * 10)
+    plain, mirrored = (
+        np.concatenate(take(windows(ramp, num_frames=3, batch_size=20, seed=1, mirror=mirror), 10))
+        for mirror in (False, True)
+    )
+    turned = [np.array_equal(a, b[:, :, ::-1]) for a, b in zip(mirrored, plain, strict=True)]
+    assert 70 < sum(turned) < 130
+    assert all(turn or np.array_equal(a, b) for turn, a, b in zip(turned, mirrored, plain, strict=True))
+
+
 def test_cropped_batches_have_the_size_of_the_crop():
     cropped = AugmentationConfig(resize=(0.9, 1.1), crop=8)
     (batch,) = take(pairs(numbered_clips(size=12), batch_size=3, seed=0, augmentation=cropped), 1)

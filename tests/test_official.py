@@ -9,6 +9,7 @@ from experiments import train_fomm
 from experiments.commands import parse
 from experiments.configs import CONFIGS, TrainFOMMConfig
 from experiments.official import train_config
+from experiments.optimizers import AdamConfig
 from experiments.schedule import ScheduleConfig
 from tests.support.official import NAMES, official, write_official, write_videos
 from vidcomp_jax.errors import InputError
@@ -53,6 +54,15 @@ def test_epochs_in_steps():
         config.in_steps(1)
 
 
+def test_a_milestone_that_is_listed_twice_counts_twice():
+    tx = AdamConfig(learning_rate=1.0, milestones=(2, 2, 3)).build()
+    state, sizes = tx.init(0.0), []
+    for _ in range(4):
+        update, state = tx.update(1.0, state)
+        sizes.append(float(-update))
+    assert sizes == pytest.approx([1, 1, 0.01, 0.001], rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -62,12 +72,21 @@ def test_epochs_in_steps():
         ({"train_params__loss_weights": 3}, "train_params.loss_weights: expected keys with values, got int"),
         ({"train_params__loss_weights": {"perceptual": []}}, "train_params.loss_weights.generator_gan: missing"),
         ({"model_params__discriminator_params__sn": "yes"}, "discriminator_params.sn: expected bool, got str"),
-        ({"model_params__common_params__num_kp": 0}, "model_params: num_keypoints is 0; it must be at least 1"),
+        ({"model_params__common_params__num_kp": 0}, "model_params.common_params.num_kp is 0; it must be at least 1"),
+        ({"model_params__kp_detector_params__scale_factor": 0.3}, "kp_detector_params.scale_factor is 0.3; it must"),
         ({"dataset_params__frame_shape": [256, 128, 3]}, "frame_shape is .*must be square"),
         ({"dataset_params__frame_shape": [256, 256, 1]}, "must have the same number of channels"),
-        ({"train_params__batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"train_params__batch_size": 0}, "train_params.batch_size is 0; it must be at least 1"),
+        ({"train_params__lr_kp_detector": -1}, "train_params.lr_kp_detector is -1.0; it must be at least 0"),
+        ({"train_params__checkpoint_freq": -1}, "train_params.checkpoint_freq is -1; it must be at least 0"),
+        (
+            {"train_params__loss_weights__feature_matching": [10], "train_params__loss_weights__generator_gan": 1},
+            "train_params.loss_weights.feature_matching has 1 weights; give one for each of the .*num_blocks, 4",
+        ),
+        ({"dataset_params__random_seed": -1}, "dataset_params.random_seed is -1; it must be at least 0"),
+        ({"dataset_params__augmentation_params__crop_param": {"size": [8, 4]}}, r"crop_param.size is \[8, 4\]"),
         ({"trian_params": {}}, "trian_params: unknown section; perhaps train_params was meant"),
-        ({"visualizer_params__colormap": "mauve"}, "colormap is 'mauve'"),
+        ({"visualizer_params__colormap": "mauve"}, "visualizer_params.colormap is 'mauve'"),
     ],
 )
 def test_mistakes_are_one_line_with_the_file_and_the_key(tmp_path, changes, message):

@@ -14,6 +14,7 @@ from experiments import reconstruct as command
 from experiments.commands import parse
 from experiments.reconstruct import PRESETS, ReconstructConfig
 from tests.support import golden
+from tests.support.official import write_official, write_videos
 from vidcomp_jax import InputError, load_fomm
 from vidcomp_jax.data import (
     ArrayClips,
@@ -90,6 +91,34 @@ def test_scores_are_those_of_whole_clips(fomm, tmp_path, capsys):
             scores["mean"][name], np.mean([clip[name] for clip in scores["clips"].values()]), rtol=1e-6
         )
     assert f"first frame  {scores['mean']['l1']:.5f}" in capsys.readouterr().out
+
+
+def test_an_official_file_decides_what_is_reconstructed(fomm, tmp_path, capsys):
+    write_videos(tmp_path / "data", test=3)
+    path = write_official(
+        tmp_path / "tiny.yaml",
+        "kth-128",
+        model_params=golden.layouts()["tiny-gray"]["model_params"],
+        dataset_params__root_dir=str(tmp_path / "data"),
+        dataset_params__frame_shape=[64, 64, 1],
+        reconstruction_params={"num_videos": 2, "format": ".gif"},
+        visualizer_params={"kp_size": 3, "draw_border": False},
+    )
+    given = [f"--config={path}", f"--fomm={fomm}", f"--cache-dir={tmp_path / 'cache'}", f"--output={tmp_path / 'out'}"]
+    config = parse(ReconstructConfig, [*given, "--batch-size=4"], PRESETS, preset_file=command.official)
+    assert config.panel == PanelConfig(keypoint_size=3.0, colormap="gist_rainbow")
+    command.main(config)
+    assert "not used in reconstruction: dataset_params.augmentation_params, train_par" in capsys.readouterr().out
+    written = ["0000.gif", "0002.gif", "panel.png", "png", "scores.json"]
+    assert sorted(path.name for path in config.output.iterdir()) == written
+    assert sorted(path.name for path in (config.output / "png").iterdir()) == ["0.mp4.png", "2.mp4.png"]
+    for changes, message in (
+        ({"num_videos": 0}, "reconstruction_params.num_videos is 0; it must be at least 1, or null for all"),
+        ({"format": ".avi"}, "reconstruction_params.format is '.avi'; it must be .mp4 or .gif"),
+    ):
+        path = write_official(tmp_path / "bad.yaml", "kth-128", reconstruction_params=changes)
+        with pytest.raises(InputError, match=message):
+            command.official(path)
 
 
 def test_panels_show_candidate_motions_and_the_warped_frame(fomm):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import complete
+from experiments import complete, train_inbetween
 from experiments.commands import parse
 from experiments.train_inbetween import CONFIGS, TrainInbetweenConfig, synthetic, train
 from tests.support import tiny_fomm
 from tests.support.hub_modules import save_tf2
 from vidcomp_jax.data import DataConfig, SyntheticClips, SyntheticConfig
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import save_fomm
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -21,6 +22,7 @@ from vidcomp_jax.inbetween.generation import inbetween_errors, load_inbetween
 from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.media.video import VideoWriter, read_frames
 from vidcomp_jax.training.config import TrainConfig
+from vidcomp_jax.training.loop import FitResult
 
 DATA = SyntheticConfig(num_train=6, num_test=5, length=9)
 GRAY = tiny_fomm.tiny().fomm
@@ -95,6 +97,25 @@ def test_every_data_set_has_a_configuration_of_its_own():
     config = parse(TrainInbetweenConfig, ["--dataset=bair", "--inbetween.num-stages=3", "--num-steps=7"], CONFIGS)
     assert (config.data.name, config.data.num_channels, config.data.size) == ("bair", 3, 64)
     assert (config.inbetween.num_stages, config.train.num_steps) == (3, 7)
+
+
+def test_the_variant_of_video_completion_is_trained_in_its_own_way(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(train_inbetween, "Inbetween", lambda config, rngs: nnx.Module())
+    monkeypatch.setattr(train_inbetween, "fit", lambda model, **given: seen.update(given) or FitResult(model, 0, {}))
+    given = ["--dataset=synthetic", "--num-steps=0", f"--workdir={tmp_path}", "--inbetween.variant=video-completion"]
+    config = parse(TrainInbetweenConfig, given, CONFIGS)
+    assert train(config) == 0
+    assert seen["config"].num_steps == 30_000 and "step" not in seen and "objective" in seen  # no discriminators
+    train(parse(TrainInbetweenConfig, [*given, "--loss.adversarial-weight=0.02"], CONFIGS))
+    assert "step" in seen
+    plain = dataclasses.replace(config, inbetween=dataclasses.replace(config.inbetween, variant="stochastic"))
+    clips = SyntheticClips(SyntheticConfig(), "train", size=32, num_channels=1)
+    there, here = (next(train_inbetween._batches(one, clips, BatchShare())) for one in (config, plain))
+    mirrored = [np.array_equal(a, b[:, :, ::-1]) and not np.array_equal(a, b) for a, b in zip(there, here, strict=True)]
+    assert 0 < sum(mirrored) < len(mirrored)
+    seen.clear()
+    assert train(plain) == 0 and seen["config"].num_steps == 500_000 and "objective" in seen
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def official(name: str, **changes) -> dict[str, Any]:
         section = content
         for part in sections:
             section = section[part]
-        section[last] = value
+        section[last] = copy.deepcopy(value)
     return content
 
 

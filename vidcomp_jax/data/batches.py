@@ -107,12 +107,14 @@ def windows(
     num_frames: int,
     batch_size: int,
     seed: int,
+    mirror: bool = False,
     share: BatchShare = _WHOLE,
 ) -> Iterator[Float32[np.ndarray, "b t h w c"]]:
     """Endless batches of `num_frames` consecutive frames in [0, 1], each starting at a random frame of a clip.
 
-    Clips shorter than `num_frames` are skipped. Arguments and errors are those of `pairs`; an InputError is also
-    raised if no clip is long enough.
+    Clips shorter than `num_frames` are skipped. With `mirror`, half of the windows, at random, are mirrored left to
+    right. The other arguments and the errors are those of `pairs`; an InputError is also raised if no clip is long
+    enough.
     """
     long_enough = np.flatnonzero(clips.lengths >= num_frames)
     if num_frames < 1 or not len(long_enough):
@@ -125,7 +127,8 @@ def windows(
     def example(number: int) -> UInt8[np.ndarray, "t h w c"]:
         clip, rng = order.draw(number)
         start = rng.integers(clips.lengths[clip] - num_frames + 1)
-        return clips.frames(clip, np.arange(start, start + num_frames))
+        window = clips.frames(clip, np.arange(start, start + num_frames))
+        return window[:, :, ::-1] if mirror and rng.random() < 0.5 else window
 
     def examples(numbers: range) -> UInt8[np.ndarray, "b t h w c"]:
         return np.stack([example(number) for number in numbers])

@@ -47,6 +47,7 @@ def animate(
     *,
     chunk: int = 8,
     adapt_scale: bool = False,
+    relative_jacobian: bool = True,
 ) -> Iterator[Result]:
     """Render the source with the motion of driving frames.
 
@@ -58,6 +59,7 @@ def animate(
             driving keypoints move relative to these. None uses the driving keypoints unchanged.
         chunk: number of frames processed at a time; shorter parts are padded, so that one compiled program serves all.
         adapt_scale: with `initial`, scale the motion by the ratio of the figures' sizes, see `movement_scale`.
+        relative_jacobian: with `initial`, move the Jacobians as well; False uses those of the driving frames.
 
     Yields:
         The rendered frames of each part of `driving`, in [0, 1].
@@ -72,7 +74,7 @@ def animate(
     network = nnx.split(nnx.view(model, use_running_average=True))
     before = None
     for frames in driving:
-        rendered = _animate(*network, encoded, initial, np.float32(scale), filled_up(frames, chunk))
+        rendered = _animate(*network, encoded, initial, np.float32(scale), filled_up(frames, chunk), relative_jacobian)
         # The device works on this chunk while the caller writes the previous one and reads the next.
         if before is not None:
             yield np.asarray(before[0])[: before[1]]
@@ -122,10 +124,11 @@ def _normalized(position: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "k 2"] 
         return None
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _animate(graphdef, state, encoded, initial, scale, frames: Array) -> Float[Array, "t h w c"]:
+@functools.partial(jax.jit, static_argnums=(0, 6))
+def _animate(graphdef, state, encoded, initial, scale, frames: Array, relative_jacobian) -> Float[Array, "t h w c"]:
     model = nnx.merge(graphdef, state)
     driving = model.detect(frames.astype(jnp.float32) / 255)
     if initial is not None:
-        driving = transfer_motion(encoded.keypoints, driving, initial, scale=scale)
+        options = {"scale": scale, "relative_jacobian": relative_jacobian}
+        driving = transfer_motion(encoded.keypoints, driving, initial, **options)
     return model.render(encoded, None, driving).prediction

@@ -8,9 +8,12 @@ losses under `train_params`, and the settings of its other modes under `reconstr
 `visualizer_params`. Files are read as data alone: tags that would call Python are refused.
 """
 
+import contextlib
+import dataclasses
 import datetime
 import difflib
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,15 +23,14 @@ import msgspec
 import yaml
 
 from vidcomp_jax.errors import InputError, printable
-from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
-from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
-from vidcomp_jax.fomm.generator import GeneratorConfig
-from vidcomp_jax.fomm.keypoints import KeypointDetectorConfig
 from vidcomp_jax.fomm.model import FOMMConfig
 from vidcomp_jax.fomm.official_sections import SECTIONS, ModelParams, Params
 from vidcomp_jax.storage.untrusted import check_depth, read_text, reading
 
 Section = TypeVar("Section", bound=msgspec.Struct)
+
+
+_NO_KEYS: Mapping[str, str] = {}
 
 
 class OfficialFile(NamedTuple):
@@ -44,20 +46,26 @@ class OfficialFile(NamedTuple):
 
     def section(self, name: str, kind: type[Section]) -> Section:
         """One section; `InputError` if it is missing, or a key of it is missing, unknown or of the wrong type."""
-        if not isinstance(self.content.get(name), dict):
-            raise InputError(f"{self.path}: has no entry {name}; an official FOMM configuration was expected")
-        try:
+        with self.named_in_errors():
+            if not isinstance(self.content.get(name), dict):
+                raise InputError(f"has no entry {name}; an official FOMM configuration was expected")
             return _converted(self.content[name], kind, name)
-        except InputError as error:
-            raise InputError(f"{self.path}: {error}") from None
 
     def model(self) -> FOMMConfig:
         """The sizes of our networks; `InputError` as for `section`, or if a size is impossible."""
         params = self.section("model_params", ModelParams)
-        try:
+        with self.named_in_errors():
             return _model_config(params)
+
+    @contextlib.contextmanager
+    def named_in_errors(self, keys: Mapping[str, str] = _NO_KEYS) -> Iterator[None]:
+        """Turn an `InputError` about a value of the file into one that names the file, and the key, see `by_key`."""
+        try:
+            with by_key(keys):
+                yield
         except InputError as error:
-            raise InputError(f"{self.path}: {error}") from None
+            said, start = str(error).replace("`", ""), f"{self.path}: "
+            raise InputError(said if said.startswith(start) else start + said) from None
 
 
 def read_official(path: Path) -> OfficialFile:
@@ -147,53 +155,69 @@ def fomm_config(model_params: Mapping[str, Any]) -> FOMMConfig:
     return _model_config(_converted(model_params, ModelParams, "model_params"))
 
 
+MODEL_KEYS: dict[str, str] = {
+    "common_params.num_kp": "num_keypoints",
+    "common_params.num_channels": "num_channels",
+    "common_params.estimate_jacobian": "estimate_jacobian",
+    "kp_detector_params.temperature": "detector.temperature",
+    "kp_detector_params.block_expansion": "detector.width",
+    "kp_detector_params.max_features": "detector.max_width",
+    "kp_detector_params.scale_factor": "detector.scale",
+    "kp_detector_params.num_blocks": "detector.num_blocks",
+    "kp_detector_params.single_jacobian_map": "detector.single_jacobian",
+    "generator_params.block_expansion": "generator.width",
+    "generator_params.max_features": "generator.max_width",
+    "generator_params.num_down_blocks": "generator.num_down_blocks",
+    "generator_params.num_bottleneck_blocks": "generator.num_bottleneck_blocks",
+    "generator_params.estimate_occlusion_map": "estimate_occlusion",
+    "generator_params.dense_motion_params.block_expansion": "dense_motion.width",
+    "generator_params.dense_motion_params.max_features": "dense_motion.max_width",
+    "generator_params.dense_motion_params.num_blocks": "dense_motion.num_blocks",
+    "generator_params.dense_motion_params.scale_factor": "dense_motion.scale",
+    "generator_params.dense_motion_params.kp_variance": "dense_motion.heatmap_variance",
+    "discriminator_params.scales": "discriminator.scales",
+    "discriminator_params.block_expansion": "discriminator.width",
+    "discriminator_params.max_features": "discriminator.max_width",
+    "discriminator_params.num_blocks": "discriminator.num_blocks",
+    "discriminator_params.sn": "discriminator.spectral_norm",
+    "discriminator_params.use_kp": "discriminator.use_keypoints",
+    "discriminator_params.kp_variance": "discriminator.heatmap_variance",
+}
+"""For each key of `model_params`, the field of `FOMMConfig` that holds its value."""
+
+
 def _model_config(params: ModelParams) -> FOMMConfig:
-    common, detector, generator = params.common_params, params.kp_detector_params, params.generator_params
-    dense_motion, discriminator = generator.dense_motion_params, params.discriminator_params
+    default = FOMMConfig()
+    parts: dict[str, dict[str, Any]] = {}
+    keys: dict[str, dict[str, str]] = {}
+    for key, field in MODEL_KEYS.items():
+        part, _, name = field.rpartition(".")
+        parts.setdefault(part, {})[name] = operator.attrgetter(key)(params)
+        keys.setdefault(part, {})[name] = f"model_params.{key}"
+    own = parts.pop("")
+    for part, values in parts.items():
+        with by_key(keys[part]):
+            own[part] = dataclasses.replace(getattr(default, part), **values)
+    with by_key(keys[""]):
+        return dataclasses.replace(default, **own)
+
+
+def differing_key(one: FOMMConfig, other: FOMMConfig) -> str | None:
+    """The first key of `model_params` in which two models differ, apart from those of the discriminator."""
+    for key, field in MODEL_KEYS.items():
+        value = operator.attrgetter(field)
+        if not key.startswith("discriminator_params") and value(one) != value(other):
+            return key
+    return None
+
+
+@contextlib.contextmanager
+def by_key(keys: Mapping[str, str]) -> Iterator[None]:
+    """Replace the fields that an `InputError` names by the keys of a file whose values they hold."""
     try:
-        return FOMMConfig(
-            num_channels=common.num_channels,
-            num_keypoints=common.num_kp,
-            estimate_jacobian=common.estimate_jacobian,
-            estimate_occlusion=generator.estimate_occlusion_map,
-            detector=KeypointDetectorConfig(
-                width=detector.block_expansion,
-                max_width=detector.max_features,
-                num_blocks=detector.num_blocks,
-                scale=detector.scale_factor,
-                temperature=detector.temperature,
-                single_jacobian=detector.single_jacobian_map,
-            ),
-            dense_motion=DenseMotionConfig(
-                width=dense_motion.block_expansion,
-                max_width=dense_motion.max_features,
-                num_blocks=dense_motion.num_blocks,
-                scale=dense_motion.scale_factor,
-                heatmap_variance=dense_motion.kp_variance,
-            ),
-            generator=GeneratorConfig(
-                width=generator.block_expansion,
-                max_width=generator.max_features,
-                num_down_blocks=generator.num_down_blocks,
-                num_bottleneck_blocks=generator.num_bottleneck_blocks,
-            ),
-            discriminator=DiscriminatorConfig(
-                width=discriminator.block_expansion,
-                max_width=discriminator.max_features,
-                num_blocks=discriminator.num_blocks,
-                scales=discriminator.scales,
-                spectral_norm=discriminator.sn,
-                use_keypoints=discriminator.use_kp,
-                heatmap_variance=discriminator.kp_variance,
-            ),
-        )
+        yield
     except InputError as error:
-        raise InputError(f"model_params: {plainly(error)}") from None
-
-
-def plainly(error: InputError) -> str:
-    """The message without backticks around settings: the values are those of a file, not of options."""
-    return str(error).replace("`", "")
+        raise InputError(re.sub(r"`([\w.]+)`", lambda found: keys.get(found[1], found[0]), str(error))) from None
 
 
 def _converted(value: Any, kind: type[Section], name: str) -> Section:

@@ -174,7 +174,7 @@ class VisualizerParams(Params):
 
 
 class NormalizationParams(Params):
-    """How driving keypoints are transferred to the source."""
+    """How driving keypoints are transferred to the source. Without relative movement, the other two mean nothing."""
 
     adapt_movement_scale: bool = False
     use_relative_movement: bool = False

@@ -5,6 +5,9 @@ Input: clips or frames in [0, 1]. Output: a logit for each, high for real video.
 One discriminator judges whole clips, the other single inner frames (Li, Roblek and Tagliasacchi, 2019, section 3.4).
 Both use layer norm over all positions and channels of an example, because batch statistics would leak information
 between real and generated examples.
+
+The image discriminator of the variant `video-completion` adds the shortcuts up by themselves: each begins at the one
+before, and is normalized and activated on its own, as in `midnet.py` of the repository xih108/Video_Completion.
 """
 
 import itertools
@@ -14,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.inbetween.networks import InbetweenConfig
+from vidcomp_jax.inbetween.rules import Rules
 from vidcomp_jax.nn.conv3d import Conv3d
 
 HALVINGS = 4
@@ -23,17 +27,21 @@ class VideoDiscriminator(nnx.Module):
     """Discriminator of clips: four 4x4x4 convolutions that halve height and width, then a linear layer."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
-        widths = _widths(config)
-        self.convs = nnx.List(Conv3d(a, b, (4, 4, 4), stride=2, rngs=rngs) for a, b in itertools.pairwise(widths))
-        self.norms = nnx.List(_layer_norm(b, 4, rngs) for b in widths[1:])
+        widths, rules = _widths(config), config.rules
+        self.convs = nnx.List(
+            Conv3d(a, b, (4, 4, 4), stride=2, kernel_init=rules.kernel, rngs=rngs)
+            for a, b in itertools.pairwise(widths)
+        )
+        self.norms = nnx.List(_layer_norm(b, 4, rules, rngs) for b in widths[1:])
         positions = config.num_frames * (config.frame_size // 2**HALVINGS) ** 2
-        self.head = _head(positions * widths[-1], rngs)
+        self.head = _head(positions * widths[-1], rules, rngs)
+        self.signed = config.as_in_video_completion
         self.remat = config.remat
 
     def __call__(self, clips: Float[Array, "b t h w c"]) -> Float[Array, " b"]:
         """Compute the logits of clips in [0, 1] of the configured length and size."""
         run = nnx.remat(_layer) if self.remat else _layer
-        x = clips
+        x = 2 * clips - 1 if self.signed else clips
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = run(conv, norm, x)
         return self.head(x.reshape(x.shape[0], -1))[:, 0]
@@ -42,36 +50,58 @@ class VideoDiscriminator(nnx.Module):
 class ResidualBlock(nnx.Module):
     """A 3x3 and a strided 4x4 convolution with an average-pooled 1x1 shortcut; halves height and width."""
 
-    def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
-        he = nnx.initializers.he_normal()
-        self.first = nnx.Conv(in_features, in_features, (3, 3), padding=1, kernel_init=he, rngs=rngs)
-        self.first_norm = _layer_norm(in_features, 3, rngs)
-        self.second = nnx.Conv(in_features, features, (4, 4), strides=2, padding=1, kernel_init=he, rngs=rngs)
-        self.second_norm = _layer_norm(features, 3, rngs)
-        self.shortcut = nnx.Conv(in_features, features, (1, 1), rngs=rngs)
+    def __init__(self, in_features: int, features: int, *, rules: Rules, rngs: nnx.Rngs):
+        self.first = nnx.Conv(in_features, in_features, (3, 3), padding=1, kernel_init=rules.kernel, rngs=rngs)
+        self.first_norm = _layer_norm(in_features, 3, rules, rngs)
+        self.second = nnx.Conv(in_features, features, (4, 4), strides=2, padding=1, kernel_init=rules.kernel, rngs=rngs)
+        self.second_norm = _layer_norm(features, 3, rules, rngs)
+        self.shortcut = nnx.Conv(in_features, features, (1, 1), kernel_init=rules.linear, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Compute features at half the height and width."""
-        y = _leaky_relu(self.first_norm(self.first(x)))
-        y = self.second_norm(self.second(y))
-        return _leaky_relu(y + self.shortcut(nnx.avg_pool(x, (2, 2), strides=(2, 2))))
+        return _leaky_relu(self.main(x) + self.shortcut(_halved(x)))
+
+    def main(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """What is added to the shortcut."""
+        return self.second_norm(self.second(_leaky_relu(self.first_norm(self.first(x)))))
+
+
+class ChainedBlock(ResidualBlock):
+    """The block of the variant `video-completion`, whose shortcut begins at that of the block before."""
+
+    def __init__(self, in_features: int, features: int, *, rules: Rules, rngs: nnx.Rngs):
+        super().__init__(in_features, features, rules=rules, rngs=rngs)
+        self.shortcut_norm = _layer_norm(features, 3, rules, rngs)
+
+    def chained(
+        self, x: Float[Array, "b h w c"], shortcut: Float[Array, "b h w c"]
+    ) -> tuple[Float[Array, "b h2 w2 d"], Float[Array, "b h2 w2 d"]]:
+        """Compute features at half the height and width from those of the block before, and the next shortcut."""
+        shortcut = _leaky_relu(self.shortcut_norm(self.shortcut(_halved(shortcut))))
+        return _leaky_relu(self.main(x)) + shortcut, shortcut
 
 
 class ImageDiscriminator(nnx.Module):
     """Discriminator of single frames: four residual blocks, then a linear layer."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
-        widths = _widths(config)
-        self.blocks = nnx.List(ResidualBlock(a, b, rngs=rngs) for a, b in itertools.pairwise(widths))
-        self.head = _head((config.frame_size // 2**HALVINGS) ** 2 * widths[-1], rngs)
+        widths, rules = _widths(config), config.rules
+        block = ChainedBlock if config.as_in_video_completion else ResidualBlock
+        self.blocks = nnx.List(block(a, b, rules=rules, rngs=rngs) for a, b in itertools.pairwise(widths))
+        self.head = _head((config.frame_size // 2**HALVINGS) ** 2 * widths[-1], rules, rngs)
+        self.chained = config.as_in_video_completion
         self.remat = config.remat
 
     def __call__(self, frames: Float[Array, "b h w c"]) -> Float[Array, " b"]:
         """Compute the logits of frames in [0, 1] of the configured size."""
-        run = nnx.remat(ResidualBlock.__call__) if self.remat else ResidualBlock.__call__
-        x = frames
+        wrap = nnx.remat if self.remat else lambda run: run
+        x = 2 * frames - 1 if self.chained else frames
+        shortcut = x
         for block in self.blocks:
-            x = run(block, x)
+            if self.chained:
+                x, shortcut = wrap(ChainedBlock.chained)(block, x, shortcut)
+            else:
+                x = wrap(ResidualBlock.__call__)(block, x)
         return self.head(x.reshape(x.shape[0], -1))[:, 0]
 
 
@@ -83,14 +113,17 @@ def _layer(conv: Conv3d, norm: nnx.LayerNorm, x: Float[Array, "b t h w c"]) -> F
     return _leaky_relu(norm(conv(x)))
 
 
-def _layer_norm(features: int, num_axes: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def _layer_norm(features: int, num_axes: int, rules: Rules, rngs: nnx.Rngs) -> nnx.LayerNorm:
     axes = tuple(range(-num_axes, 0))
-    return nnx.LayerNorm(features, epsilon=1e-5, reduction_axes=axes, use_fast_variance=False, rngs=rngs)
+    return nnx.LayerNorm(features, epsilon=rules.layer_epsilon, reduction_axes=axes, use_fast_variance=False, rngs=rngs)
 
 
-def _head(features: int, rngs: nnx.Rngs) -> nnx.Linear:
-    # With zero weights, all losses start at log 2, so that neither side starts out ahead.
-    return nnx.Linear(features, 1, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
+def _head(features: int, rules: Rules, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(features, 1, kernel_init=rules.head, rngs=rngs)
+
+
+def _halved(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    return nnx.avg_pool(x, (2, 2), strides=(2, 2))
 
 
 def _leaky_relu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:

@@ -37,14 +37,13 @@ class InbetweenModel:
     Attributes:
         config: sizes of the networks.
         num_frames: frames per generated clip, ends included.
-        stochastic: True, because the clips depend on the random key.
+        stochastic: whether the clips depend on the random key, as they do but for the variant `video-completion`.
     """
-
-    stochastic = True
 
     def __init__(self, generator: Generator, config: InbetweenConfig):
         self.config = config
         self.num_frames = config.num_frames
+        self.stochastic = not config.as_in_video_completion
         self._network = nnx.split(nnx.view(generator, use_running_average=True))
 
     def __call__(
@@ -151,4 +150,4 @@ def _openings(clips: Clips, num_frames: int, max_clips: int) -> Float[np.ndarray
 
 @functools.partial(jax.jit, static_argnums=0)
 def _generate(definition, state, first, last, noise) -> Float[Array, "b t h w c"]:
-    return nnx.merge(definition, state)(jnp.asarray(first), jnp.asarray(last), noise)
+    return jnp.clip(nnx.merge(definition, state)(jnp.asarray(first), jnp.asarray(last), noise), 0, 1)

@@ -5,7 +5,8 @@ Input: the three networks and a batch of real clips. Output: one loss for all ne
 The loss is the sum of a reconstruction loss (squared error and gradient difference; Mathieu et al., 2016) and two
 non-saturating GAN losses. One step trains the generator and both discriminators, since the gradient of each term
 reaches only its own network. A paused network gets a gradient of exact zeros, for which `pausing` leaves both its
-parameters and its Adam moments unchanged.
+parameters and its Adam moments unchanged. The variant `video-completion` trains its networks in turn instead, see
+`alternating`; its reconstruction loss also compares the gradients of the two generated ends.
 """
 
 import dataclasses
@@ -36,7 +37,8 @@ class InbetweenLossConfig:
     adversarial_weight: float = 0.02
     """Weight of the two GAN terms in the generator's loss; 0 trains without discriminators."""
     margin: float = 0.3
-    """A discriminator is paused while its loss is below this, and the generator while one is above 1 minus this."""
+    """A discriminator is paused while its loss is below this, and the generator while one is above 1 minus this. With
+    the variant video-completion, the video discriminator decides for all, and a pause lasts until the others pause."""
     learning_rate: float = 1e-4
     """Learning rate of Adam, for all networks."""
     cosine_steps: int = 0
@@ -59,6 +61,7 @@ class Inbetween(nnx.Module):
         self.video_discriminator = VideoDiscriminator(config, rngs=rngs)
         self.image_discriminator = ImageDiscriminator(config, rngs=rngs)
         self.noise_size = config.noise_size
+        self.as_in_video_completion = config.as_in_video_completion
 
 
 class AdversarialLosses(NamedTuple):
@@ -95,6 +98,8 @@ def objective(
 ) -> tuple[Scalar, dict[str, Scalar]]:
     """Compute the loss of all networks on a batch of clips.
 
+    The variant `video-completion` is trained with it only without discriminators, `adversarial_weight` 0.
+
     Args:
         model: the networks, in training mode.
         clips: clips in [0, 1] of the configured length and size.
@@ -105,19 +110,13 @@ def objective(
         The loss, and as metrics its unweighted parts and `active_*`, which is 1 for a network that is updated and 0
             for one that is paused.
     """
-    generated = model.generator(clips[:, 0], clips[:, -1], draw_noise(keys, model.noise_size))
-    inner, target = generated[:, 1:-1], clips[:, 1:-1]
-    squared_error = jnp.square(inner - target).mean()
-    gradients = gradient_difference(inner, target)
-    # The published weights are for squared errors of pixels in [-1, 1], which are four times those of pixels in [0, 1],
-    # but for gradient differences of pixels in [0, 1].
-    loss = config.reconstruction_weight * (4 * squared_error + config.gradient_weight * gradients)
-    metrics = {"squared_error": squared_error, "gradient_difference": gradients, "l1": abs(inner - target).mean()}
+    generated = generate(model, clips, keys)
+    loss, metrics = reconstruction(model, generated, clips, config)
     if not config.adversarial_weight:
         return loss, metrics
 
     video = adversarial_losses(model.video_discriminator, clips, generated)
-    image = adversarial_losses(model.image_discriminator, _as_frames(target), _as_frames(inner))
+    image = adversarial_losses(model.image_discriminator, inner_frames(clips), inner_frames(generated))
     active = active_networks(video, image, config.margin)
     loss += config.adversarial_weight * (video.generator + image.generator)
     # A factor of 0 makes the gradient exactly zero, which pauses the network.
@@ -130,14 +129,50 @@ def objective(
     return loss, metrics
 
 
+def generate(model: Inbetween, clips: Float[Array, "b t h w c"], keys: Key[Array, " b"]) -> Float[Array, "b t h w c"]:
+    """Generate the clips between the ends of `clips`; the variant `video-completion` generates the ends as well."""
+    run = model.generator.generate if model.as_in_video_completion else model.generator
+    return run(clips[:, 0], clips[:, -1], draw_noise(keys, model.noise_size))
+
+
+def reconstruction(
+    model: Inbetween,
+    generated: Float[Array, "b t h w c"],
+    clips: Float[Array, "b t h w c"],
+    config: InbetweenLossConfig,
+) -> tuple[Scalar, dict[str, Scalar]]:
+    """The weighted reconstruction loss of generated clips, and its unweighted parts as metrics."""
+    inner, target = generated[:, 1:-1], clips[:, 1:-1]
+    squared_error = jnp.square(inner - target).mean()
+    if model.as_in_video_completion:
+        gradients = gradient_difference(generated, clips, bordered=True)
+    else:
+        gradients = gradient_difference(inner, target)
+    # The weights of Video_Completion are for squared errors of pixels in [-1, 1], which are four times those of pixels
+    # in [0, 1], but for gradient differences of pixels in [0, 1].
+    loss = config.reconstruction_weight * (4 * squared_error + config.gradient_weight * gradients)
+    parts = {"squared_error": squared_error, "gradient_difference": gradients, "l1": abs(inner - target).mean()}
+    return loss, parts
+
+
 def draw_noise(keys: Key[Array, " b"], size: int) -> Float[Array, "b n"]:
     """Draw standard normal noise, each row from its own key."""
     return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
 
 
-def gradient_difference(a: Float[Array, "b t h w c"], b: Float[Array, "b t h w c"]) -> Scalar:
-    """Gradient difference loss: mean difference of absolute image gradients, vertical plus horizontal."""
-    terms = (abs(abs(jnp.diff(a, axis=axis)) - abs(jnp.diff(b, axis=axis))).mean() for axis in (2, 3))
+def gradient_difference(
+    a: Float[Array, "b t h w c"], b: Float[Array, "b t h w c"], *, bordered: bool = False
+) -> Scalar:
+    """Gradient difference loss: mean difference of absolute image gradients, vertical plus horizontal.
+
+    With `bordered`, the last row and column have gradients, too: differences from a black border.
+    """
+
+    def gradients(x: Array, axis: int) -> Array:
+        border = [(0, int(bordered and place == axis)) for place in range(x.ndim)]
+        return abs(jnp.diff(jnp.pad(x, border), axis=axis))
+
+    terms = (abs(gradients(a, axis) - gradients(b, axis)).mean() for axis in (2, 3))
     return sum(terms)  # type: ignore[return-value]  # sum() is typed as int for no terms
 
 
@@ -169,11 +204,16 @@ def active_networks(video: AdversarialLosses, image: AdversarialLosses, margin: 
 
 def optimizer(config: InbetweenLossConfig) -> optax.GradientTransformation:
     """A separate Adam for each network of `Inbetween`, which leaves a network with zero gradients unchanged."""
+    each = {name: pausing(adam(config)) for name in ActiveNetworks._fields}
+    return optax.partition(each, lambda parameters: {name: name for name in parameters})
+
+
+def adam(config: InbetweenLossConfig) -> optax.GradientTransformation:
+    """The Adam of one network."""
     rate = config.learning_rate
     if config.cosine_steps:
         rate = optax.cosine_decay_schedule(rate, config.cosine_steps, alpha=0.01)
-    each = {name: pausing(optax.adam(rate, b1=config.beta1)) for name in ActiveNetworks._fields}
-    return optax.partition(each, lambda parameters: {name: name for name in parameters})
+    return optax.adam(rate, b1=config.beta1)
 
 
 def pausing(inner: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -188,5 +228,6 @@ def pausing(inner: optax.GradientTransformation) -> optax.GradientTransformation
     return optax.GradientTransformation(inner.init, update)
 
 
-def _as_frames(clips: Float[Array, "b t h w c"]) -> Float[Array, "n h w c"]:
-    return clips.reshape(-1, *clips.shape[2:])
+def inner_frames(clips: Float[Array, "b t h w c"]) -> Float[Array, "n h w c"]:
+    """The frames of clips between their ends, one after another."""
+    return clips[:, 1:-1].reshape(-1, *clips.shape[2:])

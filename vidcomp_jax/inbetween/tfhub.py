@@ -43,7 +43,7 @@ class HubModule:
 
     Attributes:
         num_frames: frames per generated clip, ends included.
-        stochastic: False, because a module holds one learned noise vector: the same ends always give the same clip.
+        stochastic: False, because a module takes no random key, and so offers no choice of samples.
     """
 
     num_frames = NUM_FRAMES

@@ -15,6 +15,8 @@ from jaxtyping import Array, Float
 Video = Float[Array, "b t h w c"]
 Kernel = Float[Array, "kt kh kw c d"]
 HE = nnx.initializers.he_normal()
+# Only a quarter of the taps contributes to any output pixel, hence four times the usual variance of 2 / fan-in.
+HE_UP = nnx.initializers.variance_scaling(8.0, "fan_in", "truncated_normal")
 Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -100,10 +102,8 @@ class UpConv3d(nnx.Module):
         bias: shape [out].
     """
 
-    def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
-        # Only a quarter of the taps contributes to any output pixel, hence four times the usual variance of 2 / fan-in.
-        init = nnx.initializers.variance_scaling(8.0, "fan_in", "truncated_normal")
-        self.kernel = nnx.Param(init(rngs.params(), (3, 4, 4, in_features, features)))
+    def __init__(self, in_features: int, features: int, *, kernel_init: nnx.Initializer = HE_UP, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (3, 4, 4, in_features, features)))
         self.bias = nnx.Param(jnp.zeros(features))
 
     def __call__(self, x: Video) -> Float[Array, "b t h2 w2 d"]:
