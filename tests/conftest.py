@@ -19,6 +19,30 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax  # noqa: E402 - reads the variables above
 
+# Most of what they take is the compilation of training steps.
+SLOWEST_FIRST = (
+    "test_demo",
+    "test_train_fomm",
+    "test_motion_flow",
+    "test_motion_commands",
+    "test_parity_train",
+    "test_motion_training",
+    "test_inbetween",
+    "test_converters",
+    "test_lazy_tensorflow",
+    "test_animate",
+    "test_completion",
+    "test_train_inbetween",
+    "test_official",
+    "test_parity_forward",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Start the slowest modules first; one that starts last keeps a single process busy while the other has none."""
+    rank = {name: number for number, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_more_programs_than_the_system_can_map():
