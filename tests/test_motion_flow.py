@@ -194,7 +194,7 @@ def test_the_average_is_that_of_the_weights_of_all_steps():
 
 
 def test_which_frames_are_known_follows_the_stated_odds():
-    draw = jax.jit(jax.vmap(draw_known, (0, None, None)), static_argnums=1)
+    draw = jax.jit(jax.vmap(draw_known, (0, None, None)), static_argnums=(1, 2))
     masks = np.asarray(draw(jax.random.split(jax.random.key(0), 4000), 8, 0.4))
     counts = masks.sum(1)
     ends = np.zeros(8, bool)

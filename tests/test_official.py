@@ -130,6 +130,8 @@ def tiny_file(path, data_dir, **changes):
         "train_params__epoch_milestones": [1],
         "train_params__checkpoint_freq": 1,
         "train_params__scales": [1],
+        "train_params__loss_weights__equivariance_value": 0,
+        "train_params__loss_weights__equivariance_jacobian": 0,
     }
     return write_official(path, "kth-128", **tiny | changes)
 

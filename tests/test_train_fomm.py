@@ -33,10 +33,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def with_gan(config):
-    """Return the same config with all options of the discriminator enabled."""
-    discriminator = DiscriminatorConfig(width=4, max_width=8, num_blocks=2, spectral_norm=True, use_keypoints=True)
+    """Return the same config with all options of the discriminator enabled, and fewer blocks in the other networks."""
+    fomm = dataclasses.replace(
+        config.fomm,
+        detector=dataclasses.replace(config.fomm.detector, num_blocks=1),
+        dense_motion=dataclasses.replace(config.fomm.dense_motion, num_blocks=1),
+        generator=dataclasses.replace(config.fomm.generator, num_down_blocks=1),
+        discriminator=DiscriminatorConfig(width=4, max_width=8, num_blocks=2, spectral_norm=True, use_keypoints=True),
+    )
     loss = FOMMLossConfig(scales=(1.0,), generator_gan=1.0, feature_matching=(10.0, 10.0))
-    return dataclasses.replace(config, fomm=dataclasses.replace(config.fomm, discriminator=discriminator), loss=loss)
+    return dataclasses.replace(config, fomm=fomm, loss=loss)
 
 
 def batches(config, count):
@@ -239,7 +245,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
     stopped = max(losses(tmp_path / "run"))
     again = parse(TrainFOMMConfig, ["--dataset=synthetic", *arguments, f"--num-steps={stopped + 2}"], CONFIGS)
     assert again == tiny(workdir=again.workdir, train=dataclasses.replace(tiny().train, num_steps=stopped + 2))
-    assert train_fomm.main(again) == 0
+    assert train_fomm.train(again) == 0
     assert sorted(losses(tmp_path / "run")) == list(range(1, stopped + 3))
 
 
