@@ -24,8 +24,8 @@ IN_VENV = "$(VENV)/bin/python"
 # Without PYTHON, an environment that is there stays, whatever its Python is.
 KEEP_PYTHON = $(if $(filter file,$(origin PYTHON)),--any-python)
 INSTALL = $(PYTHON) tools/environment.py install $(KEEP_PYTHON) $(if $(filter-out cpu,$(JAX)),--extra $(JAX))
-# Two processes, each with whole test modules: one compiles while the other computes.
-PYTEST = -m pytest --numprocesses=2 --dist=loadfile
+# Two processes, each with whole test modules, in the order of tests/conftest.py: one compiles while the other computes.
+PYTEST = -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 DEMO_OPTIONS = $(if $(DEMO),--output="$(DEMO)") $(if $(FULL),--full) $(if $(DATASET),--dataset="$(DATASET)") \
 	$(if $(DATA_DIR),--data-dir="$(DATA_DIR)")

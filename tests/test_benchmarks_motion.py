@@ -28,19 +28,26 @@ def test_predictions_loss_and_gradient_norm_equal_those_of_pytorch():
         rngs=nnx.Rngs(0),
     )
     leaves, structure = jax.tree.flatten(nnx.state(motion.network))
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    shaken = [x + 0.2 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)]
+    rng = np.random.default_rng(1)
+    shaken = [x + 0.2 * jnp.asarray(rng.standard_normal(x.shape), x.dtype) for x in leaves]
     nnx.update(motion.network, jax.tree.unflatten(structure, shaken))
     vectors = jnp.asarray(vectors_of(clips))
-    known = jnp.zeros((6, 7), bool).at[:, jnp.array([0, -1])].set(True)
-    around = neighbors(vectors, known)
-    offsets, context = motion.to_offsets(vectors, around), motion.context(around, known)
-    # The draws of the objective, by its own rule.
     keys = jax.random.split(jax.random.key(3), 6)
-    single = jax.vmap(lambda key: jax.random.split(jax.random.split(key, 1)[0], 3))(keys)
-    level = jax.nn.sigmoid(jax.vmap(lambda k: jax.random.normal(k[0], ()))(single))
-    noise = jax.vmap(lambda k: jax.random.normal(k[1], offsets.shape[1:]))(single)
+    graphdef, params, rest = nnx.split(motion, nnx.Param, ...)
 
+    @jax.jit
+    def inputs(params, rest, vectors):
+        motion = nnx.merge(graphdef, params, rest)
+        known = jnp.zeros((6, 7), bool).at[:, jnp.array([0, -1])].set(True)
+        around = neighbors(vectors, known)
+        offsets, context = motion.to_offsets(vectors, around), motion.context(around, known)
+        # The draws of the objective, by its own rule.
+        single = jax.vmap(lambda key: jax.random.split(jax.random.split(key, 1)[0], 3))(keys)
+        level = jax.nn.sigmoid(jax.vmap(lambda k: jax.random.normal(k[0], ()))(single))
+        noise = jax.vmap(lambda k: jax.random.normal(k[1], offsets.shape[1:]))(single)
+        return offsets, context, level, noise
+
+    offsets, context, level, noise = inputs(params, rest, vectors)
     network = OffsetNetwork(18 + context.shape[-1], 18, 16, 2, 2, 24)
     network.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in dump_state(motion.network).items()})
     tensors = [torch.from_numpy(np.array(x)) for x in (offsets, context, level, noise)]
@@ -48,12 +55,12 @@ def test_predictions_loss_and_gradient_norm_equal_those_of_pytorch():
     loss.backward()
     norm = torch.sqrt(sum(p.grad.square().sum() for p in network.parameters()))
 
-    graphdef, params, rest = nnx.split(motion, nnx.Param, ...)
-
-    def objective(params):
+    @jax.jit
+    @jax.value_and_grad
+    def objective(params, rest, vectors):
         return flow_objective(nnx.merge(graphdef, params, rest), vectors[:, None], keys)[0]
 
-    ours, gradient = jax.value_and_grad(objective)(params)
+    ours, gradient = objective(params, rest, vectors)
     np.testing.assert_allclose(ours, loss.item(), rtol=1e-4)
     squares = [jnp.square(x).sum() for x in jax.tree.leaves(nnx.to_pure_dict(gradient)["network"])]
     np.testing.assert_allclose(jnp.sqrt(sum(squares)), norm.item(), rtol=1e-3)

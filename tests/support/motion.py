@@ -1,6 +1,7 @@
 """Small motion data sets, and the training of motion models on them without a run folder."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -33,16 +34,21 @@ def windows_of(motion: Keypoints, num_frames: int, **options):
     return functools.partial(motion_windows, vectors.reshape(-1, size), starts, num_frames=num_frames, **options)
 
 
-def trained(model, tx, step, batches, num_steps, devices=CPUS[:1]):
-    """Train `model`; return the trained one, and the metrics of every step."""
+def training(model, tx, step, batches, devices=CPUS[:1]):
+    """Train `model` forever; yield the state, which must be read before the next step, and the metrics of each step."""
     graphdef, constants, state = init_state(model, tx, devices)
-    mapped, metrics = map_over_devices(graphdef, step, devices), []
-    for _ in range(num_steps):
-        batch = next(batches)
+    mapped = map_over_devices(graphdef, step, devices)
+    for batch in batches:
         batch = batch.reshape(len(devices), -1, *batch.shape[1:])
         state, values = mapped(state, constants, batch, jax.random.key(0))
-        metrics.append({name: float(value) for name, value in values.items()})
-    return nnx.merge(graphdef, state.params, state.batch_stats), metrics
+        yield state, {name: float(value) for name, value in values.items()}
+
+
+def trained(model, tx, step, batches, num_steps, devices=CPUS[:1]):
+    """Train `model`; return the trained one, and the metrics of every step."""
+    steps = list(itertools.islice(training(model, tx, step, batches, devices), num_steps))
+    state = steps[-1][0]
+    return nnx.merge(nnx.graphdef(model), state.params, state.batch_stats), [metrics for _, metrics in steps]
 
 
 def straight_lines(num_clips: int, num_frames: int = 8, num_keypoints: int = 2, seed: int = 0) -> Keypoints:
