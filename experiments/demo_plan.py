@@ -39,7 +39,7 @@ class DemoConfig:
     full: bool = False
     """Train three times as long; this makes the picture and the numbers of the README."""
     fraction: float = 1.0
-    """Part of the training steps to take; below 1 for a quick look, which shows less."""
+    """Part of the training steps to take, and of the synthetic clips to draw; below 1 for a quick look."""
     output: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Folder of the results; by default `demo`, or a name with the data set and `full` in it, such as demo-kth-full."""
 
@@ -86,9 +86,15 @@ class Plan(NamedTuple):
 def plan(config: DemoConfig) -> Plan:
     """The settings of all stages; batches are rounded up to a multiple of the number of devices."""
     full = FULL if config.full else SHORT
-    steps = Steps(*(max(round(config.fraction * count), 1) for count in full))
+
+    def part(count: int, at_least: int = 1) -> int:
+        return max(round(config.fraction * count), at_least)
+
+    steps = Steps(*map(part, full))
     folder, preset = config.folder, synthetic(steps.fomm)
-    data = preset.data
+    clips = preset.data.synthetic
+    clips = dataclasses.replace(clips, num_train=part(clips.num_train, 8), num_test=part(clips.num_test, 8))
+    data = dataclasses.replace(preset.data, synthetic=clips)
     if config.dataset != "synthetic":
         data = dataclasses.replace(data, name=config.dataset, data_dir=config.data_dir)
     # A few videos give enough motion to learn from only if windows start at any of their frames.

@@ -18,6 +18,7 @@ from vidcomp_jax.fomm.model import movement_scale
 from vidcomp_jax.media.images import read_image, to_float, to_uint8
 from vidcomp_jax.media.video import probe
 from vidcomp_jax.storage.checkpoint import save_model
+from vidcomp_jax.storage.folders import MARKER
 
 SIZE = 64
 READS = {"preset_file": command.official}
@@ -79,7 +80,8 @@ def test_an_official_file_decides_what_is_animated_and_how(fomm, tmp_path, capsy
     config = from_yaml(fomm, yaml_file(tmp_path, animate_params=animate_params, **listed))
     command.main(config)
     assert "not used in animation: dataset_params.augmentation_params, train_params" in capsys.readouterr().out
-    assert [path.name for path in config.output.iterdir() if path.is_file()] == ["2.mp4-0.mp4.gif"]
+    written = [path.name for path in config.output.iterdir() if path.is_file()]
+    assert sorted(written) == [MARKER, "2.mp4-0.mp4.gif"]
     assert probe(config.output / "2.mp4-0.mp4.gif")[:3] == (3 * SIZE, SIZE, 4)
     strip = read_image(config.output / "png" / "2.mp4-0.mp4.png", num_channels=1)
     clips, model = open_clips(config.data, "test"), command.load_fomm(fomm)

@@ -158,8 +158,9 @@ def test_a_step_equals_pytorch(folder, content, ours, epoch):
         np.testing.assert_allclose(metrics[term], losses[name], rtol=1e-4, err_msg=term)
     gradients = ours.under_official_keys(state.opt_state[1], state.batch_stats)
     for key, norm in gradient_norms(official):
-        # The gradient of a bias before a batch norm is zero except for rounding errors.
-        np.testing.assert_allclose(np.linalg.norm(gradients[key]), norm, rtol=1e-3, atol=1e-4, err_msg=key)
+        # The gradient of a bias before a batch norm is zero except for rounding errors, and that of the occlusion's
+        # bias is a sum over all pixels that nearly cancels.
+        np.testing.assert_allclose(np.linalg.norm(gradients[key]), norm, rtol=1e-3, atol=5e-4, err_msg=key)
     rate = 2e-4 if epoch < 2 else 2e-5
     found, expected = ours.weights(state), official.weights()
     moved = {key: np.abs(found[key] - before[key]).max() for key in found if key.endswith(("weight", "weight_orig"))}
@@ -172,7 +173,9 @@ def test_a_step_equals_pytorch(folder, content, ours, epoch):
             np.testing.assert_array_equal(found[key], before[key], err_msg=key)
         elif key in moved and not key.endswith("down.weight"):
             assert 0.2 * rate < moved[key] < 1.5 * rate, key
-            np.testing.assert_allclose(found[key], value, atol=0.02 * rate, err_msg=key)
+            # Adam divides by the size of the gradient, so rounding errors show where the gradient is almost zero.
+            np.testing.assert_allclose(found[key], value, atol=0.1 * rate, err_msg=key)
+            assert np.quantile(np.abs(found[key] - value), 0.99) < 0.02 * rate, key
 
 
 def relative(a, b, start):

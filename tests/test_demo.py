@@ -24,7 +24,7 @@ KTH_LIKE = ROOT / "tests" / "data" / "kth_like"
 def finished(tmp_path_factory):
     """The output of the command after an interruption, and its folder; with XLA's default flags, as for users."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    command = [sys.executable, "-m", "experiments.demo", "--fraction=0.1", f"--output={folder}"]
+    command = [sys.executable, "-m", "experiments.demo", "--fraction=0.05", f"--output={folder}"]
     process = subprocess.Popen(
         command,
         cwd=ROOT,

@@ -119,10 +119,10 @@ def test_keypoint_distances_are_in_pixels():
     found = np.zeros((2, 2, 5, 4, 2))
     found[:, 0, 1:4, :, 0] = 1.0  # half the width to the right, in the three scored frames
     found[:, 1, 1:4, :, 1] = -1.0  # half the height up
-    scores = score_keypoints(found, truth, np.array([20.0, 10.0]))
+    scores = score_keypoints(found, truth, (1, 2, 3), np.array([20.0, 10.0]))
     np.testing.assert_allclose(scores["keypoints"], np.broadcast_to(np.array([20.0, 10.0])[:, None], (2, 2, 3)))
     np.testing.assert_allclose(scores["keypoint_diversity"], np.hypot(20, 10))
-    assert np.isnan(score_keypoints(found[:, :1], truth, np.ones(2))["keypoint_diversity"]).all()
+    assert np.isnan(score_keypoints(found[:, :1], truth, (1, 2, 3), np.ones(2))["keypoint_diversity"]).all()
 
 
 class Follows:

@@ -210,7 +210,7 @@ def test_which_frames_are_known_follows_the_stated_odds():
 
 
 @pytest.mark.parametrize("predict", ["offset", "velocity"])
-def test_the_objective_is_the_error_over_unknown_frames(predict):
+def test_the_objective_is_the_error_over_unknown_frames(predict, monkeypatch):
     config = dataclasses.replace(SMALL, random_known=0.0, difference_weight=0.5, predict=predict)
     motion = model_of(two_ways(16), config)
     batch = jnp.asarray(next(windows_of(two_ways(16), 8, batch_size=4, seed=0)()))

@@ -58,7 +58,8 @@ def start(workdir: pathlib.Path, num_steps: int, mode: str = "plain") -> list[tu
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
     code = "import sys; from tests.test_multihost import train_as_process; train_as_process(*sys.argv[1:])"
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    # The compiler's flags stay those of this process, as Adam makes rounding errors large where a gradient is zero.
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, coordinator, str(i), str(workdir), str(num_steps), mode],

@@ -109,7 +109,7 @@ def test_an_official_file_decides_what_is_reconstructed(fomm, tmp_path, capsys):
     assert config.panel == PanelConfig(keypoint_size=3.0, colormap="gist_rainbow")
     command.main(config)
     assert "not used in reconstruction: dataset_params.augmentation_params, train_par" in capsys.readouterr().out
-    written = ["0000.gif", "0002.gif", "panel.png", "png", "scores.json"]
+    written = [MARKER, "0000.gif", "0002.gif", "panel.png", "png", "scores.json"]
     assert sorted(path.name for path in config.output.iterdir()) == written
     assert sorted(path.name for path in (config.output / "png").iterdir()) == ["0.mp4.png", "2.mp4.png"]
     for changes, message in (

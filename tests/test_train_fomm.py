@@ -221,6 +221,7 @@ TINY = [
     *(f"--fomm.{part}.max-width=32" for part in ("generator", "discriminator")),
     *("--fomm.generator.num-down-blocks=2", "--fomm.generator.num-bottleneck-blocks=1", "--loss.scales", "1", "0.5"),
     *("--loss.feature-matching", "10", "10", "10", "10"),
+    *("--fomm.generator.no-full-resolution-skip", "--fomm.dense-motion.heatmap-variance=0.01"),
     *(f"--optimizer.{part}.learning-rate=0.005" for part in ("generator", "detector", "discriminator")),
     *(f"--optimizer.{part}.cosine-steps=0" for part in ("generator", "detector", "discriminator")),
 ]
