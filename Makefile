@@ -86,7 +86,7 @@ clean: ## remove the environments, the caches, the demo and the reference that m
 	@$(PYTHON) tools/environment.py remove "$(VENV)"
 	@$(PYTHON) tools/environment.py remove "$(VENV_LATEST)"
 	@for folder in demo demo-full demo-kth demo-kth-full "$(DEMO)"; do \
-		if [ -n "$$folder" ] && [ -f "$$folder/.vidcomp_jax-demo" ]; then rm -rf "$$folder"; fi; \
+		if [ -n "$$folder" ] && grep -qs '"kind":"demo"' "$$folder/.vidcomp_jax.json"; then rm -rf "$$folder"; fi; \
 	done
 	rm -rf .cache build/docs
 	@find . -name __pycache__ -type d -not -path './.*' -prune -exec rm -rf {} +

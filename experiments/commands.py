@@ -14,7 +14,7 @@ import tyro
 from experiments.options import name_options
 from experiments.signals import Signals, Terminated
 from vidcomp_jax.data import DataConfig
-from vidcomp_jax.errors import InputError, check_numbers, one_line
+from vidcomp_jax.errors import InputError, LostProcessError, check_numbers, one_line
 from vidcomp_jax.storage.untrusted import check_name
 
 Config = TypeVar("Config")
@@ -49,6 +49,10 @@ def run(
     try:
         with signals:
             code = main(parse(config_type, arguments, presets, preset_option, preset_file))
+    except LostProcessError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(2)  # otherwise JAX waits for the lost process, and aborts
     except InputError as error:
         _fail(name_options(str(error), config_type, arguments))
     except OSError as error:

@@ -44,9 +44,8 @@ from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import score
 from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.config import claim_workdir
+from vidcomp_jax.storage.folders import mark, marker_of
 
-MARK = ".vidcomp_jax-demo"
-"""File in the folder of a demo; `make clean` removes no folder without it."""
 RECONSTRUCTION = "reconstruction.txt"
 PANEL = "panel.png"
 GIF = "completion.gif"
@@ -84,10 +83,13 @@ def claim_folder(folder: Path, config: DemoConfig) -> None:
     Raises:
         InputError: the folder holds other things, or a demo with other settings.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (folder / MARK).exists():
-        raise InputError(f"`output` is {folder}: holds other things than a demo; name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        marker = marker_of(folder)
+        if marker is None or marker.kind != "demo":
+            raise InputError(f"`output` is {folder}: holds other things than a demo; name another folder")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark(folder, "demo", growing=True)
     claim_workdir(folder, config)
 
 

@@ -3,17 +3,21 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
+from tests.robustness import processes
 from tests.support import toy_training
 from vidcomp_jax.devices import initialize_distributed
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -60,7 +64,7 @@ def start(workdir: pathlib.Path, num_steps: int, mode: str = "plain") -> list[tu
     code = "import sys; from tests.test_multihost import train_as_process; train_as_process(*sys.argv[1:])"
     # The compiler's flags stay those of this process, as Adam makes rounding errors large where a gradient is zero.
     environment = {**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"}
-    processes = [
+    running = [
         subprocess.Popen(
             [sys.executable, "-c", code, coordinator, str(i), str(workdir), str(num_steps), mode],
             cwd=ROOT,
@@ -72,11 +76,11 @@ def start(workdir: pathlib.Path, num_steps: int, mode: str = "plain") -> list[tu
         for i in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=60) for process in processes]
+        outputs = [process.communicate(timeout=60) for process in running]
     finally:
-        for process in processes:
+        for process in running:
             process.kill()
-    return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
+    return [(process.returncode, *output) for process, output in zip(running, outputs, strict=True)]
 
 
 def test_two_processes_equal_two_devices(tmp_path):
@@ -100,6 +104,24 @@ def test_two_processes_equal_two_devices(tmp_path):
         assert a == pytest.approx(b, abs=1e-5)
     assert result_of(ended[0])["failure"] == "no clips"
     assert result_of(ended[1])["failure"] == "process 0 failed; its output says why"
+
+
+def test_a_killed_process_ends_the_other_one_with_one_line(tmp_path):
+    survivor, victim = processes.start(tmp_path / "run")
+    try:
+        end = time.monotonic() + 60
+        while not latest_step(tmp_path / "run" / CHECKPOINTS) and time.monotonic() < end:
+            time.sleep(0.05)
+        victim.kill()
+        _, errors = survivor.communicate(timeout=60)
+    finally:
+        for process in (survivor, victim):
+            process.kill()
+            process.communicate()
+    assert survivor.returncode == 2
+    *progress, last = errors.splitlines()
+    assert re.fullmatch("error: another process of this run does not answer .*; start all of them again, .*", last)
+    assert all(line.startswith("step ") for line in progress)
 
 
 def result_of(ended: tuple[int, str, str]) -> dict:

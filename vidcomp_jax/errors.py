@@ -38,6 +38,14 @@ class TrainingError(InputError):
     """Training cannot go on, for example because a loss is not finite."""
 
 
+class LostProcessError(TrainingError):
+    """Another process of a run on several hosts has ended.
+
+    JAX waits for that process when this one ends in the usual way, and then aborts with a stack trace. A command that
+    catches this error therefore ends with `os._exit`.
+    """
+
+
 def require(holds: object, config: object, field: str, requirement: str) -> None:
     """Raise an error about one field of a configuration unless a condition holds.
 

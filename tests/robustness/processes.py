@@ -95,8 +95,8 @@ def problems_of_processes(folder: Path, patience: float = 4 * _TIMEOUT) -> list[
                 f"{time.monotonic() - killed:.0f} s: {said}",
                 flush=True,
             )
-            if other.returncode == 0:
-                problems.append(f"process {victim} killed: the other says that it has finished")
+            if other.returncode != 2 or "does not answer" not in said:
+                problems.append(f"process {victim} killed: the other ends with {other.returncode} and says {said}")
         except subprocess.TimeoutExpired:
             problems.append(f"process {victim} killed: the other still runs after {patience:.0f} s")
         for process in processes:

@@ -34,6 +34,7 @@ VERSION = 1
 """Version of the folders' format; a folder of a later one is neither read nor written."""
 
 Kind = Literal[
+    "demo",
     "run",
     "model",
     "completion",

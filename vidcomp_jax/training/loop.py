@@ -30,7 +30,7 @@ from vidcomp_jax.devices import (
     shard,
     single_copy,
 )
-from vidcomp_jax.errors import InputError, TrainingError, one_line
+from vidcomp_jax.errors import InputError, LostProcessError, TrainingError, one_line
 from vidcomp_jax.storage.untrusted import check_memory
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.interrupt import StopSignal
@@ -117,8 +117,8 @@ def fit(
     Raises:
         InputError: the batch size does not divide over the devices, `workdir` belongs to another run, a checkpoint is
             damaged, or a device has too little memory.
-        TrainingError: a metric or weight is not finite, or another process has ended; the checkpoints saved before are
-            kept.
+        TrainingError: a metric or weight is not finite; the checkpoints saved before are kept.
+        LostProcessError: another process has ended; the checkpoints saved before are kept.
         ValueError: neither or both of `objective` and `step` are given.
     """
     if step is None and objective is not None:
@@ -206,7 +206,7 @@ def _errors_of_devices(processes: int) -> Iterator[None]:
                 f"a device has too little memory ({one_line(error)}); lower the batch size or the sizes of the networks"
             ) from error
         if processes > 1:
-            raise TrainingError(
+            raise LostProcessError(
                 f"another process of this run does not answer ({one_line(error)}); start all of them again, and "
                 "they go on from the last checkpoint"
             ) from error
