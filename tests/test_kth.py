@@ -109,7 +109,7 @@ def test_wrong_folders_are_named(tmp_path):
     empty.mkdir()
     (tmp_path / "file").touch()
     for data_dir, message in [
-        (None, "kth needs `data_dir`"),
+        (None, "kth is not in data/kth; download it with `python -m experiments.download --dataset=kth`, or"),
         (tmp_path / "missing", "missing, which does not exist"),
         (tmp_path / "file", "file, which is a file"),
         (empty, "empty: no AVI files here"),

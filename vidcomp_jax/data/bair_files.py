@@ -19,7 +19,8 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.untrusted import check_name, read_json, reading
 
-_DOWNLOAD = "softmotion30_44k"
+DOWNLOAD = "softmotion30_44k"
+"""The folder that the published archive unpacks to."""
 _PREPARED = "bair_robot_pushing_small"
 
 
@@ -30,9 +31,9 @@ def name_of(record: Record) -> str:
 
 def find_files(data_dir: Path, split: Split) -> list[Path]:
     """The record files of one split, ordered by name; `data_dir` is `softmotion30_44k` or its parent."""
-    folder = next((path for path in (data_dir / _DOWNLOAD / split, data_dir / split) if path.is_dir()), None)
+    folder = next((path for path in (data_dir / DOWNLOAD / split, data_dir / split) if path.is_dir()), None)
     if folder is None:
-        raise InputError(f"{data_dir}: no {_DOWNLOAD}/{split} here; BAIR unpacks to {_DOWNLOAD}/{{train,test}}")
+        raise InputError(f"{data_dir}: no {DOWNLOAD}/{split} here; BAIR unpacks to {DOWNLOAD}/{{train,test}}")
     files = sorted(path for path in folder.iterdir() if path.suffix == ".tfrecords" and path.name[0] != ".")
     if not files:
         raise InputError(f"{folder}: no .tfrecords files here")

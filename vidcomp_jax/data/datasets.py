@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from vidcomp_jax.data.bair import BAIR, BairConfig
 from vidcomp_jax.data.clip_list import CLIP_LIST, ClipListConfig
 from vidcomp_jax.data.clips import Channels, Clips, Split
+from vidcomp_jax.data.download import PUBLISHED
 from vidcomp_jax.data.folder import FOLDER, FolderConfig
 from vidcomp_jax.data.kth import KTH, KthConfig
 from vidcomp_jax.data.sources import Reader, Source
@@ -29,7 +30,8 @@ class DataConfig:
     name: DataSet = "synthetic"
     """Data set to read; folder reads your own videos, and synthetic draws clips and needs no files."""
     data_dir: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Folder of the downloaded data set, or of your own videos."""
+    """Folder of the downloaded data set, or of your own videos. Without it, KTH and BAIR are looked for in
+    $VIDCOMP_DATA/kth and data/kth, and so on."""
     clips: Path | None = dataclasses.field(default=None, metadata=MAY_MOVE)
     """Text file that lists one video per line, optionally with its first and last frame; replaces the data set."""
     clip_list: ClipListConfig = ClipListConfig()
@@ -105,6 +107,14 @@ def place_of(config: DataConfig) -> Path | None:
     """The path of the list or of the data set's folder, None if it needs none; raises InputError if it is missing."""
     if config.clips is not None or not READERS[config.kind].has_files:
         return config.clips
+    if config.data_dir is None and config.name in PUBLISHED:
+        places = usual_places(config.name)
+        if not any(place.is_dir() for place in places):
+            raise InputError(
+                f"data set {config.name} is not in {' or '.join(map(str, places))}; download it with "
+                f"`python -m experiments.download --dataset={config.name}`, or give its folder as `data_dir`"
+            )
+        return _finished(next(place for place in places if place.is_dir()), config.name)
     if config.data_dir is None:
         raise InputError(f"data set {config.name} needs `data_dir`, the folder its videos are in")
     if not config.data_dir.is_dir():
@@ -112,7 +122,24 @@ def place_of(config: DataConfig) -> Path | None:
         raise InputError(
             f"`data_dir` is {config.data_dir}, which {found}; it must be the folder of the {config.name} data set"
         )
-    return config.data_dir
+    return _finished(config.data_dir, config.name)
+
+
+def _finished(folder: Path, name: str) -> Path:
+    """`folder`, unless a download to it has not finished."""
+    parts = sorted(folder.glob("*.part")) if name in PUBLISHED else ()
+    if parts:
+        raise InputError(
+            f"{parts[0]}: a download that has not finished; go on with "
+            f"`python -m experiments.download --dataset={name} --output={folder}`"
+        )
+    return folder
+
+
+def usual_places(name: str) -> list[Path]:
+    """Folders in which a published data set is looked for: `$VIDCOMP_DATA/NAME` if that is set, and `data/NAME`."""
+    given = os.environ.get("VIDCOMP_DATA")
+    return [*([Path(given) / name] if given else []), Path("data") / name]
 
 
 def differences(config: DataConfig, stored: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

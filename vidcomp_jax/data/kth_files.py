@@ -21,6 +21,10 @@ from vidcomp_jax.storage.untrusted import check_file, check_name, read_bytes, re
 
 _LARGEST = 2**30
 SEQUENCES = "00sequences.txt"
+ARCHIVES = tuple(
+    f"{action}.zip" for action in ("walking", "jogging", "running", "boxing", "handwaving", "handclapping")
+)
+"""The archives of the six actions."""
 _NAME = re.compile(r"(?P<stem>person(?P<person>\d\d)_(?P<action>[a-z]+)_d\d)_uncomp\.avi")
 _LINE = re.compile(r"\s*(?P<stem>person(?P<person>\d\d)_(?P<action>[a-z]+)_d\d)\b(?P<rest>.*)")
 _RANGE = re.compile(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*")

@@ -44,6 +44,7 @@ Kind = Literal[
     "frames",
     "videos",
     "cache",
+    "data",
     "module",
     "reference",
 ]
