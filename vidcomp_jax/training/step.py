@@ -46,7 +46,7 @@ Objective = Callable[[Any, Batch, Key[Array, " b"]], tuple[Float[Array, ""], Met
 """`(module, batch, keys) -> (loss, metrics)` on one device's share of the batch, with one key per example."""
 DeviceStep = Callable[[Any, TrainState, dict, Batch, Key[Array, " b"]], tuple[TrainState, Metrics]]
 """`(graphdef, state, constants, batch, keys) -> (state, metrics)` on one device's share of the batch. It must
-average its gradients itself (`mean_over_devices`); `map_over_devices` counts the steps and averages metrics and batch
+average its gradients itself (`mean_over_devices`); `unmapped_step` counts the steps and averages metrics and batch
 statistics."""
 
 
@@ -85,21 +85,22 @@ def gradient_step(tx: optax.GradientTransformation, objective: Objective) -> Dev
     return step
 
 
-def map_over_devices(
-    graphdef: nnx.GraphDef, step: DeviceStep, devices: Sequence[jax.Device], *, skip_nonfinite: bool = False
-) -> Callable:
-    """Compile `step` for `devices`, which are those of all processes.
+def unmapped_step(graphdef: nnx.GraphDef, step: DeviceStep, *, skip_nonfinite: bool = False) -> Callable:
+    """The whole step on one device's share of the batch, to be mapped over the axis `AXIS` of all devices.
+
+    `map_over_devices` maps it with `jax.pmap`; with a mesh that has the axis `AXIS`, map it with `jax.shard_map` under
+    `jax.jit`, which computes the same to the last bit. State, constants, key and metrics are the same on all devices,
+    and the batch is split along its first axis.
 
     With `skip_nonfinite`, a step after which a metric, a weight, a batch statistic or the optimizer's state is not
     finite keeps the state from before it, and only counts as a step.
 
     Returns:
-        A function `(state, constants, batch, key) -> (state, metrics)`. `state` is donated and must not be used again.
-        `batch` is this process's share, as returned by `vidcomp_jax.devices.shard`. Example j of the whole batch gets
-        the key `fold_in(fold_in(key, state.step), j)` for any number of devices.
+        A function `(state, constants, batch, key) -> (state, metrics)`. Example j of the whole batch gets the key
+        `fold_in(fold_in(key, state.step), j)` for any number of devices.
     """
 
-    def mapped(state, constants, batch, key):
+    def unmapped(state, constants, batch, key):
         share = jax.tree.leaves(batch)[0].shape[0]
         examples = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, state.step), examples)
@@ -114,6 +115,19 @@ def map_over_devices(
             metrics = {**metrics, SKIPPED: 1.0 - finite}
         return new._replace(step=state.step + 1), metrics
 
+    return unmapped
+
+
+def map_over_devices(
+    graphdef: nnx.GraphDef, step: DeviceStep, devices: Sequence[jax.Device], *, skip_nonfinite: bool = False
+) -> Callable:
+    """Compile `step` for `devices`, which are those of all processes.
+
+    Returns:
+        A function `(state, constants, batch, key) -> (state, metrics)`, see `unmapped_step`. `state` is donated and
+        must not be used again. `batch` is this process's share, as returned by `vidcomp_jax.devices.shard`.
+    """
+    mapped = unmapped_step(graphdef, step, skip_nonfinite=skip_nonfinite)
     return jax.pmap(
         mapped, AXIS, in_axes=(None, None, 0, None), out_axes=(None, None), donate_argnums=0, devices=devices
     )
