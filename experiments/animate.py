@@ -35,6 +35,7 @@ from vidcomp_jax.storage.config import CONFIG_FILE
 from vidcomp_jax.storage.folders import check_output_folder, new_folder
 from vidcomp_jax.storage.steps import Which
 from vidcomp_jax.storage.untrusted import read_json
+from vidcomp_jax.training.profile import Profile
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,11 +91,15 @@ class AnimateConfig:
     """MP4 only: encode without loss (few browsers play such files)."""
     overwrite: bool = False
     """Replace existing outputs."""
+    profile: Path | None = None
+    """Folder for a trace of the rendering of five batches, the fourth to the eighth, for TensorBoard or Perfetto; for
+    one picture, not with --dataset."""
     data: Annotated[PairedData, tyro.conf.arg(name="")] = PairedData()
     """Where the clips are, with --dataset."""
 
     def __post_init__(self):
         require_at_least(self, batch_size=1, num_pairs=1)
+        require(self.profile is None or not self.dataset, self, "profile", "left out with a data set")
         require(self.size >= 0 and self.size % 4 == 0, self, "size", "a multiple of 4, such as 256")
         require(self.best_frame == "auto" or self.best_frame >= 0, self, "best_frame", "at least 0, or auto")
         if not self.moves_relatively:
@@ -160,7 +165,9 @@ def animate_picture(config: AnimateConfig) -> None:
             VideoWriter(config.output, fps=info.fps, lossless=config.lossless, audio_from=sound)
         )
         bar = outputs.enter_context(tqdm(total=info.num_frames, unit="frame", disable=None))
+        profile = outputs.enter_context(Profile(config.profile))
         for driving, result in _rendered(config, model, source, size, initial):
+            profile.begin_round(result)
             result = to_uint8(result)
             shown = _side_by_side(source, driving, result) if config.side_by_side else result
             video.write(shown)

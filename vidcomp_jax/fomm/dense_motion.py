@@ -103,6 +103,7 @@ class DenseMotion(nnx.Module):
         if estimate_occlusion:
             self.occlusion = conv(features, 1, 7, padding=3, rngs=rngs)
 
+    @jax.named_scope("dense_motion")
     def __call__(self, source: Float[Array, "b h w c"], source_keypoints: Keypoints, driving: Keypoints) -> Motion:
         """Predict the motion from source frames, in [0, 1], to the driving keypoints."""
         return self.from_small(self.down(source), source_keypoints, driving)

@@ -194,6 +194,7 @@ class MultiScaleDiscriminator(nnx.Module):
         self.names = tuple(f"{scale:g}".replace(".", "-") for scale in config.scales)  # as in PyTorch: 1, 0-5
         self.discs = nnx.Dict({name: Discriminator(config, in_features, rngs=rngs) for name in self.names})
 
+    @jax.named_scope("discriminator")
     def __call__(self, frames: Float[Array, "b h w c"], driving: Keypoints) -> tuple[Scores, ...]:
         """Score frames in [0, 1] at every scale, in the order of `config.scales`.
 

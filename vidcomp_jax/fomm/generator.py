@@ -83,6 +83,7 @@ class OcclusionAwareGenerator(nnx.Module):
         self.up_blocks = nnx.List([UpBlock(a, b, 3, rngs=rngs) for a, b in up])
         self.final = conv(config.width, num_channels, 7, padding=3, rngs=rngs)
 
+    @jax.named_scope("generator_encode")
     def encode(self, source: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Compute features of source frames in [0, 1].
 
@@ -99,6 +100,7 @@ class OcclusionAwareGenerator(nnx.Module):
             out = block(out)
         return out
 
+    @jax.named_scope("generator_decode")
     def decode(self, features: Float[Array, "n h2 w2 d"], motion: Motion, source: Float[Array, "n h w c"]) -> Decoded:
         """Render frames from source features and motions, which may have any resolution.
 

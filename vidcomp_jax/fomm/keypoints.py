@@ -92,6 +92,7 @@ class KeypointDetector(nnx.Module):
                 rngs=rngs,
             )
 
+    @jax.named_scope("keypoint_detector")
     def __call__(self, frames: Float[Array, "b h w c"]) -> Keypoints:
         """Predict keypoints of frames in [0, 1].
 

@@ -46,6 +46,7 @@ class VGG19(nnx.Module):
             self.features[str(position)] = conv(channels, item, 3, padding=1, rngs=rngs)
             position, channels = position + 2, item
 
+    @jax.named_scope("vgg19")
     def __call__(self, frames: Float[Array, "b h w c"]) -> list[Float[Array, "b _ _ _"]]:
         """Features after relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of gray or RGB frames in [0, 1]."""
         x = jnp.broadcast_to(frames, (*frames.shape[:3], 3))

@@ -38,6 +38,7 @@ class VideoDiscriminator(nnx.Module):
         self.signed = config.as_in_video_completion
         self.remat = config.remat
 
+    @jax.named_scope("video_discriminator")
     def __call__(self, clips: Float[Array, "b t h w c"]) -> Float[Array, " b"]:
         """Compute the logits of clips in [0, 1] of the configured length and size."""
         run = nnx.remat(_layer) if self.remat else _layer
@@ -92,6 +93,7 @@ class ImageDiscriminator(nnx.Module):
         self.chained = config.as_in_video_completion
         self.remat = config.remat
 
+    @jax.named_scope("image_discriminator")
     def __call__(self, frames: Float[Array, "b h w c"]) -> Float[Array, " b"]:
         """Compute the logits of frames in [0, 1] of the configured size."""
         wrap = nnx.remat if self.remat else lambda run: run

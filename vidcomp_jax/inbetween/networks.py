@@ -250,6 +250,7 @@ class Generator(nnx.Module):
             column = config.rules.linear(rngs.params(), (config.noise_size, 1))
             self.noise = nnx.Param(column[:, 0])
 
+    @jax.named_scope("inbetween_generator")
     def __call__(self, first: Frame, last: Frame, noise: Float[Array, "b n"]) -> Float[Array, "b t h w c"]:
         """Generate a clip with `first` and `last` as its ends.
 

@@ -91,6 +91,7 @@ class NextFrame(nnx.Module):
         self.bi_gru = BidirectionalGRU(vector_size, config.hidden, rngs=rngs)
         self.fc = pytorch_linear(2 * config.hidden, vector_size, rngs=rngs)
 
+    @jax.named_scope("next_frame")
     def __call__(self, vectors: Float[Array, "b t v"], far_end: Float[Array, "b v"]) -> Float[Array, "b t v"]:
         """Predict, for every frame, the vector of the frame after it; `far_end` is not used."""
         return jnp.tanh(self.fc(self.bi_gru.forward_only(vectors)))
@@ -130,6 +131,7 @@ class NextOffset(nnx.Module):
         self.fc = pytorch_linear(2 * config.hidden, vector_size, rngs=rngs)
         self.spread = nnx.BatchStat(jnp.ones(vector_size) if spread is None else spread)
 
+    @jax.named_scope("next_offset")
     def __call__(self, vectors: Float[Array, "b t v"], far_end: Float[Array, "b v"]) -> Float[Array, "b t v"]:
         """Predict, for every frame, the vector of the frame after it; `far_end` follows the last frame."""
         t = vectors.shape[1]

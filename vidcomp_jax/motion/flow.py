@@ -89,6 +89,7 @@ class OffsetNetwork(nnx.Module):
             rngs=rngs,
         )
 
+    @jax.named_scope("offset_network")
     def __call__(
         self,
         noisy: Float[Array, "b t v"],

@@ -94,6 +94,7 @@ class MotionGenerator(nnx.Module):
         self.gru = BidirectionalGRU(config.noise + 2 * config.encoding + context, config.hidden, rngs=rngs)
         self.linear = nnx.List([pytorch_linear(2 * config.hidden, vector_size, rngs=rngs)])
 
+    @jax.named_scope("motion_generator")
     def __call__(
         self, first: Float[Array, "b v"], last: Float[Array, "b v"], noise: Float[Array, "b t n"]
     ) -> Float[Array, "b t v"]:
@@ -116,6 +117,7 @@ class MotionCritic(nnx.Module):
         self.gru = BidirectionalGRU(in_features, config.hidden, rngs=rngs)
         self.linear = pytorch_linear(2 * config.hidden, 1, rngs=rngs)
 
+    @jax.named_scope("motion_critic")
     def __call__(self, seen: Float[Array, "b t i"]) -> Float[Array, "b t 1"]:
         """Score each frame of what `MotionGAN.seen_by_critic` returns."""
         return self.linear(self.gru(seen))

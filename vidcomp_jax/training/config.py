@@ -1,6 +1,7 @@
 """Settings of the training loop: how long to train, and how often to log, evaluate, draw panels and save."""
 
 import dataclasses
+from pathlib import Path
 from typing import ClassVar
 
 from vidcomp_jax.errors import require_at_least
@@ -33,6 +34,9 @@ class TrainConfig:
     skip_nonfinite: int = dataclasses.field(default=0, metadata=MAY_CHANGE | ADDED_LATER)
     """Number of steps in a row that may have a loss or gradient that is not finite; such a step changes nothing but
     the counter of steps. 0 stops training at the first."""
+    profile: Path | None = dataclasses.field(default=None, metadata=MAY_CHANGE | ADDED_LATER)
+    """Folder for a trace of five steps, the fourth to the eighth of this process, for TensorBoard or Perfetto; None
+    records none."""
     keep_last: int = dataclasses.field(default=3, metadata=MAY_CHANGE)
     """Number of latest checkpoints to keep, in addition to the best one."""
 

@@ -35,6 +35,7 @@ from vidcomp_jax.storage.untrusted import check_memory
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.interrupt import StopSignal
 from vidcomp_jax.training.prefetch import Prefetch
+from vidcomp_jax.training.profile import Profile
 from vidcomp_jax.training.run_folder import Pace, RunFolder, due_after
 from vidcomp_jax.training.step import (
     SKIPPED,
@@ -149,10 +150,12 @@ def fit(
         share = config.batch_size // processes
         data = Prefetch(batches(BatchShare(start, process, processes)), lambda batch: shard(batch, share, devices))
         stack.enter_context(data)
+        profile = stack.enter_context(Profile(config.profile))
         pace, stopped = Pace(), None
         values: dict[str, float] = {}
         pending: collections.deque[tuple[int, Any]] = collections.deque()
         for number in range(start + 1, config.num_steps + 1):
+            profile.begin_round(state)
             state, metrics = train_step(state, constants, pace.wait_for(data, number), key)
             pending.append((number, metrics))
             due = due_after(number, start, config)

@@ -76,8 +76,9 @@ def gradient_step(tx: optax.GradientTransformation, objective: Objective) -> Dev
 
         grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
         grads = mean_over_devices(grads)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = tx.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
         # The gradient may be non-finite although the loss is finite; the norm shows it one step earlier than the loss.
         metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step, params, batch_stats, opt_state), metrics
