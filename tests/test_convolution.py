@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.support.convolutions import hold_for_all
 from vidcomp_jax.nn import convolution
 from vidcomp_jax.nn.convolution import Shapes, by_patches, convolve, with_row_gradient
 
@@ -22,18 +23,6 @@ def xla(x, kernel, padding):
 def close(a, b):
     for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
-
-
-@pytest.fixture
-def everywhere(monkeypatch):
-    """Let a rule hold for all shapes."""
-
-    def use(patches: bool, rows: bool):
-        for name, on in (("PATCHES", patches), ("ROWS", rows)):
-            shapes = tuple(Shapes(size, (1, 4096), 1, 1, 1) for size in (1, 2, 3, 4, 7)) if on else ()
-            monkeypatch.setattr(convolution, name, shapes)
-
-    return use
 
 
 WAYS = pytest.mark.parametrize("way", [by_patches, with_row_gradient])
@@ -72,7 +61,7 @@ def test_a_frozen_kernel_costs_no_gradient():
     assert "dot_general" in str(jax.make_jaxpr(both)(x, kernel))
 
 
-def test_the_tables_decide(everywhere):
+def test_the_tables_decide(monkeypatch):
     x, kernel = random(2, 6, 6, 3), random(3, 3, 3, 4)
     run = functools.partial(convolve, padding=((1, 1), (1, 1)), dimension_numbers=convolution.LAYOUT)
 
@@ -80,19 +69,19 @@ def test_the_tables_decide(everywhere):
         gradient = jax.grad(lambda k: run(x.astype(dtype), k, strides, **options).sum().astype(jnp.float32))
         return str(jax.make_jaxpr(gradient)(kernel.astype(dtype)))
 
-    everywhere(patches=False, rows=False)
+    hold_for_all(monkeypatch)
     assert "dot_general" not in program()
-    everywhere(patches=True, rows=False)
+    hold_for_all(monkeypatch, patches=9)
     assert "dot_general" in program() and "conv_general_dilated" not in program()
-    everywhere(patches=False, rows=True)
+    hold_for_all(monkeypatch, rows=True)
     assert "dot_general" in program() and "conv_general_dilated" in program()
-    everywhere(patches=True, rows=True)
+    hold_for_all(monkeypatch, patches=9, rows=True)
     for other in ({"strides": (2, 2)}, {"dtype": jnp.bfloat16}, {"rhs_dilation": (2, 2)}, {"precision": "highest"}):
         assert "dot_general" not in program(**other), other
 
 
-def test_other_devices_use_xla(everywhere, monkeypatch):
-    everywhere(patches=True, rows=True)
+def test_other_devices_use_xla(monkeypatch):
+    hold_for_all(monkeypatch, patches=9, rows=True)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     x, kernel = random(2, 6, 6, 3), random(3, 3, 3, 4)
     run = functools.partial(convolve, padding=((1, 1), (1, 1)), dimension_numbers=convolution.LAYOUT)

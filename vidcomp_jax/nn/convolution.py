@@ -57,9 +57,11 @@ PATCHES: tuple[Shapes, ...] = (Shapes(kernel=3, pixels=(1, 8), batch=1, outputs=
 # Gradients of weights: 3x3, 128 pixels, 64 -> 128 channels 343 against 108, 128 -> 128: 681 against 190; 64 pixels,
 # 128 -> 256: 105 against 66; but 64 -> 64: 10 against 12, and one image of 128 pixels, 64 -> 128: 24 against 42.
 # 2x2, 64 pixels, 256 -> 128: 76 against 41, 256 -> 64: 44 against 27; 32 pixels, 512 -> 256: 46 against 28.
+# 4x4, 124 pixels, 64 -> 128: 1140 against 349; but 60 pixels, 128 -> 256: 254 against 225, and below it loses.
 ROWS: tuple[Shapes, ...] = (
     Shapes(kernel=3, pixels=(64, 1024), batch=2, outputs=128, products=64 * 128),
     Shapes(kernel=2, pixels=(32, 1024), batch=2, outputs=64, products=128 * 128),
+    Shapes(kernel=4, pixels=(96, 1024), batch=2, outputs=128, products=64 * 128),
 )
 """Weight gradients as one matrix product for each image and row of the kernel. Empty turns this way off."""
 
