@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from tests.support.convolutions import hold_for_all
 from vidcomp_jax.nn import convolution
@@ -50,6 +52,22 @@ def test_values_and_derivatives_equal_xlas(way, size, padding):
     ours, theirs = (derivatives(run, x, kernel, direction)[4] for run in (way, xla))
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * float(jnp.abs(other).max()))
+
+
+@WAYS
+def test_two_devices_equal_one(way):
+    x, kernel, padding = random(4, 5, 4, 3), random(3, 3, 3, 4, seed=1), ((1, 1), (1, 1))
+
+    def gradients(x, kernel):
+        return jax.grad(lambda *args: jnp.sin(way(*args, padding)).sum(), (0, 1))(x, kernel)
+
+    def on_each(x, kernel):
+        dx, dk = gradients(x, jax.lax.pcast(kernel, "data", to="varying"))
+        return dx, jax.lax.psum(dk, "data")
+
+    mesh = Mesh(jax.devices()[:2], "data")
+    split = jax.shard_map(on_each, mesh=mesh, in_specs=(P("data"), P()), out_specs=(P("data"), P()))
+    close(jax.jit(split)(x, kernel), gradients(x, kernel))
 
 
 def test_a_frozen_kernel_costs_no_gradient():
