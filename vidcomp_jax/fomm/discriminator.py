@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.nn.convolution import LAYOUT, convolve
 from vidcomp_jax.nn.geometry import gaussian_heatmaps
 from vidcomp_jax.nn.layers import UNIT_FRACTION, average_pool, constant, conv, image_pyramid, is_unit_fraction
 
@@ -108,13 +109,7 @@ class SpectralNormConv(nnx.Conv):
             self.u[...], self.v[...] = u, v
         assert self.bias is not None  # for the type checker; `conv` always creates a bias
         sigma = _matmul(u, _matmul(matrix, v))
-        out = jax.lax.conv_general_dilated(
-            x,
-            kernel / sigma,
-            (1, 1),
-            self.padding,  # type: ignore[arg-type]  # pairs of integers, as `conv` creates it
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        out = convolve(x, kernel / sigma, (1, 1), self.padding, dimension_numbers=LAYOUT)
         return out + self.bias[...]
 
 

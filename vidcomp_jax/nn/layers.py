@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from vidcomp_jax.devices import AXIS, inside_device_axis, mean_over_devices
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.nn.convolution import LAYOUT, convolve
 
 
 class Constant(nnx.Variable):
@@ -55,6 +56,7 @@ def conv(
         padding=((padding, padding), (padding, padding)),
         kernel_init=functools.partial(_uniform, bound=bound),
         bias_init=functools.partial(_uniform, bound=bound),
+        conv_general_dilated=convolve,
         rngs=rngs,
     )
 
@@ -112,14 +114,14 @@ def convolve_doubled(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
         first, second, third = jnp.split(taps, 3, axis)
         return jnp.concatenate([first, second + third], axis), jnp.concatenate([first + second, third], axis)
 
-    def convolve(taps: Array, row: int, column: int) -> Array:
+    def quarter(taps: Array, row: int, column: int) -> Array:
         padding = ((1 - row, row), (1 - column, column))
-        return jax.lax.conv_general_dilated(x, taps, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return convolve(x, taps, (1, 1), padding, dimension_numbers=LAYOUT)
 
     x, kernel = (part.astype(jnp.result_type(x, kernel)) for part in (x, kernel))
     rows = []
     for row, taps in enumerate(even_and_odd(kernel, 0)):
-        pixels = [convolve(part, row, column) for column, part in enumerate(even_and_odd(taps, 1))]
+        pixels = [quarter(part, row, column) for column, part in enumerate(even_and_odd(taps, 1))]
         rows.append(jnp.stack(pixels, axis=3))
     b, h, w, _ = x.shape
     return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, kernel.shape[-1])

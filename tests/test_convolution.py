@@ -1,0 +1,120 @@
+"""Every way to convolve equals XLA's convolution, in values and in derivatives of all modes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from tests.support.convolutions import hold_for_all
+from vidcomp_jax.nn import convolution
+from vidcomp_jax.nn.convolution import Shapes, by_patches, convolve, with_row_gradient
+
+
+def random(*shape: int, seed: int = 0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def xla(x, kernel, padding):
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=convolution.LAYOUT)
+
+
+def close(a, b):
+    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+WAYS = pytest.mark.parametrize("way", [by_patches, with_row_gradient])
+
+
+@WAYS
+@pytest.mark.parametrize("size, padding", [(3, ((1, 1), (1, 1))), (2, ((1, 0), (0, 1))), (4, ((0, 0), (0, 0)))])
+def test_values_and_derivatives_equal_xlas(way, size, padding):
+    x, kernel = random(2, 6, 5, 3), random(size, size, 3, 4, seed=1)
+    direction = random(*x.shape, seed=2), random(*kernel.shape, seed=3)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def derivatives(run, x, kernel, direction):
+        def loss(*args):
+            return jnp.sin(run(*args, padding)).sum()
+
+        gradient = jax.grad(loss, (0, 1))
+        forward = jax.jvp(lambda *args: run(*args, padding), (x, kernel), direction)
+        forward_over_reverse = jax.jvp(gradient, (x, kernel), direction)[1]
+        reverse_over_reverse = jax.grad(lambda *args: sum((g**2).sum() for g in gradient(*args)), (0, 1))(x, kernel)
+        mapped = jax.vmap(jax.grad(loss, 1), (None, 0))(x, jnp.stack([kernel, 2 * kernel]))
+        return forward, gradient(x, kernel), forward_over_reverse, mapped, reverse_over_reverse
+
+    close(derivatives(way, x, kernel, direction)[:4], derivatives(xla, x, kernel, direction)[:4])
+    ours, theirs = (derivatives(run, x, kernel, direction)[4] for run in (way, xla))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * float(jnp.abs(other).max()))
+
+
+@WAYS
+def test_two_devices_equal_one(way):
+    x, kernel, padding = random(4, 5, 4, 3), random(3, 3, 3, 4, seed=1), ((1, 1), (1, 1))
+
+    def gradients(x, kernel):
+        return jax.grad(lambda *args: jnp.sin(way(*args, padding)).sum(), (0, 1))(x, kernel)
+
+    def on_each(x, kernel):
+        dx, dk = gradients(x, jax.lax.pcast(kernel, "data", to="varying"))
+        return dx, jax.lax.psum(dk, "data")
+
+    mesh = Mesh(jax.devices()[:2], "data")
+    split = jax.shard_map(on_each, mesh=mesh, in_specs=(P("data"), P()), out_specs=(P("data"), P()))
+    close(jax.jit(split)(x, kernel), gradients(x, kernel))
+
+
+def test_a_frozen_kernel_costs_no_gradient():
+    x, kernel = random(2, 6, 6, 3), random(3, 3, 3, 4)
+    padding = ((1, 1), (1, 1))
+    program = str(jax.make_jaxpr(jax.grad(lambda x: with_row_gradient(x, kernel, padding).sum()))(x))
+    assert "dot_general" not in program
+    both = jax.grad(lambda x, kernel: with_row_gradient(x, kernel, padding).sum(), (0, 1))
+    assert "dot_general" in str(jax.make_jaxpr(both)(x, kernel))
+
+
+def test_the_tables_decide(monkeypatch):
+    x, kernel = random(2, 6, 6, 3), random(3, 3, 3, 4)
+    run = functools.partial(convolve, padding=((1, 1), (1, 1)), dimension_numbers=convolution.LAYOUT)
+
+    def program(strides=(1, 1), dtype=jnp.float32, **options):
+        gradient = jax.grad(lambda k: run(x.astype(dtype), k, strides, **options).sum().astype(jnp.float32))
+        return str(jax.make_jaxpr(gradient)(kernel.astype(dtype)))
+
+    hold_for_all(monkeypatch)
+    assert "dot_general" not in program()
+    hold_for_all(monkeypatch, patches=9)
+    assert "dot_general" in program() and "conv_general_dilated" not in program()
+    hold_for_all(monkeypatch, rows=True)
+    assert "dot_general" in program() and "conv_general_dilated" in program()
+    hold_for_all(monkeypatch, patches=9, rows=True)
+    for other in ({"strides": (2, 2)}, {"dtype": jnp.bfloat16}, {"rhs_dilation": (2, 2)}, {"precision": "highest"}):
+        assert "dot_general" not in program(**other), other
+
+
+def test_other_devices_use_xla(monkeypatch):
+    hold_for_all(monkeypatch, patches=9, rows=True)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    x, kernel = random(2, 6, 6, 3), random(3, 3, 3, 4)
+    run = functools.partial(convolve, padding=((1, 1), (1, 1)), dimension_numbers=convolution.LAYOUT)
+    assert "dot_general" not in str(jax.make_jaxpr(lambda x, k: run(x, k, (1, 1)))(x, kernel))
+
+
+def test_shapes_hold_within_their_limits():
+    shapes = Shapes(kernel=3, pixels=(4, 8), batch=2, outputs=16, products=128)
+    assert shapes.hold(2, (3, 3, 8, 16), (4, 8))
+    for batch, kernel, output in (
+        (1, (3, 3, 8, 16), (4, 8)),
+        (2, (3, 2, 8, 16), (4, 8)),
+        (2, (3, 3, 8, 15), (4, 8)),
+        (2, (3, 3, 7, 16), (4, 8)),
+        (2, (3, 3, 8, 16), (3, 8)),
+        (2, (3, 3, 8, 16), (4, 9)),
+    ):
+        assert not shapes.hold(batch, kernel, output)
