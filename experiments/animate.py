@@ -92,8 +92,8 @@ class AnimateConfig:
     overwrite: bool = False
     """Replace existing outputs."""
     profile: Path | None = None
-    """Folder for a trace of the rendering of five batches, the fourth to the eighth, for TensorBoard or Perfetto; for
-    one picture, not with --dataset."""
+    """Folder for a trace of the rendering of five batches, after the first four, for TensorBoard or Perfetto; for one
+    picture, not with --dataset."""
     data: Annotated[PairedData, tyro.conf.arg(name="")] = PairedData()
     """Where the clips are, with --dataset."""
 

@@ -15,9 +15,9 @@ import tyro
 
 from experiments.commands import run
 from experiments.configs import CONFIGS, Preset
-from experiments.options import DataOptions
+from experiments.options import DataOptions, name_options
 from vidcomp_jax.data import Clips, DataConfig
-from vidcomp_jax.data.datasets import READERS
+from vidcomp_jax.data.datasets import READERS, place_of
 from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
 from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.media.images import write_image, written_as
@@ -52,7 +52,7 @@ def main(config: CheckDataConfig) -> int:
     earlier = written_as(config.contact_sheet, _SHEET)
     check_output_file(config.contact_sheet, overwrite=config.overwrite or earlier, field="contact_sheet")
     reports = {split: inspect_split(config.data, split) for split in ("train", "test")}
-    print(f"{config.data.kind}: {config.data.clips or config.data.data_dir or 'drawn'}")
+    print(f"{config.data.kind}: {_place(config.data)}")
     for split, report in reports.items():
         _print_split(split, report, config.data)
     train, test = reports.values()
@@ -64,9 +64,17 @@ def main(config: CheckDataConfig) -> int:
             f"clips that duplicate another clip of {split}", [" = ".join(p) for p in duplicates(report, report)]
         )
     _draw([report.clips for report in reports.values() if report.clips is not None], config)
-    problems = [f"{split}: {report.problem}" for split, report in reports.items() if report.problem]
+    found = {split: name_options(report.problem, CheckDataConfig, []) for split, report in reports.items()}
+    problems = [f"{split}: {problem}" for split, problem in found.items() if problem]
     print(f"training cannot start; {'; '.join(problems)}" if problems else "training can start")
     return 1 if problems else 0
+
+
+def _place(data: DataConfig) -> str:
+    try:
+        return str(place_of(data) or "drawn")
+    except InputError:  # the reports of both splits say why
+        return "not found"
 
 
 def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:

@@ -26,7 +26,6 @@ from vidcomp_jax.data.download import (
     part_of,
     readable,
     unpack_bair,
-    unpacked_size,
 )
 from vidcomp_jax.errors import InputError
 
@@ -57,7 +56,11 @@ def main(config: DownloadConfig) -> int:
     else:
         _fetch(config, output)
         if config.dataset == "bair":
-            _unpack(output / PUBLISHED["bair"].files[0], output, keep=config.keep_archive)
+            archive = output / PUBLISHED["bair"].files[0]
+            print(f"unpacking {archive}", flush=True)
+            unpack_bair(archive, output)
+            if not config.keep_archive:
+                archive.unlink()
     preset = check_data.PRESETS[config.dataset]
     data = dataclasses.replace(preset.data, data_dir=output)
     return check_data.main(dataclasses.replace(preset, data=data, contact_sheet=output / "contact_sheet.png"))
@@ -89,13 +92,6 @@ def _fetch(config: DownloadConfig, output: Path) -> None:
     for remote, path in missing:
         with tqdm(total=remote.size, desc=path.name, unit="B", unit_scale=True, mininterval=1) as bar:
             download(remote, path, lambda count, bar=bar: bar.update(count))  # type: ignore[misc] # bound at once
-
-
-def _unpack(archive: Path, output: Path, *, keep: bool) -> None:
-    print(f"unpacking {readable(unpacked_size(archive))} from {archive}", flush=True)
-    unpack_bair(archive, output)
-    if not keep:
-        archive.unlink()
 
 
 if __name__ == "__main__":

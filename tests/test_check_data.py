@@ -140,3 +140,18 @@ def test_a_contact_sheet_that_cannot_be_written_stops_before_the_reading(monkeyp
     (tmp_path / "video.mp4").touch()
     with pytest.raises(InputError, match=f"`contact_sheet` is .*{says}"):
         check_data.main(CheckDataConfig(contact_sheet=tmp_path / sheet))
+
+
+def test_the_usual_place_of_a_data_set_is_shown(tmp_path, monkeypatch, capsys):
+    (tmp_path / "kth").symlink_to(KTH_LIKE)
+    monkeypatch.setenv("VIDCOMP_DATA", str(tmp_path))
+    data = DataConfig(name="kth", cache_dir=tmp_path / "cache")
+    sheet = tmp_path / "sheet.png"
+    assert check_data.main(CheckDataConfig(data=data, contact_sheet=sheet)) == 0
+    assert f"kth: {tmp_path / 'kth'}\n" in capsys.readouterr().out
+    monkeypatch.setenv("VIDCOMP_DATA", str(tmp_path / "none"))
+    assert check_data.main(CheckDataConfig(data=data, contact_sheet=sheet)) == 1
+    said = capsys.readouterr().out
+    assert (
+        "kth: not found\n" in said and "experiments.download --dataset=kth`, or give its folder as --data-dir" in said
+    )

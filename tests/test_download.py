@@ -1,5 +1,6 @@
 """Data sets are downloaded whole, from servers that break off, lie about sizes, or answer with a web page."""
 
+import errno
 import io
 import json
 import os
@@ -104,7 +105,7 @@ def test_lies_about_sizes_and_damaged_archives_are_noticed(server, tmp_path):
     with pytest.raises(InputError, match=r"broke 6 times in a row .the server ended it early"):
         fetch(server, tmp_path / "a.zip")
     server.announced["a.zip"] = len(CONTENT) - 10
-    with pytest.raises(InputError, match=r"a.zip: damaged .* what was downloaded is removed"):
+    with pytest.raises(InputError, match=r"a.zip: damaged .* what was downloaded from .*/a.zip is removed"):
         fetch(server, tmp_path / "a.zip")
     del server.announced["a.zip"]
     server.content["a.zip"] = CONTENT[:100] + b"?" + CONTENT[101:]
@@ -113,7 +114,28 @@ def test_lies_about_sizes_and_damaged_archives_are_noticed(server, tmp_path):
     server.content["a.txt"] = b"\n <!doctype html>"
     with pytest.raises(InputError, match=r"a.txt: a web page"):
         fetch(server, tmp_path / "a.txt", "a.txt")
+    encrypted = bytearray(CONTENT)
+    encrypted[CONTENT.index(b"PK\1\2") + 8] |= 1
+    server.content["a.zip"] = bytes(encrypted)
+    with pytest.raises(InputError, match=r"a.zip: damaged .*encrypted"):
+        fetch(server, tmp_path / "a.zip")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_is_no_broken_connection(server, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(download, "_append", full)
+    with pytest.raises(InputError, match=r"a.zip: cannot be written to: no space left on device"):
+        fetch(server, tmp_path / "a.zip")
+
+
+def test_a_server_that_answers_no_head_is_asked_for_the_file(server, tmp_path):
+    server.heads = False
+    assert look_up(f"{server.url}/a.zip").size == len(CONTENT)
+    fetch(server, tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
 def test_what_is_no_file_is_refused(server):

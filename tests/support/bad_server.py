@@ -13,6 +13,7 @@ class Files(http.server.ThreadingHTTPServer):
     Attributes:
         content: bytes by name.
         breaks: numbers of bytes after which the next answers with content end, one after another.
+        heads: whether HEAD is answered.
         ranges: whether parts of files are served.
         announced: sizes that the server states in place of the true ones, by name.
         page: whether every answer is a web page.
@@ -21,7 +22,7 @@ class Files(http.server.ThreadingHTTPServer):
 
     def __init__(self, content: dict[str, bytes]):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.content, self.breaks, self.ranges, self.page = content, [], True, False
+        self.content, self.breaks, self.ranges, self.page, self.heads = content, [], True, False, True
         self.announced: dict[str, int] = {}
         self.requests: list[tuple[str, str | None]] = []
 
@@ -34,7 +35,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: Files
 
     def do_HEAD(self):
-        self.do_GET()
+        if not self.server.heads:
+            return self._answer(405, b"", {})
+        return self.do_GET()
 
     def do_GET(self):
         name = self.path.rpartition("/")[2]

@@ -109,12 +109,13 @@ def place_of(config: DataConfig) -> Path | None:
         return config.clips
     if config.data_dir is None and config.name in PUBLISHED:
         places = usual_places(config.name)
-        if not any(place.is_dir() for place in places):
+        here = [place for place in places if place.is_dir()]
+        if not here:
             raise InputError(
                 f"data set {config.name} is not in {' or '.join(map(str, places))}; download it with "
                 f"`python -m experiments.download --dataset={config.name}`, or give its folder as `data_dir`"
             )
-        return _finished(next(place for place in places if place.is_dir()), config.name)
+        return _finished(here[0], config.name)
     if config.data_dir is None:
         raise InputError(f"data set {config.name} needs `data_dir`, the folder its videos are in")
     if not config.data_dir.is_dir():

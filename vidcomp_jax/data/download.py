@@ -14,7 +14,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +23,12 @@ from vidcomp_jax.data.kth_files import ARCHIVES, SEQUENCES
 from vidcomp_jax.errors import InputError, one_line
 from vidcomp_jax.storage.atomic import full_disk, full_disk_named, new_file
 from vidcomp_jax.storage.folders import new_folder
-from vidcomp_jax.storage.untrusted import read_json
+from vidcomp_jax.storage.untrusted import read_json, reading
 
 BLOCK = 2**20
 RETRIES = 5
 """Number of times in a row that a request is repeated although it brings nothing new."""
+_PART = ".part"
 _TIMEOUT = 30
 _WAIT = 1.0
 
@@ -76,7 +76,11 @@ def look_up(url: str) -> Remote:
         InputError: the server cannot be reached, has no such file, or answers with a web page.
     """
     try:
-        with _answer(url, method="HEAD") as answer:
+        try:
+            answer = _answer(url, method="HEAD")
+        except (InputError, http.client.HTTPException):  # some servers refuse to tell without sending
+            answer = _answer(url)
+        with answer:
             return _remote(url, answer)
     except (OSError, http.client.HTTPException) as error:
         raise InputError(f"{url}: {_reason(error)}; check the network, or give the `url` of a mirror") from error
@@ -133,7 +137,7 @@ def download(remote: Remote, path: Path, progress: Callable[[int], None] = lambd
         part.unlink()
         note.unlink(missing_ok=True)
         raise InputError(
-            f"{remote.url}: {error}; what was downloaded is removed, try again or give another `url`"
+            f"{error}; what was downloaded from {remote.url} is removed, try again or give another `url`"
         ) from None
     part.replace(path)
     note.unlink(missing_ok=True)
@@ -141,11 +145,11 @@ def download(remote: Remote, path: Path, progress: Callable[[int], None] = lambd
 
 def part_of(path: Path) -> Path:
     """The unfinished download of `path`."""
-    return path.with_name(f"{path.name}.part")
+    return path.with_name(f"{path.name}{_PART}")
 
 
 def _note_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part.json")
+    return path.with_name(f"{path.name}{_PART}.json")
 
 
 def bytes_of_earlier_try(remote: Remote, path: Path) -> int:
@@ -175,17 +179,15 @@ def verify(path: Path, name: str) -> None:
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html")):
-        raise InputError("a web page, where a file was expected")
-    try:
+        raise InputError(f"{name}: a web page, where a file was expected")
+    with reading(name, "damaged"):
         if name.endswith(".zip"):
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged is not None:
-                raise InputError(f"damaged in {damaged!r}")
+                raise InputError(f"{name}: damaged in {damaged!r}")
         elif name.endswith(".tar"):
             unpacked_size(path)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EOFError, NotImplementedError) as error:
-        raise InputError(f"damaged ({one_line(error)})") from error
 
 
 def unpacked_size(tar: Path) -> int:
@@ -199,9 +201,9 @@ def unpacked_size(tar: Path) -> int:
         for member in archive:
             total += member.size if member.name.lstrip("./").startswith(f"{DOWNLOAD}/") else 0
             if member.isfile() and member.offset_data + member.size > tar.stat().st_size:
-                raise InputError(f"cut off in {member.name!r}")
+                raise InputError(f"{tar.name.removesuffix(_PART)}: cut off in {member.name!r}")
     if not total:
-        raise InputError(f"holds no {DOWNLOAD}")
+        raise InputError(f"{tar.name.removesuffix(_PART)}: holds no {DOWNLOAD}")
     return total
 
 
