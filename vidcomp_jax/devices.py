@@ -35,8 +35,11 @@ def inside_device_axis() -> bool:
 
 
 def mean_over_devices(tree: Tree) -> Tree:
-    """Average every array of `tree` over the devices of `AXIS`; outside of it, return `tree` unchanged."""
-    return jax.lax.pmean(tree, AXIS) if inside_device_axis() else tree
+    """Average every array of `tree` over the devices of `AXIS`; outside of it, return `tree` unchanged.
+
+    A single device returns it unchanged as well: XLA would keep the reductions, and fuse nothing across them.
+    """
+    return jax.lax.pmean(tree, AXIS) if inside_device_axis() and jax.lax.axis_size(AXIS) > 1 else tree
 
 
 def initialize_distributed(

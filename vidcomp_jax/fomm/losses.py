@@ -104,7 +104,11 @@ def fomm_losses(
         The loss; its weighted terms by name, and the unweighted `l1` of the prediction; the rendered frames.
     """
     model, weights = networks.model, networks.loss
-    _, keypoints, rendered = model.reconstruct(source, driving)
+    frames = [source, driving]
+    if weights.equivariance_position or (weights.equivariance_jacobian and model.config.estimate_jacobian):
+        frames.append(warp.warp_frame(driving, align_corners=model.config.align_corners))
+    source_keypoints, keypoints, *warped = model.detector.each(*frames)
+    rendered = model.generate(source, source_keypoints, keypoints)
 
     terms: Metrics = {}
     if networks.vgg is None:
@@ -114,7 +118,8 @@ def fomm_losses(
         terms["perceptual"] = perceptual_loss(
             networks.vgg, rendered.prediction, driving, scales=weights.scales, weights=weights.perceptual
         )
-    terms |= _equivariance(model, driving, keypoints, warp, weights)
+    if warped:
+        terms |= _equivariance(keypoints, warped[0], warp, weights, use_jacobian=model.config.estimate_jacobian)
     if weights.generator_gan:
         terms |= _adversarial(model.discriminator, rendered.prediction, driving, keypoints, weights)
     total = sum(terms.values(), start=jnp.zeros(()))
@@ -123,17 +128,14 @@ def fomm_losses(
 
 
 def _equivariance(
-    model: FirstOrderMotionModel, frame: Array, keypoints: Keypoints, warp: RandomWarp, weights: FOMMLossConfig
+    keypoints: Keypoints, warped: Keypoints, warp: RandomWarp, weights: FOMMLossConfig, *, use_jacobian: bool
 ) -> Metrics:
-    use_jacobian = model.config.estimate_jacobian and weights.equivariance_jacobian
-    if not (weights.equivariance_position or use_jacobian):
-        return {}
-    warped = model.detector(warp.warp_frame(frame, align_corners=model.config.align_corners))
+    """The terms for keypoints of a frame and of the warped frame."""
     terms = {}
     if weights.equivariance_position:
         difference = keypoints.position - warp(warped.position)
         terms["equivariance_position"] = weights.equivariance_position * jnp.mean(jnp.abs(difference))
-    if use_jacobian:
+    if weights.equivariance_jacobian and use_jacobian:
         expected = multiply_2x2(warp.jacobian(warped.position), warped.jacobian)
         ratio = multiply_2x2(inverse_2x2(keypoints.jacobian), expected)
         terms["equivariance_jacobian"] = weights.equivariance_jacobian * jnp.mean(jnp.abs(jnp.eye(2) - ratio))

@@ -92,7 +92,7 @@ class FirstOrderMotionModel(nnx.Module):
     """Animates a source frame with the motion of keypoints.
 
     `detect`, `encode` and `render` always run in inference mode, whatever mode the model is in, and are compiled once
-    per shape. `reconstruct` is the differentiable forward pass that training uses.
+    per shape. `reconstruct` and `generate` are differentiable; training uses them.
 
     Args:
         config: sizes.
@@ -186,10 +186,16 @@ class FirstOrderMotionModel(nnx.Module):
         self, source: Float[Array, "b h w c"], driving: Float[Array, "b h w c"]
     ) -> tuple[Keypoints, Keypoints, Rendered]:
         """Detect keypoints of both frames and render the driving frame from the source, as in training."""
-        source_keypoints, driving_keypoints = self.detector(source), self.detector(driving)
+        source_keypoints, driving_keypoints = self.detector.each(source, driving)
+        return source_keypoints, driving_keypoints, self.generate(source, source_keypoints, driving_keypoints)
+
+    def generate(
+        self, source: Float[Array, "b h w c"], source_keypoints: Keypoints, driving_keypoints: Keypoints
+    ) -> Rendered:
+        """Render one frame from each source frame, differentiably, and in the mode that the model is in."""
         motion = self.dense_motion(source, source_keypoints, driving_keypoints)
         decoded = self.generator.decode(self.generator.encode(source), motion, source)
-        return source_keypoints, driving_keypoints, _rendered(motion, decoded)
+        return _rendered(motion, decoded)
 
     def _inference(self):
         return nnx.split(nnx.view(self, use_running_average=True))

@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.nn.layers import conv, freeze, image_pyramid
+from vidcomp_jax.nn.layers import conv, freeze, image_pyramid, max_pool
 from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.untrusted import read_npz
 
@@ -54,7 +54,7 @@ class VGG19(nnx.Module):
         position, outputs = 0, []
         for item in _VGG19:
             if isinstance(item, str):
-                x = nnx.max_pool(x, (2, 2), (2, 2))
+                x = max_pool(x)
                 position += 1
                 continue
             x = nnx.relu(self.features[str(position)](x))

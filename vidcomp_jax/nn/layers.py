@@ -97,6 +97,20 @@ def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
+def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Largest of 2x2 pixels, the first of equal ones, as in PyTorch; an odd last row or column is dropped.
+
+    This compiles and runs faster on a CPU than `flax.nnx.max_pool`, and its gradient is the same.
+    """
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+
+    def larger(a: Array, b: Array) -> Array:
+        return jnp.where(b > a, b, a)
+
+    return larger(*(larger(x[:, :, row, :, 0], x[:, :, row, :, 1]) for row in (0, 1)))
+
+
 def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Double height and width by repeating every pixel."""
     b, h, w, c = x.shape
@@ -134,6 +148,9 @@ class BatchNorm(nnx.Module):
     `AXIS`, and moves the running statistics by a tenth toward the mean and the *unbiased* variance. After
     `model.eval()`, or with `nnx.view(model, use_running_average=True)`, it normalizes with the running statistics.
 
+    With `nnx.view(model, joined_batches=n)`, n batches of equal size, one after another along the first axis, are
+    normalized each by its own statistics, and update the running statistics in turn, as n calls would.
+
     Attributes:
         scale, bias: learned scale and offset, shape [features].
         mean, var: running statistics, shape [features].
@@ -149,29 +166,39 @@ class BatchNorm(nnx.Module):
         self.epsilon = epsilon
         self.momentum = momentum
         self.use_running_average = False
+        self.joined_batches = 1
 
-    def set_view(self, use_running_average: bool | None = None):
-        """Switch between batch and running statistics; called by `nnx.view`."""
+    def set_view(self, use_running_average: bool | None = None, joined_batches: int | None = None):
+        """Switch between batch and running statistics, or set the number of batches; called by `nnx.view`."""
         if use_running_average is not None:
             self.use_running_average = use_running_average
+        if joined_batches is not None:
+            self.joined_batches = joined_batches
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         """Normalize `x`; in training mode also update the running statistics."""
         if self.use_running_average:
-            mean, var = self.mean[...], self.var[...]
-        else:
-            axes = tuple(range(x.ndim - 1))
-            mean = mean_over_devices(x.mean(axes))
-            var = mean_over_devices(jnp.square(x - mean).mean(axes))
-            count = x.size // x.shape[-1] * (jax.lax.axis_size(AXIS) if inside_device_axis() else 1)
-            self._move(self.mean, mean)
-            self._move(self.var, var * (count / max(count - 1, 1)))
-            self.num_batches[...] = self.num_batches[...] + 1
+            return self._normalized(x, self.mean[...], self.var[...])
+        batches = x.reshape(self.joined_batches, -1, *x.shape[1:])
+        axes = tuple(range(1, batches.ndim - 1))
+        mean = mean_over_devices(batches.mean(axes, keepdims=True))
+        var = mean_over_devices(jnp.square(batches - mean).mean(axes, keepdims=True))
+        devices = jax.lax.axis_size(AXIS) if inside_device_axis() else 1
+        count = batches[0, ..., 0].size * devices
+        self._move(self.mean, mean)
+        self._move(self.var, var * (count / max(count - 1, 1)))
+        self.num_batches.set_value(self.num_batches[...] + self.joined_batches)
+        return self._normalized(batches, mean, var).reshape(x.shape)
+
+    def _normalized(self, x: Array, mean: Array, var: Array) -> Array:
         scale = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
         return x * scale + (self.bias[...] - mean * scale)
 
-    def _move(self, running: nnx.BatchStat, batch: Float[Array, " c"]):
-        running[...] = self.momentum * running[...] + (1 - self.momentum) * jax.lax.stop_gradient(batch)
+    def _move(self, running: nnx.BatchStat, batches: Float[Array, "n *_ c"]):
+        moved = running[...]
+        for batch in jax.lax.stop_gradient(batches):
+            moved = self.momentum * moved + (1 - self.momentum) * batch.ravel()
+        running.set_value(moved)  # `running[...] = moved` takes 100 times as long to trace
 
 
 UNIT_FRACTION = "1 divided by a whole number, such as 0.25"
