@@ -1,15 +1,12 @@
 """Makes training batches from clips with tf.data: pairs of frames, and windows of consecutive frames.
 
-The batch of step i depends only on (seed, i). Example number g of a run (g = step * batch_size + row) belongs to epoch
-g // n, and every epoch has its own permutation of the n subjects. A run resumed at step i therefore continues directly
-there, without replaying earlier steps, and reading in parallel does not change the batches. Each process of a
-multi-host run makes its own rows of the batch.
+The batch of step i depends only on (seed, i); `examples.py` draws what is in it. A run resumed at step i therefore
+continues directly there, without replaying earlier steps, and reading in parallel does not change the batches. Each
+process of a multi-host run makes its own rows of the batch.
 """
 
 import atexit
 import contextlib
-import functools
-import itertools
 import math
 import os
 import weakref
@@ -17,18 +14,16 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int, Shaped, UInt8
+from jaxtyping import Float32, Shaped
 
 from vidcomp_jax.data.augment import AugmentationConfig, augment
 from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.data.examples import PairReader, WindowReader
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.devices import BatchShare
-from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import to_float
 from vidcomp_jax.storage.untrusted import check_memory
 
-_ORDER, _EXAMPLE = 0, 1
-"""Constants mixed into the seeds, so that different uses of one seed draw independent random numbers."""
 _WHOLE = BatchShare()
 _BATCHES = 4
 _streams: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
@@ -69,29 +64,18 @@ def pairs(
         InputError: a clip has a single frame, the batch size is not a multiple of the number of processes, or a file
             that is read on demand is unreadable.
     """
-    order = _Order(clips, np.arange(len(clips.names)), seed)
     repeat = augmentation is not None and augmentation.equal_frames
-    shortest = int(clips.lengths.argmin())
-    if clips.lengths[shortest] < 2:
-        raise InputError(f"{clips.names[shortest]}: one frame, but a training pair needs two different ones")
+    reader = PairReader(clips, seed=seed, equal_frames=repeat, pairs_per_clip=pairs_per_clip)
 
     def examples(numbers: range) -> Shaped[np.ndarray, "b 2 h w c"]:
-        taken, rngs = [], []
-        for visit, group in itertools.groupby(numbers, lambda number: number // pairs_per_clip):
-            clip, rng = order.draw(visit)
-            shown = [number - visit * pairs_per_clip for number in group]
-            chosen = _pairs_of(clips.lengths[clip], pairs_per_clip, rng, repeat)
-            taken.append(clips.frames(clip, chosen[shown].ravel()))
-            if augmentation is not None:
-                own = [rng] if pairs_per_clip == 1 else rng.spawn(pairs_per_clip)
-                rngs += [own[place] for place in shown]
-        batch = np.concatenate(taken).reshape(-1, 2, *clips.frame_shape)
+        batch = reader(numbers)
         if augmentation is None:
             return batch
+        rngs = [rng for _, _, own in reader.draw(numbers) for rng in own]
         return np.stack([augment(to_float(pair), augmentation, rng) for pair, rng in zip(batch, rngs, strict=True)])
 
     rows = share.rows(batch_size)
-    height, width, channels = clips.frame_shape
+    _, height, width, channels = reader.shape
     if augmentation is not None and augmentation.crop:
         height = width = augmentation.crop
     shape = (len(rows), 2, height, width, channels)
@@ -116,66 +100,16 @@ def windows(
     right. The other arguments and the errors are those of `pairs`; an InputError is also raised if no clip is long
     enough.
     """
-    long_enough = np.flatnonzero(clips.lengths >= num_frames)
-    if num_frames < 1 or not len(long_enough):
-        raise InputError(
-            f"`num_frames` is {num_frames}, the longest of {len(clips.names)} clips has {clips.lengths.max()} frames; "
-            "ask for between 1 and that many"
-        )
-    order = _Order(clips, long_enough, seed)
-
-    def example(number: int) -> UInt8[np.ndarray, "t h w c"]:
-        clip, rng = order.draw(number)
-        start = rng.integers(clips.lengths[clip] - num_frames + 1)
-        window = clips.frames(clip, np.arange(start, start + num_frames))
-        return window[:, :, ::-1] if mirror and rng.random() < 0.5 else window
-
-    def examples(numbers: range) -> UInt8[np.ndarray, "b t h w c"]:
-        return np.stack([example(number) for number in numbers])
-
+    reader = WindowReader(clips, num_frames=num_frames, seed=seed, mirror=mirror)
     rows = share.rows(batch_size)
-    shape = (len(rows), num_frames, *clips.frame_shape)
+    shape = (len(rows), *reader.shape)
     _check_size(shape)
-    return _stream(examples, batch_size, rows, share.start_step, shape, np.uint8)
+    return _stream(reader, batch_size, rows, share.start_step, shape, np.uint8)
 
 
 def _check_size(shape: tuple[int, ...]) -> None:
     """Raise an `InputError` if the batches that are read ahead, as floats, take more memory than there is."""
     check_memory(4 * _BATCHES * math.prod(shape), f"`batch_size` is {shape[0]}: {_BATCHES} batches of shape {shape}")
-
-
-class _Order:
-    """The order of the clips: every epoch visits every subject once, in its own random order."""
-
-    def __init__(self, clips: Clips, usable: np.ndarray, seed: int):
-        if seed < 0:
-            raise InputError(f"`seed` is {seed}; it must not be negative")
-        subjects = np.asarray(clips.subjects)[usable]
-        by_subject = np.argsort(subjects, kind="stable")
-        starts = np.flatnonzero(np.diff(subjects[by_subject], prepend=-1))
-        self._groups = np.split(usable[by_subject], starts[1:])
-        self._seed = seed
-        self._permutation = functools.lru_cache(maxsize=4)(self._permute)
-
-    def draw(self, number: int) -> tuple[int, np.random.Generator]:
-        """The clip of example `number`, and the example's own random generator."""
-        epoch, place = divmod(number, len(self._groups))
-        rng = np.random.default_rng([self._seed, _EXAMPLE, number])
-        group = self._groups[self._permutation(epoch)[place]]
-        return int(group[rng.integers(len(group))]), rng
-
-    def _permute(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self._groups))
-
-
-def _pairs_of(
-    length: int | np.integer, count: int, rng: np.random.Generator, repeat: bool = False
-) -> Int[np.ndarray, "count 2"]:
-    """Pairs of frames, the earlier one first; the two are different, or drawn independently with `repeat`."""
-    if repeat:
-        return np.sort(rng.integers(length, size=(count, 2)))
-    first, second = np.divmod(rng.integers(length * (length - 1), size=count), length - 1)
-    return np.sort(np.stack([first, second + (second >= first)], 1))
 
 
 def _stream(

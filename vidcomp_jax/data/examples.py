@@ -1,0 +1,143 @@
+"""Draws training examples from clips and reads their frames: pairs of frames, and windows of consecutive frames.
+
+Example number g of a run (g = step * batch_size + row) depends only on (seed, g). It belongs to epoch g // n, and every
+epoch has its own permutation of the n subjects. The readers are functions of example numbers that can be pickled if
+their clips can; this module imports neither JAX nor TensorFlow, so that a process that only reads starts quickly.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.errors import InputError
+
+_ORDER, _EXAMPLE = 0, 1
+"""Constants mixed into the seeds, so that different uses of one seed draw independent random numbers."""
+_EPOCHS = 4
+"""Number of epochs whose order is kept: reading ahead and reading in parallel touch few at a time."""
+
+
+class Order:
+    """The order of the clips: every epoch visits every subject once, in its own random order.
+
+    Raises:
+        InputError: `seed` is negative.
+    """
+
+    def __init__(self, clips: Clips, usable: Int[np.ndarray, " n"], seed: int):
+        if seed < 0:
+            raise InputError(f"`seed` is {seed}; it must not be negative")
+        subjects = np.asarray(clips.subjects)[usable]
+        by_subject = np.argsort(subjects, kind="stable")
+        starts = np.flatnonzero(np.diff(subjects[by_subject], prepend=-1))
+        self._groups = np.split(usable[by_subject], starts[1:])
+        self._seed = seed
+        self._permutations: dict[int, np.ndarray] = {}
+
+    def draw(self, number: int) -> tuple[int, np.random.Generator]:
+        """The clip of example `number`, and the example's own random generator."""
+        epoch, place = divmod(number, len(self._groups))
+        rng = np.random.default_rng([self._seed, _EXAMPLE, number])
+        group = self._groups[self._permutation(epoch)[place]]
+        return int(group[rng.integers(len(group))]), rng
+
+    def _permutation(self, epoch: int) -> Int[np.ndarray, " n"]:
+        kept = self._permutations
+        permutation = kept.get(epoch)
+        if permutation is None:
+            permutation = np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self._groups))
+            # Threads replace the whole dictionary and never change one that others may be reading.
+            self._permutations = dict([*kept.items(), (epoch, permutation)][-_EPOCHS:])
+        return permutation
+
+
+def pairs_of(
+    length: int | np.integer, count: int, rng: np.random.Generator, repeat: bool = False
+) -> Int[np.ndarray, "count 2"]:
+    """Pairs of frames, the earlier one first; the two are different, or drawn independently with `repeat`."""
+    if repeat:
+        return np.sort(rng.integers(length, size=(count, 2)))
+    first, second = np.divmod(rng.integers(length * (length - 1), size=count), length - 1)
+    return np.sort(np.stack([first, second + (second >= first)], 1))
+
+
+class PairReader:
+    """Reads pairs of frames by the numbers of the examples.
+
+    Args:
+        clips: where the frames come from.
+        seed: of the order of the clips and the choice of frames.
+        equal_frames: draw the two frames of a pair independently, so that they can be the same one.
+        pairs_per_clip: number of consecutive examples from one clip, which is read once for all of them.
+
+    Attributes:
+        shape: of one example, (2, h, w, c).
+
+    Raises:
+        InputError: a clip has a single frame, or `seed` is negative.
+    """
+
+    def __init__(self, clips: Clips, *, seed: int, equal_frames: bool = False, pairs_per_clip: int = 1):
+        self._order = Order(clips, np.arange(len(clips.names)), seed)
+        shortest = int(clips.lengths.argmin())
+        if clips.lengths[shortest] < 2:
+            raise InputError(f"{clips.names[shortest]}: one frame, but a training pair needs two different ones")
+        self._clips, self._equal_frames, self._pairs_per_clip = clips, equal_frames, pairs_per_clip
+        self.shape = (2, *clips.frame_shape)
+
+    def __call__(self, numbers: range) -> UInt8[np.ndarray, "b 2 h w c"]:
+        """The pairs with these numbers; the earlier frame of a pair comes first."""
+        taken = [self._clips.frames(clip, chosen.ravel()) for clip, chosen, _ in self.draw(numbers)]
+        return np.concatenate(taken).reshape(-1, *self.shape)
+
+    def draw(self, numbers: range) -> Iterator[tuple[int, Int[np.ndarray, "n 2"], list[np.random.Generator]]]:
+        """For each visit of a clip: the clip, the frames of its pairs, and a random generator for each pair."""
+        count = self._pairs_per_clip
+        for visit, group in itertools.groupby(numbers, lambda number: number // count):
+            clip, rng = self._order.draw(visit)
+            places = [number - visit * count for number in group]
+            chosen = pairs_of(self._clips.lengths[clip], count, rng, self._equal_frames)
+            own = [rng] if count == 1 else rng.spawn(count)
+            yield clip, chosen[places], [own[place] for place in places]
+
+
+class WindowReader:
+    """Reads windows of consecutive frames by the numbers of the examples; a window starts at any frame of a clip.
+
+    Args:
+        clips: where the frames come from; those shorter than `num_frames` are skipped.
+        num_frames: frames of a window.
+        seed: of the order of the clips and the choice of windows.
+        mirror: mirror half of the windows, at random, left to right.
+
+    Attributes:
+        shape: of one example, (t, h, w, c).
+
+    Raises:
+        InputError: no clip is long enough, or `seed` is negative.
+    """
+
+    def __init__(self, clips: Clips, *, num_frames: int, seed: int, mirror: bool = False):
+        long_enough = np.flatnonzero(clips.lengths >= num_frames)
+        if num_frames < 1 or not len(long_enough):
+            raise InputError(
+                f"`num_frames` is {num_frames}, the longest of {len(clips.names)} clips has {clips.lengths.max()} "
+                "frames; ask for between 1 and that many"
+            )
+        self._order = Order(clips, long_enough, seed)
+        self._clips, self._mirror = clips, mirror
+        self.shape = (num_frames, *clips.frame_shape)
+
+    def __call__(self, numbers: range) -> UInt8[np.ndarray, "b t h w c"]:
+        """The windows with these numbers."""
+        return np.stack([self._window(number) for number in numbers])
+
+    def _window(self, number: int) -> UInt8[np.ndarray, "t h w c"]:
+        clip, rng = self._order.draw(number)
+        count = self.shape[0]
+        start = rng.integers(self._clips.lengths[clip] - count + 1)
+        window = self._clips.frames(clip, np.arange(start, start + count))
+        return window[:, :, ::-1] if self._mirror and rng.random() < 0.5 else window
