@@ -74,6 +74,10 @@ class TrainFOMMConfig:
     """Clips to train on, and what their frames look like."""
     augmentation: AugmentationConfig = AugmentationConfig()
     """Random augmentation of the training pairs."""
+    augmented_in_step: Annotated[bool, tyro.conf.Suppress] = dataclasses.field(
+        default=False, metadata=MAY_CHANGE | ADDED_LATER
+    )
+    """Whether all pairs of the run were augmented in the training step; earlier versions did that while reading."""
     fomm: FOMMConfig = FOMMConfig()
     """Sizes of the networks."""
     loss: FOMMLossConfig = FOMMLossConfig()

@@ -11,14 +11,21 @@ def resumed(config: TrainFOMMConfig) -> TrainFOMMConfig:
     """The configuration with which to train in its work folder.
 
     If an earlier version began the run there, settings that it did not have stay without effect, and durations that
-    are now given in epochs keep their stored number of steps. What that changes is printed in one line.
+    are now given in epochs keep their stored number of steps. What that changes is printed in one line, and so is,
+    once, that the random draws of the augmentation differ from here on.
     """
+    config = dataclasses.replace(config, augmented_in_step=True)
     if latest_step(config.workdir / CHECKPOINTS) is None:
         return config
     begun = as_begun(config, config.workdir)
+    stored = load_config(config.workdir / CONFIG_FILE, TrainFOMMConfig)
+    if not stored.augmented_in_step:
+        print(
+            f"{config.workdir}: an earlier version began this run; frames are now augmented in the training step, so "
+            "the random changes differ from here on, and are distributed as before"
+        )
     if begun.schedule == config.schedule:
         return begun
-    stored = load_config(config.workdir / CONFIG_FILE, TrainFOMMConfig)
     names = [name for name in ("num_steps", "checkpoint_every", "panel_every") if not getattr(begun.train, name)]
     train = dataclasses.replace(begun.train, **{name: getattr(stored.train, name) for name in names})
     optimizer = begun.optimizer.with_milestones(stored.optimizer.generator.milestones)

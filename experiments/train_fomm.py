@@ -14,7 +14,7 @@ from experiments.configs import CONFIGS, TrainFOMMConfig
 from experiments.official import train_config
 from experiments.options import join_hosts
 from experiments.resuming import resumed
-from vidcomp_jax.data import open_clips, pairs
+from vidcomp_jax.data import Clips, as_stored, open_clips, pairs, prepare_pairs
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.fomm.loading import load_fomm_weights
 from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
@@ -23,6 +23,7 @@ from vidcomp_jax.fomm.perceptual import load_vgg19
 from vidcomp_jax.fomm.reconstruction import reconstruction_error, reconstruction_panel
 from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step
 from vidcomp_jax.training.loop import check_batch_size, check_weights, fit
+from vidcomp_jax.training.preparation import Preparation, prepared
 from vidcomp_jax.training.run_folder import check_workdir
 
 
@@ -37,7 +38,7 @@ def train(config: TrainFOMMConfig) -> int:
     check_workdir(config.workdir)
     config = resumed(config)
     check_batch_size(config.train.batch_size)
-    train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
+    train_clips, test_clips = open_clips(as_stored(config.data), "train"), open_clips(config.data, "test")
     config = config.in_steps(len(set(train_clips.subjects)))
     check_weights(lambda: FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)))
     model = FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(config.train.seed))
@@ -61,7 +62,7 @@ def train(config: TrainFOMMConfig) -> int:
     result = fit(
         networks,
         tx=config.optimizer.build(),
-        objective=fomm_objective,
+        objective=prepared(fomm_objective, _preparation(config)),
         batches=functools.partial(_batches, config, train_clips),
         config=config.train,
         workdir=config.workdir,
@@ -73,14 +74,23 @@ def train(config: TrainFOMMConfig) -> int:
     return result.exit_code
 
 
-def _batches(config: TrainFOMMConfig, clips, share: BatchShare):
+def _batches(config: TrainFOMMConfig, clips: Clips, share: BatchShare):
     return pairs(
         clips,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
-        augmentation=config.augmentation,
+        equal_frames=config.augmentation.equal_frames,
         pairs_per_clip=config.data.pairs_per_record,
         share=share,
+    )
+
+
+def _preparation(config: TrainFOMMConfig) -> Preparation:
+    return functools.partial(
+        prepare_pairs,
+        augmentation=config.augmentation,
+        size=config.data.size,
+        num_channels=config.data.num_channels,
     )
 
 

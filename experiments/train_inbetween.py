@@ -17,7 +17,7 @@ from flax import nnx
 
 from experiments.commands import run
 from experiments.options import DataOptions, TrainOptions, join_hosts
-from vidcomp_jax.data import Clips, open_clips, windows
+from vidcomp_jax.data import Clips, as_stored, open_clips, prepare_frames, windows
 from vidcomp_jax.data.clips import Channels
 from vidcomp_jax.data.datasets import DataSet
 from vidcomp_jax.devices import BatchShare
@@ -28,6 +28,7 @@ from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, objecti
 from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.storage.config import MAY_CHANGE
 from vidcomp_jax.training.loop import check_weights, fit
+from vidcomp_jax.training.preparation import prepared, prepared_step
 from vidcomp_jax.training.run_folder import check_workdir
 
 STEPS = {"stochastic": 500_000, "video-completion": 30_000}
@@ -115,7 +116,7 @@ def train(config: TrainInbetweenConfig) -> int:
     if not config.train.num_steps:
         steps = STEPS[config.inbetween.variant]
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_steps=steps))
-    train_clips, test_clips = (open_clips(config.data, split) for split in ("train", "test"))
+    train_clips, test_clips = open_clips(as_stored(config.data), "train"), open_clips(config.data, "test")
     # XLA's own random generator: the default one is compiled for every shape, which takes half a minute here.
     rngs = nnx.Rngs(jax.random.key(config.train.seed, impl="rbg"))
     check_weights(lambda: Inbetween(config.inbetween, rngs=nnx.Rngs(0)))
@@ -135,10 +136,15 @@ def train(config: TrainInbetweenConfig) -> int:
 
 def _rule(config: TrainInbetweenConfig) -> dict[str, Any]:
     """The optimizer and the objective or step, as arguments of `fit`."""
+
+    def prepare(clips, keys):
+        return prepare_frames(clips, size=config.data.size, num_channels=config.data.num_channels)
+
     if config.inbetween.as_in_video_completion and config.loss.adversarial_weight:
         tx, step = alternating_step(config.loss)
-        return {"tx": tx, "step": step}
-    return {"tx": optimizer(config.loss), "objective": functools.partial(objective, config=config.loss)}
+        return {"tx": tx, "step": prepared_step(step, prepare)}
+    chosen = functools.partial(objective, config=config.loss)
+    return {"tx": optimizer(config.loss), "objective": prepared(chosen, prepare)}
 
 
 def _batches(config: TrainInbetweenConfig, clips: Clips, share: BatchShare):

@@ -15,7 +15,7 @@ from vidcomp_jax.media.panels import PanelConfig
 from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir, load_config, save_config
 
 ADDED = {
-    "": ("config", "schedule", "panel"),
+    "": ("config", "schedule", "panel", "augmented_in_step"),
     "augmentation": ("exclusive_flips", "equal_frames", "rotation", "resize", "interpolation", "crop"),
 }
 
@@ -63,10 +63,29 @@ def test_other_settings_are_still_refused(workdir):
         claim_workdir(workdir, resumed(config).in_steps(383))
 
 
-def test_a_run_of_this_version_keeps_its_schedule(tmp_path):
-    config = dataclasses.replace(CONFIGS["kth"], workdir=tmp_path)
+def test_a_run_of_this_version_keeps_its_schedule(tmp_path, capsys):
+    config = resumed(dataclasses.replace(CONFIGS["kth"], workdir=tmp_path))
     claim_workdir(tmp_path, config.in_steps(383))
     (tmp_path / "checkpoints" / "2000").mkdir(parents=True)
     assert resumed(config) == config
+    assert capsys.readouterr().out == ""
     with pytest.raises(InputError, match=r"schedule.steps_per_epoch is 229 there, 228 now"):
         claim_workdir(tmp_path, config.in_steps(381))
+
+
+def test_an_old_run_is_told_once_that_its_random_changes_differ(workdir, capsys):
+    said = []
+    for _ in range(2):
+        config = resumed(dataclasses.replace(CONFIGS["kth"], workdir=workdir)).in_steps(383)
+        claim_workdir(workdir, config)
+        said.append([line for line in capsys.readouterr().out.splitlines() if "random changes differ" in line])
+    assert [len(lines) for lines in said] == [1, 0]
+    assert str(workdir) in said[0][0]
+
+
+def test_settings_that_may_change_are_taken_as_given_for_old_runs_too(workdir):
+    shown = PanelConfig(border=True)
+    config = resumed(dataclasses.replace(CONFIGS["kth"], workdir=workdir, panel=shown)).in_steps(383)
+    assert config.panel == shown
+    claim_workdir(workdir, config)
+    assert load_config(workdir / CONFIG_FILE, TrainFOMMConfig).panel == shown

@@ -26,7 +26,9 @@ from vidcomp_jax.devices import replicate, shard
 from vidcomp_jax.errors import TrainingError
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
 from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_objective
+from vidcomp_jax.media.images import to_float
 from vidcomp_jax.training.config import TrainConfig
+from vidcomp_jax.training.preparation import prepared
 from vidcomp_jax.training.step import init_state, make_train_step
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -50,6 +52,10 @@ def batches(config, count):
     return [next(stream) for _ in range(count)]
 
 
+def as_floats(batch):
+    return tuple(to_float(frames) for frames in batch)
+
+
 def losses(workdir):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
@@ -64,7 +70,8 @@ def test_two_devices_equal_one():
         tx = optax.sgd(1e-4)  # SGD, because Adam normalizes even gradients that are only rounding error
         graphdef, constants, state = init_state(networks, tx, devices)
         initial = jax.tree.map(np.array, state.params)
-        step = make_train_step(graphdef, tx, fomm_objective, devices)
+        objective = prepared(fomm_objective, train_fomm._preparation(config))
+        step = make_train_step(graphdef, tx, objective, devices)
         key = replicate(jax.random.key(0), devices)
         for batch in data:
             state, metrics = step(state, constants, shard(batch, 4, devices), key)
@@ -95,7 +102,7 @@ def test_each_network_descends_its_own_objective():
 
         return jax.jacrev(terms)(params)
 
-    by_discriminator, by_generator = (x["model"] for x in gradients(params, rest, batches(config, 1)[0]))
+    by_discriminator, by_generator = (x["model"] for x in gradients(params, rest, as_floats(batches(config, 1)[0])))
 
     def size(tree):
         return float(optax.tree.norm(tree))
@@ -108,7 +115,7 @@ def test_each_network_descends_its_own_objective():
 
 def test_a_batch_overfits():
     config = tiny()
-    batch = batches(config, 1)[0]
+    batch = as_floats(batches(config, 1)[0])
     networks = TrainingNetworks(FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)), config.loss)
     tx, devices = config.optimizer.build(), jax.devices()
     graphdef, constants, state = init_state(networks, tx, devices)

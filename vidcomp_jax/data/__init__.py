@@ -1,6 +1,7 @@
 """Reads video data sets, and makes training batches of them.
 
-`open_clips(DataConfig(...), "train")` opens a data set as `Clips`; `pairs` and `windows` make batches for training.
+`open_clips(DataConfig(...), "train")` opens a data set as `Clips`; `pairs` and `windows` make batches of its
+uint8 frames for training, and `prepare_pairs` and `prepare_frames` what networks are trained on, on the devices.
 Importing this package does not import TensorFlow; making the first batch does.
 """
 
@@ -8,10 +9,11 @@ from vidcomp_jax.data.augment import AugmentationConfig
 from vidcomp_jax.data.bair import BairClips, BairConfig
 from vidcomp_jax.data.batches import Pair, pairs, windows
 from vidcomp_jax.data.clips import ArrayClips, Clips, Split
-from vidcomp_jax.data.datasets import DataConfig, open_clips
+from vidcomp_jax.data.datasets import DataConfig, as_stored, open_clips
 from vidcomp_jax.data.folder import FolderConfig
 from vidcomp_jax.data.kth import KthConfig
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
+from vidcomp_jax.data.prepare import prepare_frames, prepare_pairs
 from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
 
 __all__ = [
@@ -27,8 +29,11 @@ __all__ = [
     "Split",
     "SyntheticClips",
     "SyntheticConfig",
+    "as_stored",
     "import_tensorflow",
     "open_clips",
     "pairs",
+    "prepare_frames",
+    "prepare_pairs",
     "windows",
 ]

@@ -14,14 +14,12 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import UInt8
 
-from vidcomp_jax.data.augment import AugmentationConfig, augment
 from vidcomp_jax.data.clips import Clips
 from vidcomp_jax.data.examples import PairReader, WindowReader
 from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
 from vidcomp_jax.devices import BatchShare
-from vidcomp_jax.media.images import to_float
 from vidcomp_jax.storage.untrusted import check_memory
 
 _WHOLE = BatchShare()
@@ -30,15 +28,17 @@ _streams: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 
 
 class Pair(NamedTuple):
-    """A training pair: two frames of one clip, which differ unless the augmentation has `equal_frames`.
+    """Training pairs as they are stored: two frames of one clip, which differ unless `equal_frames` is given.
+
+    `vidcomp_jax.data.prepare.prepare_pairs` makes augmented frames in [0, 1] of them.
 
     Attributes:
-        source: float32 in [0, 1]; the earlier frame, unless augmentation swapped the two.
-        driving: float32 in [0, 1], of the same shape.
+        source: uint8; the earlier frame.
+        driving: uint8, of the same shape.
     """
 
-    source: Float32[np.ndarray, "b h w c"]
-    driving: Float32[np.ndarray, "b h w c"]
+    source: UInt8[np.ndarray, "b h w c"]
+    driving: UInt8[np.ndarray, "b h w c"]
 
 
 def pairs(
@@ -46,7 +46,7 @@ def pairs(
     *,
     batch_size: int,
     seed: int,
-    augmentation: AugmentationConfig | None = None,
+    equal_frames: bool = False,
     pairs_per_clip: int = 1,
     share: BatchShare = _WHOLE,
 ) -> Iterator[Pair]:
@@ -55,8 +55,8 @@ def pairs(
     Args:
         clips: where the frames come from.
         batch_size: size of the whole batch, over all processes.
-        seed: of the order of the clips, the choice of frames and the augmentation.
-        augmentation: None leaves the frames unchanged.
+        seed: of the order of the clips and the choice of frames.
+        equal_frames: draw the two frames of a pair independently, so that they can be the same one.
         pairs_per_clip: number of consecutive examples from one clip, which is read once for all of them.
         share: the first step, and the rows of every batch to make; by default, all rows from the first step on.
 
@@ -64,24 +64,11 @@ def pairs(
         InputError: a clip has a single frame, the batch size is not a multiple of the number of processes, or a file
             that is read on demand is unreadable.
     """
-    repeat = augmentation is not None and augmentation.equal_frames
-    reader = PairReader(clips, seed=seed, equal_frames=repeat, pairs_per_clip=pairs_per_clip)
-
-    def examples(numbers: range) -> Shaped[np.ndarray, "b 2 h w c"]:
-        batch = reader(numbers)
-        if augmentation is None:
-            return batch
-        rngs = [rng for _, _, own in reader.draw(numbers) for rng in own]
-        return np.stack([augment(to_float(pair), augmentation, rng) for pair, rng in zip(batch, rngs, strict=True)])
-
+    reader = PairReader(clips, seed=seed, equal_frames=equal_frames, pairs_per_clip=pairs_per_clip)
     rows = share.rows(batch_size)
-    _, height, width, channels = reader.shape
-    if augmentation is not None and augmentation.crop:
-        height = width = augmentation.crop
-    shape = (len(rows), 2, height, width, channels)
+    shape = (len(rows), *reader.shape)
     _check_size(shape)
-    dtype = np.uint8 if augmentation is None else np.float32
-    batches = _stream(examples, batch_size, rows, share.start_step, shape, dtype)
+    batches = _stream(reader, batch_size, rows, share.start_step, shape)
     return (Pair(batch[:, 0], batch[:, 1]) for batch in batches)
 
 
@@ -93,8 +80,8 @@ def windows(
     seed: int,
     mirror: bool = False,
     share: BatchShare = _WHOLE,
-) -> Iterator[Float32[np.ndarray, "b t h w c"]]:
-    """Endless batches of `num_frames` consecutive frames in [0, 1], each starting at a random frame of a clip.
+) -> Iterator[UInt8[np.ndarray, "b t h w c"]]:
+    """Endless batches of `num_frames` consecutive frames, each starting at a random frame of a clip.
 
     Clips shorter than `num_frames` are skipped. With `mirror`, half of the windows, at random, are mirrored left to
     right. The other arguments and the errors are those of `pairs`; an InputError is also raised if no clip is long
@@ -104,12 +91,12 @@ def windows(
     rows = share.rows(batch_size)
     shape = (len(rows), *reader.shape)
     _check_size(shape)
-    return _stream(reader, batch_size, rows, share.start_step, shape, np.uint8)
+    return _stream(reader, batch_size, rows, share.start_step, shape)
 
 
 def _check_size(shape: tuple[int, ...]) -> None:
-    """Raise an `InputError` if the batches that are read ahead, as floats, take more memory than there is."""
-    check_memory(4 * _BATCHES * math.prod(shape), f"`batch_size` is {shape[0]}: {_BATCHES} batches of shape {shape}")
+    """Raise an `InputError` if the batches that are read ahead take more memory than there is."""
+    check_memory(_BATCHES * math.prod(shape), f"`batch_size` is {shape[0]}: {_BATCHES} batches of shape {shape}")
 
 
 def _stream(
@@ -118,12 +105,8 @@ def _stream(
     rows: range,
     start_step: int,
     shape: tuple[int, ...],
-    dtype: type[np.uint8] | type[np.float32],
 ) -> Iterator[np.ndarray]:
-    """Batches of the examples step * batch_size + row, in order, prefetched on a few threads.
-
-    Frames that `examples` returns as uint8 are converted to float32 last, so that less memory is moved.
-    """
+    """Batches of the examples step * batch_size + row, in order, prefetched on a few threads."""
     tf = import_tensorflow()
     failures: list[Exception] = []
 
@@ -136,7 +119,7 @@ def _stream(
             raise
 
     def load(step):
-        return tf.ensure_shape(tf.numpy_function(batch, [step], tf.as_dtype(dtype), stateful=False), shape)
+        return tf.ensure_shape(tf.numpy_function(batch, [step], tf.uint8, stateful=False), shape)
 
     threads = min(os.cpu_count() or 1, 8)
     options = tf.data.Options()
@@ -148,8 +131,7 @@ def _stream(
 
     def iterate():
         try:
-            for frames in dataset.as_numpy_iterator():
-                yield to_float(frames) if dtype is np.uint8 else frames
+            yield from dataset.as_numpy_iterator()
         except tf.errors.OpError:
             if failures:
                 raise failures[0] from None

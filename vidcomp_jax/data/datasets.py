@@ -93,6 +93,16 @@ def open_clips(config: DataConfig, split: Split) -> Clips:
     )
 
 
+def as_stored(config: DataConfig) -> DataConfig:
+    """`config` with the size and channels at which the frames are stored, if the files are read without a cache.
+
+    Training then reads and copies fewer bytes, and `prepare_frames` resizes on the devices. What is decoded into a
+    cache is stored as `config` has it.
+    """
+    stored = READERS[config.kind].stored
+    return config if stored is None else dataclasses.replace(config, size=stored[0], num_channels=stored[2])
+
+
 def sources_of(config: DataConfig, split: Split) -> Sequence[Source]:
     """The files of one split that `open_clips` reads; raises the same errors, but not for damaged files."""
     return READERS[config.kind].sources(place_of(config), split, settings_of(config))

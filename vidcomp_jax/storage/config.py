@@ -94,7 +94,8 @@ def as_begun(config: Config, workdir: pathlib.Path) -> Config:
     """`config`, with the settings that the run in `workdir` was begun without at the values that it had in effect.
 
     A run of an earlier version then goes on as it was begun, whatever the configurations of this version say about
-    fields marked `ADDED_LATER`. Without such a run, `config` is returned unchanged.
+    fields marked `ADDED_LATER`, but for those marked `MAY_CHANGE` as well. Without such a run, `config` is returned
+    unchanged.
     """
     path = pathlib.Path(workdir) / CONFIG_FILE
     return _begun(config, _read(path)) if path.is_file() else config
@@ -204,7 +205,8 @@ def _begun(config: Any, stored: dict[str, Any]) -> Any:
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value, there = getattr(config, field.name), stored.get(field.name)
-        if field.metadata.get("added_later") and field.name not in stored:
+        added = field.metadata.get("added_later") and not field.metadata.get("may_change")
+        if added and field.name not in stored:
             changes[field.name] = _default(field)
         elif dataclasses.is_dataclass(value) and isinstance(there, dict):
             changes[field.name] = _begun(value, there)
