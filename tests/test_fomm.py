@@ -42,6 +42,20 @@ def test_leading_axes_and_batching_change_nothing(model):
     np.testing.assert_allclose(alone.prediction, rendered.prediction[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_keypoints_of_several_batches_at_once(training):
+    batches = jnp.asarray(frames(3, 2, 32, 32, 1))
+    results = []
+    for at_once in (True, False):
+        detector = FirstOrderMotionModel(tiny().fomm, rngs=nnx.Rngs(0)).detector
+        detector.train() if training else detector.eval()
+        found = detector.each(*batches) if at_once else tuple(map(detector, batches))
+        assert len(found) == 3 and all(isinstance(one, Keypoints) for one in found)
+        results.append((found, nnx.to_pure_dict(nnx.state(detector, nnx.BatchStat))))
+    for ours, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_compiled_once_a_shape(model):
     clip = frames(4, 32, 32, 1)
     found = model.detect(clip)

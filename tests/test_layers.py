@@ -21,6 +21,7 @@ from vidcomp_jax.nn.layers import (
     conv,
     convolve_doubled,
     freeze,
+    max_pool,
     upsample_nearest,
 )
 
@@ -62,6 +63,44 @@ def test_batch_norm_sees_the_batches_of_all_devices():
     np.testing.assert_allclose(each_var, np.stack([var, var]), rtol=1e-5)
 
 
+def test_joined_batches_are_normalized_as_by_one_call_for_each():
+    batches = jnp.stack([jnp.asarray(normal(2, 3, 4, 3, seed=seed)) + seed for seed in range(3)])
+    weights = jnp.asarray(normal(*batches.shape, seed=9))
+
+    def each_in_turn(norm, batches):
+        return jnp.stack([norm(batch) for batch in batches])
+
+    def together(norm, batches):
+        return nnx.view(norm, joined_batches=3)(batches.reshape(6, 3, 4, 3)).reshape(batches.shape)
+
+    def run(way):
+        def loss(batches):
+            norm = BatchNorm(3)
+            outputs = way(norm, batches)
+            assert norm.joined_batches == 1, "a view does not change the module itself"
+            return jnp.sum(weights * jnp.sin(outputs)), (outputs, norm.mean[...], norm.var[...], norm.num_batches[...])
+
+        return jax.grad(loss, has_aux=True)(batches)
+
+    for ours, expected in zip(jax.tree.leaves(run(together)), jax.tree.leaves(run(each_in_turn)), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_joined_batches_of_two_devices_equal_those_of_one():
+    batches = jnp.asarray(normal(2, 4, 3, 3, 2))
+
+    def apply(batches):
+        norm = BatchNorm(2)
+        outputs = nnx.view(norm, joined_batches=2)(batches.reshape(-1, *batches.shape[2:]))
+        return outputs.reshape(batches.shape), norm.mean[...], norm.var[...]
+
+    together, mean, var = apply(batches)
+    outputs, means, variances = jax.pmap(apply, AXIS, in_axes=1, out_axes=(1, 0, 0))(batches.reshape(2, 2, 2, 3, 3, 2))
+    np.testing.assert_allclose(outputs.reshape(batches.shape), together, atol=1e-5)
+    np.testing.assert_allclose(means, np.stack([mean, mean]), rtol=1e-5)
+    np.testing.assert_allclose(variances, np.stack([var, var]), rtol=1e-5)
+
+
 @pytest.mark.parametrize("scale,size", [*itertools.product([0.5, 0.25, 0.125], [16, 22])])
 def test_downsampling_is_a_padded_strided_convolution(scale, size):
     x = normal(2, size, size + 2, 3)
@@ -83,6 +122,18 @@ def test_pooling_and_upsampling():
     expected = torch.nn.functional.avg_pool2d(nchw(x), 2).permute(0, 2, 3, 1)
     np.testing.assert_allclose(average_pool(jnp.asarray(x)), expected, atol=1e-6)
     np.testing.assert_array_equal(upsample_nearest(jnp.asarray(x)), x.repeat(2, 1).repeat(2, 2))
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+def test_max_pooling_gives_the_gradient_to_the_first_of_equal_pixels(size):
+    x = np.random.default_rng(0).integers(0, 3, (2, *size, 3)).astype(np.float32)  # with many ties
+    weights = normal(2, size[0] // 2, size[1] // 2, 3, seed=1)
+    theirs = nchw(x).requires_grad_()
+    pooled = torch.nn.functional.max_pool2d(theirs, 2)
+    (pooled * nchw(weights)).sum().backward()
+    np.testing.assert_array_equal(max_pool(jnp.asarray(x)), pooled.detach().permute(0, 2, 3, 1))
+    gradient = jax.grad(lambda x: jnp.sum(max_pool(x) * weights))(jnp.asarray(x))
+    np.testing.assert_array_equal(gradient, theirs.grad.permute(0, 2, 3, 1))
 
 
 def test_convolving_the_doubled_image_without_making_it():

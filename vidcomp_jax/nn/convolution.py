@@ -113,9 +113,9 @@ def by_patches(
     runs as fast, but takes five times as long to compile.
     """
     (rows, columns, c, d), (b, height, width, _) = kernel.shape, x.shape
-    choice = _choice_of_patches((height, width), (rows, columns), padding)
-    count = choice.shape[0]
-    choice = jnp.broadcast_to(choice.reshape(1, -1, height * width), (b, count * rows * columns, height * width))
+    gather = _choice_of_patches((height, width), (rows, columns), padding)
+    count = gather.shape[0]
+    choice = jnp.broadcast_to(gather.reshape(1, -1, height * width), (b, count * rows * columns, height * width))
     patches = jnp.einsum("bsp,bpc->bsc", choice, x.reshape(b, height * width, c), precision=jax.lax.Precision.HIGHEST)
     products = patches.reshape(b * count, rows * columns * c) @ kernel.reshape(-1, d)
     return products.reshape(b, height + sum(padding[0]) - rows + 1, width + sum(padding[1]) - columns + 1, d)
