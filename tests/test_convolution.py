@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from tests.support.convolutions import hold_for_all
 from vidcomp_jax.nn import convolution
-from vidcomp_jax.nn.convolution import Shapes, by_patches, convolve, with_row_gradient
+from vidcomp_jax.nn.convolution import Shapes, by_patches, by_xla, convolve, with_row_gradient, with_shift_gradient
 
 
 def random(*shape: int, seed: int = 0):
@@ -27,12 +27,13 @@ def close(a, b):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-WAYS = pytest.mark.parametrize("way", [by_patches, with_row_gradient])
+WAYS = pytest.mark.parametrize("way", [by_patches, with_row_gradient, with_shift_gradient, by_xla])
 
 
 @WAYS
 @pytest.mark.parametrize("size, padding", [(3, ((1, 1), (1, 1))), (2, ((1, 0), (0, 1))), (4, ((0, 0), (0, 0)))])
-def test_values_and_derivatives_equal_xlas(way, size, padding):
+def test_values_and_derivatives_equal_xlas(way, size, padding, monkeypatch):
+    hold_for_all(monkeypatch, unpadded=True)
     x, kernel = random(2, 6, 5, 3), random(size, size, 3, 4, seed=1)
     direction = random(*x.shape, seed=2), random(*kernel.shape, seed=3)
 
@@ -70,12 +71,13 @@ def test_two_devices_equal_one(way):
     close(jax.jit(split)(x, kernel), gradients(x, kernel))
 
 
-def test_a_frozen_kernel_costs_no_gradient():
+@pytest.mark.parametrize("way", [with_row_gradient, with_shift_gradient])
+def test_a_frozen_kernel_costs_no_gradient(way):
     x, kernel = random(2, 6, 6, 3), random(3, 3, 3, 4)
     padding = ((1, 1), (1, 1))
-    program = str(jax.make_jaxpr(jax.grad(lambda x: with_row_gradient(x, kernel, padding).sum()))(x))
+    program = str(jax.make_jaxpr(jax.grad(lambda x: way(x, kernel, padding).sum()))(x))
     assert "dot_general" not in program
-    both = jax.grad(lambda x, kernel: with_row_gradient(x, kernel, padding).sum(), (0, 1))
+    both = jax.grad(lambda x, kernel: way(x, kernel, padding).sum(), (0, 1))
     assert "dot_general" in str(jax.make_jaxpr(both)(x, kernel))
 
 
@@ -91,28 +93,47 @@ def test_the_tables_decide(monkeypatch):
     assert "dot_general" not in program()
     hold_for_all(monkeypatch, patches=9)
     assert "dot_general" in program() and "conv_general_dilated" not in program()
-    hold_for_all(monkeypatch, rows=True)
-    assert "dot_general" in program() and "conv_general_dilated" in program()
-    hold_for_all(monkeypatch, patches=9, rows=True)
+    for gradient in ("rows", "shifts"):
+        hold_for_all(monkeypatch, **{gradient: True})
+        assert "dot_general" in program() and "conv_general_dilated" in program()
+    hold_for_all(monkeypatch, patches=9, rows=True, shifts=True, unpadded=True)
     for other in ({"strides": (2, 2)}, {"dtype": jnp.bfloat16}, {"rhs_dilation": (2, 2)}, {"precision": "highest"}):
         assert "dot_general" not in program(**other), other
 
 
+@pytest.mark.parametrize("pad, padded", [(0, 1), (1, 0)])
+def test_only_convolutions_without_padding_get_a_row(monkeypatch, pad, padded):
+    x, kernel = random(2, 6, 6, 3), random(3, 3, 3, 4)
+
+    def program(x):
+        run = functools.partial(convolve, padding=((pad, pad), (pad, pad)), dimension_numbers=convolution.LAYOUT)
+        return str(jax.make_jaxpr(lambda k: run(x, k, (1, 1)))(kernel))
+
+    hold_for_all(monkeypatch)
+    assert "padding=((0, 1), (0, 0))" not in program(x)
+    for others in ({}, {"rows": True}, {"shifts": True}):
+        hold_for_all(monkeypatch, unpadded=True, **others)
+        assert program(x).count("padding=((0, 1), (0, 0))") == padded
+
+
 def test_other_devices_use_xla(monkeypatch):
-    hold_for_all(monkeypatch, patches=9, rows=True)
+    hold_for_all(monkeypatch, patches=9, rows=True, shifts=True, unpadded=True)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     x, kernel = random(2, 6, 6, 3), random(3, 3, 3, 4)
-    run = functools.partial(convolve, padding=((1, 1), (1, 1)), dimension_numbers=convolution.LAYOUT)
-    assert "dot_general" not in str(jax.make_jaxpr(lambda x, k: run(x, k, (1, 1)))(x, kernel))
+    for pad in (0, 1):
+        run = functools.partial(convolve, padding=((pad, pad), (pad, pad)), dimension_numbers=convolution.LAYOUT)
+        program = str(jax.make_jaxpr(lambda x, k, run=run: run(x, k, (1, 1)))(x, kernel))
+        assert "dot_general" not in program and "padding=((0, 1)" not in program
 
 
 def test_shapes_hold_within_their_limits():
-    shapes = Shapes(kernel=3, pixels=(4, 8), batch=2, outputs=16, products=128)
+    shapes = Shapes(kernel=3, pixels=(4, 8), batch=2, outputs=16, products=128, most_outputs=32)
     assert shapes.hold(2, (3, 3, 8, 16), (4, 8))
     for batch, kernel, output in (
         (1, (3, 3, 8, 16), (4, 8)),
         (2, (3, 2, 8, 16), (4, 8)),
         (2, (3, 3, 8, 15), (4, 8)),
+        (2, (3, 3, 8, 33), (4, 8)),
         (2, (3, 3, 7, 16), (4, 8)),
         (2, (3, 3, 8, 16), (3, 8)),
         (2, (3, 3, 8, 16), (4, 9)),

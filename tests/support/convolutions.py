@@ -7,11 +7,11 @@ SIZES = (1, 2, 3, 4, 7)
 """Heights of kernels in the networks."""
 
 
-def hold_for_all(monkeypatch, *, patches: int = 0, rows: bool = False) -> None:
-    """Use patches up to so many pixels, and row products for all other shapes, or none."""
-    tables = {
-        "PATCHES": tuple(Shapes(size, (1, patches), 1, 1, 1) for size in SIZES),
-        "ROWS": tuple(Shapes(size, (1, 4096), 1, 1, 1) for size in SIZES) if rows else (),
-    }
+def hold_for_all(
+    monkeypatch, *, patches: int = 0, rows: bool = False, shifts: bool = False, unpadded: bool = False
+) -> None:
+    """Use patches up to so many pixels, and the other ways for all other shapes, or for none."""
+    used = {"PATCHES": patches, "ROWS": 4096 * rows, "SHIFTS": 4096 * shifts, "UNPADDED": 4096 * unpadded}
+    tables = {name: tuple(Shapes(size, (1, most), 1, 1, 1) for size in SIZES) for name, most in used.items()}
     for name, table in tables.items():
         monkeypatch.setattr(convolution, name, table)

@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError, require, require_positive
+from vidcomp_jax.nn.convolution import convolve
 from vidcomp_jax.nn.geometry import coordinate_grid
 from vidcomp_jax.nn.hourglass import Hourglass, HourglassConfig
 from vidcomp_jax.nn.layers import UNIT_FRACTION, AntiAliasDownsample, conv, is_unit_fraction
@@ -86,9 +87,10 @@ class KeypointDetector(nnx.Module):
                 features,
                 4 * maps,
                 (7, 7),
-                padding="VALID",
+                padding=((0, 0), (0, 0)),
                 kernel_init=nnx.initializers.zeros,
                 bias_init=lambda key, shape, dtype=jnp.float32: jnp.tile(jnp.eye(2, dtype=dtype).ravel(), maps),
+                conv_general_dilated=convolve,
                 rngs=rngs,
             )
 

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.inbetween.rules import Rules
 from vidcomp_jax.nn.conv3d import Conv3d
+from vidcomp_jax.nn.convolution import convolve
 
 HALVINGS = 4
 
@@ -52,7 +53,15 @@ class ResidualBlock(nnx.Module):
     """A 3x3 and a strided 4x4 convolution with an average-pooled 1x1 shortcut; halves height and width."""
 
     def __init__(self, in_features: int, features: int, *, rules: Rules, rngs: nnx.Rngs):
-        self.first = nnx.Conv(in_features, in_features, (3, 3), padding=1, kernel_init=rules.kernel, rngs=rngs)
+        self.first = nnx.Conv(
+            in_features,
+            in_features,
+            (3, 3),
+            padding=1,
+            kernel_init=rules.kernel,
+            conv_general_dilated=convolve,
+            rngs=rngs,
+        )
         self.first_norm = _layer_norm(in_features, 3, rules, rngs)
         self.second = nnx.Conv(in_features, features, (4, 4), strides=2, padding=1, kernel_init=rules.kernel, rngs=rngs)
         self.second_norm = _layer_norm(features, 3, rules, rngs)

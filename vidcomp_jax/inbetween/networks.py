@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 from vidcomp_jax.errors import InputError, require, require_at_least, require_one_of
 from vidcomp_jax.inbetween.rules import RULES, Rules, Variant
 from vidcomp_jax.nn.conv3d import Conv3d, UpConv3d
+from vidcomp_jax.nn.convolution import convolve
 from vidcomp_jax.nn.layers import BatchNorm
 from vidcomp_jax.storage.config import ADDED_LATER
 
@@ -86,7 +87,14 @@ class ConvBlock(nnx.Module):
 
     def __init__(self, in_features: int, features: int, size: int, stride: int, *, rules: Rules, rngs: nnx.Rngs):
         self.conv = nnx.Conv(
-            in_features, features, (size, size), strides=stride, padding=1, kernel_init=rules.kernel, rngs=rngs
+            in_features,
+            features,
+            (size, size),
+            strides=stride,
+            padding=1,
+            kernel_init=rules.kernel,
+            conv_general_dilated=convolve,
+            rngs=rngs,
         )
         self.norm = BatchNorm(features, epsilon=rules.batch_epsilon)
 

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from vidcomp_jax.nn.convolution import LAYOUT, convolve
+
 Video = Float[Array, "b t h w c"]
 Kernel = Float[Array, "kt kh kw c d"]
 HE = nnx.initializers.he_normal()
@@ -48,8 +50,7 @@ def _fold_time(x: Video, kernel: Kernel, stride: int, padding: Padding) -> Float
     stacked = jnp.concatenate([padded[:, tap : tap + length] for tap in range(taps)], axis=-1)
     stacked = stacked.reshape(-1, *stacked.shape[2:])
     flat = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    layout = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(stacked, flat, (stride, stride), padding[1:], dimension_numbers=layout)
+    y = convolve(stacked, flat, (stride, stride), padding[1:], dimension_numbers=LAYOUT)
     return y.reshape(x.shape[0], length, *y.shape[1:])
 
 

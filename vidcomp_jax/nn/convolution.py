@@ -1,13 +1,16 @@
 """Convolutions over images, each computed in the way that was fastest for its shape.
 
-On CPUs, XLA is slow for two kinds of convolution of the First Order Motion Model: those over few pixels with many
-channels, and the gradients of weights over large images. `PATCHES` and `ROWS` say for which shapes another way was
-measured to be faster; this file alone knows them. All other shapes, and all devices but CPUs, use XLA's convolution.
-The ways agree up to rounding, and all can be differentiated forward, backward, and repeatedly.
+On CPUs, XLA is slow for some convolutions of the First Order Motion Model: those over few pixels with many channels,
+those without padding, and the gradients of weights over large images or of few output channels. The tables `PATCHES`,
+`UNPADDED`, `ROWS` and `SHIFTS` say for which shapes another way was measured to be faster; this file alone knows them.
+All other shapes, and all devices but CPUs, use XLA's convolution. The ways agree up to rounding, and all can be
+differentiated forward, backward, and repeatedly.
 """
 
 import functools
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +32,7 @@ class Shapes(NamedTuple):
         batch: smallest number of images.
         outputs: smallest number of output channels.
         products: smallest number of input channels times output channels.
+        most_outputs: largest number of output channels.
     """
 
     kernel: int
@@ -36,6 +40,7 @@ class Shapes(NamedTuple):
     batch: int
     outputs: int
     products: int
+    most_outputs: float = math.inf
 
     def hold(self, batch: int, kernel: tuple[int, ...], output: tuple[int, int]) -> bool:
         """Whether this many images, a kernel [kh, kw, c, d] and an output of this height and width are among them."""
@@ -46,7 +51,7 @@ class Shapes(NamedTuple):
             and smallest <= min(output)
             and max(output) <= largest
             and batch >= self.batch
-            and d >= self.outputs
+            and self.outputs <= d <= self.most_outputs
             and c * d >= self.products
         )
 
@@ -56,16 +61,34 @@ class Shapes(NamedTuple):
 # 512 -> 512: 8 and 11 against 8 and 9, and with 12 images, 512 -> 256: 12 and 12 against 12 and 15.
 PATCHES: tuple[Shapes, ...] = (Shapes(kernel=3, pixels=(1, 4), batch=1, outputs=1, products=128 * 128),)
 """Patches and one matrix product, forward and backward. Empty turns this way off."""
+# 7x7 without padding, 12 images of 64 pixels, 33 -> 40 channels 262 against 100, 33 -> 10: 243 against 44; one image,
+# 33 -> 40: 16 against 9; 4x4, 8 images of 128 pixels, 64 -> 128: 734 against 214; 2x2, 65 pixels, 256 -> 128: 74
+# against 26. XLA copies all patches of the images into memory if nothing is padded, and only then.
+UNPADDED: tuple[Shapes, ...] = tuple(Shapes(size, (8, 1024), batch=1, outputs=1, products=1) for size in (2, 3, 4, 7))
+"""Convolutions without padding, with a row of zeros below the images. Empty turns this way off."""
 # Gradients of weights: 3x3, 128 pixels, 64 -> 128 channels 343 against 108, 128 -> 128: 681 against 190; 64 pixels,
 # 128 -> 256: 105 against 66; but 64 -> 64: 10 against 12, and one image of 128 pixels, 64 -> 128: 24 against 42.
+# 32 pixels, 256 -> 256: 47 against 33; but 16 pixels, 1024 -> 256: 47 against 65.
 # 2x2, 64 pixels, 256 -> 128: 76 against 41, 256 -> 64: 44 against 27; 32 pixels, 512 -> 256: 46 against 28.
-# 4x4, 124 pixels, 64 -> 128: 1140 against 349; but 60 pixels, 128 -> 256: 254 against 225, and below it loses.
+# 4x4, 8 images, 253 pixels, 3 -> 64: 270 against 108; 125 pixels, 64 -> 128: 1730 against 305; 58 pixels, 128 -> 256:
+# 633 against 190; 26 pixels, 256 -> 512: 496 against 211.
+# 7x7, 12 images, 58 pixels, 33 -> 40: 245 against 62; but 33 -> 10: 21 against 36.
 ROWS: tuple[Shapes, ...] = (
     Shapes(kernel=3, pixels=(64, 1024), batch=2, outputs=128, products=64 * 128),
+    Shapes(kernel=3, pixels=(32, 63), batch=2, outputs=256, products=256 * 256),
     Shapes(kernel=2, pixels=(32, 1024), batch=2, outputs=64, products=128 * 128),
-    Shapes(kernel=4, pixels=(96, 1024), batch=2, outputs=128, products=64 * 128),
+    Shapes(kernel=4, pixels=(24, 1024), batch=2, outputs=64, products=3 * 64),
+    Shapes(kernel=7, pixels=(32, 1024), batch=2, outputs=32, products=32 * 32),
 )
 """Weight gradients as one matrix product for each image and row of the kernel. Empty turns this way off."""
+# Gradients of weights, 7x7: 128 pixels, 64 -> 1 channels 154 against 10, one image 299 against 2; 64 pixels, 86 -> 1:
+# 97 against 3, 86 -> 11: 126 against 30; 256 pixels, 64 -> 3: 800 against 197; but 12 images, 58 pixels, 33 -> 10: 21
+# against 42.
+SHIFTS: tuple[Shapes, ...] = (
+    Shapes(kernel=7, pixels=(32, 1024), batch=1, outputs=1, products=64, most_outputs=3),
+    Shapes(kernel=7, pixels=(32, 1024), batch=1, outputs=4, products=64 * 8, most_outputs=16),
+)
+"""Weight gradients as one matrix product for each image, of its pixels and shifted gradients. Empty turns it off."""
 
 
 def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
@@ -77,11 +100,19 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
     if _is_plain(x, kernel, strides, padding, options):
         (top, bottom), (left, right) = padding = tuple((int(a), int(b)) for a, b in padding)
         output = x.shape[1] + top + bottom - kernel.shape[0] + 1, x.shape[2] + left + right - kernel.shape[1] + 1
-        if any(shapes.hold(x.shape[0], kernel.shape, output) for shapes in PATCHES):
-            return by_patches(x, kernel, padding)
-        if any(shapes.hold(x.shape[0], kernel.shape, output) for shapes in ROWS):
-            return with_row_gradient(x, kernel, padding)
+        for table, way in (
+            (PATCHES, by_patches),
+            (ROWS, with_row_gradient),
+            (SHIFTS, with_shift_gradient),
+            (UNPADDED, by_xla),
+        ):
+            if _in(table, x, kernel, output):
+                return way(x, kernel, padding)
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+
+def _in(table: tuple[Shapes, ...], x: Array, kernel: Array, output: tuple[int, int]) -> bool:
+    return any(shapes.hold(x.shape[0], kernel.shape, output) for shapes in table)
 
 
 def _is_plain(x: Array, kernel: Array, strides: Any, padding: Any, options: dict[str, Any]) -> bool:
@@ -132,29 +163,49 @@ def _choice_of_patches(image: tuple[int, int], kernel: tuple[int, int], padding:
     return both.reshape(both.shape[0] * both.shape[1], math.prod(kernel), math.prod(image)).astype(np.float32)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def by_xla(x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding) -> Float[Array, "b i j d"]:
+    """Convolve with XLA; a shape in `UNPADDED` with a row of zeros below the images, whose results are dropped."""
+    output = x.shape[1] - kernel.shape[0] + 1, x.shape[2] - kernel.shape[1] + 1
+    if padding == ((0, 0), (0, 0)) and _in(UNPADDED, x, kernel, output):
+        return _convolution(x, kernel, ((0, 1), (0, 0)))[:, :-1]
+    return _convolution(x, kernel, padding)
+
+
+def _convolution(x: Array, kernel: Array, padding: Padding) -> Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=LAYOUT)
+
+
 def with_row_gradient(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding
 ) -> Float[Array, "b i j d"]:
     """Convolve with XLA; the gradient of the kernel is computed by the transpose of `_by_rows`."""
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=LAYOUT)
+    return _with_gradient(x, kernel, padding, _by_rows)
 
 
-def _tangents(padding: Padding, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
+def with_shift_gradient(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding
+) -> Float[Array, "b i j d"]:
+    """Convolve with XLA; the gradient of the kernel is computed by the transpose of `_by_shifts`."""
+    return _with_gradient(x, kernel, padding, _by_shifts)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _with_gradient(x: Array, kernel: Array, padding: Padding, linear: Callable[..., Array]) -> Array:
+    """Convolve with XLA; `linear(x, kernel, padding)` convolves as well, and gives the derivative by the kernel."""
+    return by_xla(x, kernel, padding)
+
+
+def _tangents(padding: Padding, linear: Callable[..., Array], primals: tuple, tangents: tuple) -> tuple[Array, Any]:
     x, kernel = primals
     dx, dk = tangents
-    y = with_row_gradient(x, kernel, padding)
+    y = _with_gradient(x, kernel, padding, linear)
     # Frozen weights, such as those of VGG19, have no tangent, and their gradient must not be computed.
-    parts = [] if isinstance(dx, SymbolicZero) else [_linear_in_x(dx, kernel, padding)]
-    parts += [] if isinstance(dk, SymbolicZero) else [_by_rows(x, dk, padding)]
+    parts = [] if isinstance(dx, SymbolicZero) else [by_xla(dx, kernel, padding)]
+    parts += [] if isinstance(dk, SymbolicZero) else [linear(x, dk, padding)]
     return y, sum(parts[1:], parts[0]) if parts else jnp.zeros_like(y)
 
 
-with_row_gradient.defjvp(_tangents, symbolic_zeros=True)
-
-
-def _linear_in_x(dx: Array, kernel: Array, padding: Padding) -> Array:
-    return jax.lax.conv_general_dilated(dx, kernel, (1, 1), padding, dimension_numbers=LAYOUT)
+_with_gradient.defjvp(_tangents, symbolic_zeros=True)
 
 
 def _by_rows(x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding) -> Float[Array, "b i j d"]:
@@ -179,3 +230,33 @@ def _by_rows(x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], paddin
         return sum(products[1:], products[0]).reshape(height, width, d)
 
     return jax.lax.map(lambda image: one(image, matrices), x)
+
+
+def _by_shifts(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding
+) -> Float[Array, "b i j d"]:
+    """Convolve image by image: one matrix product for all entries of the kernel, then a sum of its shifted parts.
+
+    Forward mode runs this, and reverse mode its transpose: for each image, the product of the gradient, shifted for
+    each entry of the kernel [k * l * d, h * w], and the image [h * w, c]. With few output channels, this copies less
+    than gathering the columns of the image.
+    """
+    rows, columns, _, d = kernel.shape
+    (top, bottom), (left, right) = padding
+    zero = jnp.zeros((), x.dtype)
+
+    def one(image: Array) -> Array:
+        products = jnp.einsum("klcd,hwc->kldhw", kernel, image).reshape(rows * columns * d, *image.shape[:2])
+        shifted = [
+            jax.lax.pad(
+                part, zero, ((0, 0, 0), (top - i, bottom - rows + 1 + i, 0), (left - j, right - columns + 1 + j, 0))
+            )
+            for (i, j), part in zip(
+                itertools.product(range(rows), range(columns)),
+                jax.lax.split(products, [d] * rows * columns),
+                strict=True,
+            )
+        ]
+        return jnp.moveaxis(sum(shifted[1:], shifted[0]), 0, -1)
+
+    return jax.lax.map(one, x)
