@@ -1,4 +1,4 @@
-"""Measures how fast data is read: BAIR against TensorFlow's and TFDS's readers, KTH from its cache, waits in training.
+"""Measures how fast data is read: all kinds up to the device, BAIR against TensorFlow's readers, waits in training.
 
     python -m benchmarks.data --help
 
@@ -8,6 +8,8 @@ cache; ratios are medians over the rounds. Run it on an otherwise idle machine.
 """
 
 import dataclasses
+import importlib
+import importlib.util
 import itertools
 import json
 import os
@@ -19,25 +21,31 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import numpy as np
 import tyro
 
+from benchmarks.feed import parsed_by_tensorflow, print_feed
 from tools.bair_records import write_download
 from vidcomp_jax.data import BairClips, DataConfig, import_tensorflow, open_clips, pairs, windows
-from vidcomp_jax.errors import InputError, require_at_least
+from vidcomp_jax.errors import InputError, require_at_least, require_positive
 
+BARE, GENERATOR = "TFRecordDataset, nothing parsed", "TFDS's example generator"
 KTH = Path(__file__).parents[1] / "tests" / "data" / "kth_like"
+
+
+Work = Literal["feed", "records", "pairs", "cache", "wait"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """What to measure."""
 
-    work: tuple[Literal["records", "pairs", "cache", "wait"], ...] = ("records", "pairs", "cache", "wait")
-    """records: trajectories per second; pairs: training pairs per second; cache: KTH clips per second; wait: the share
-    of a training step spent waiting for data."""
+    work: tuple[Work, ...] = get_args(Work)
+    """feed: training pairs per second up to the device, for all kinds of data and several reader processes; records:
+    trajectories per second; pairs: training pairs per second; cache: KTH clips per second; wait: the share of a
+    training step spent waiting for data."""
     data_dir: Path | None = None
     """Folder softmotion30_44k or its parent; by default, noise in its layout is written to a temporary folder."""
     files: int = 4
@@ -54,8 +62,11 @@ class Options:
     """Training steps whose waiting time is measured, after equally many steps of warm-up."""
     train_batch: int = 4
     """Pairs per training step."""
+    seconds: float = 2.0
+    """Time of each measurement of `feed`."""
 
     def __post_init__(self):
+        require_positive(self, "seconds")
         require_at_least(self, files=1, trajectories=1, rounds=1, pairs_per_record=1, batch=1, steps=1, train_batch=1)
 
 
@@ -102,14 +113,29 @@ def record_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
             return sum(pool.map(read, np.array_split(numbers, threads)))
 
     return {
-        "TFRecordDataset, nothing parsed": lambda: bare(None),
-        f"TFRecordDataset, nothing parsed, {threads} files at once": lambda: bare(threads),
-        "TFDS's example generator": generator,
+        BARE: lambda: bare(None),
+        f"{BARE}, {threads} files at once": lambda: bare(threads),
+        GENERATOR: generator,
         "ours: one camera's 30 frames, in order": lambda: ours(np.sort(order), lambda number: np.arange(30)),
         "ours: a training pair's two frames, shuffled": lambda: ours(
             order, lambda number: np.array([number % 20, 29 - number % 7])
         ),
     }
+
+
+def print_all_kinds(clips: BairClips, options: Options) -> None:
+    """Print pairs per second of all kinds of data, beside other readers of BAIR's records."""
+    files = [str(path) for path in dict.fromkeys(record.path for record in clips.records)]
+    readers = {name: read for name, read in record_readers(clips).items() if name in (BARE, GENERATOR)}
+    readers["TFRecordDataset, two frames parsed"] = lambda: parsed_by_tensorflow(files, "aux1", 36)
+    if importlib.util.find_spec("grain") is None:
+        print("Grain is not installed, and left out; `pip install grain` adds it to the table\n")
+    else:
+        grain = importlib.import_module("grain")
+        readers["Grain's TFRecordIterDataset, no checksum, nothing parsed"] = lambda: sum(
+            1 for file in files for _ in grain.experimental.TFRecordIterDataset(file)
+        )
+    print_feed(clips, readers, options.rounds, options.seconds)
 
 
 def print_records(clips: BairClips, options: Options) -> None:
@@ -196,6 +222,9 @@ def main() -> None:
         bair = DataConfig(name="bair", data_dir=data_dir, size=64, num_channels=3)
         clips = cast(BairClips, open_clips(bair, "train"))
         print(f"BAIR: {len(clips.names)} trajectories, {sum(r.length for r in clips.records) / 2**20:.0f} MiB\n")
+        if "feed" in options.work:
+            print_all_kinds(clips, options)
+            print()
         if "records" in options.work:
             print_records(clips, options)
             print()

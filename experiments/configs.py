@@ -13,7 +13,7 @@ from experiments.optimizers import AdamConfig, OptimizerConfig
 from experiments.options import DataOptions, TrainOptions
 from experiments.schedule import ScheduleConfig
 from vidcomp_jax.data import AugmentationConfig, FolderConfig, SyntheticConfig
-from vidcomp_jax.errors import require
+from vidcomp_jax.errors import require, require_at_least
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
 from vidcomp_jax.fomm.generator import GeneratorConfig
@@ -64,6 +64,9 @@ class TrainFOMMConfig:
     """With --coordinator: total number of processes."""
     process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
     """With --coordinator: index of this process, from 0."""
+    workers: int = dataclasses.field(default=0, metadata=MAY_CHANGE | ADDED_LATER)
+    """Number of processes that read training data; 0 reads on threads of the process that trains, which is enough
+    unless steps wait for data."""
     train: Annotated[FOMMTrainOptions, tyro.conf.arg(name="")] = FOMMTrainOptions()
     """How long to train, and what to report."""
     schedule: Annotated[ScheduleConfig, tyro.conf.arg(name="")] = dataclasses.field(
@@ -88,6 +91,7 @@ class TrainFOMMConfig:
     """What image panels show, and how."""
 
     def __post_init__(self):
+        require_at_least(self, workers=0)
         channels = self.data.num_channels
         require(
             self.fomm.num_channels == channels, self, "fomm.num_channels", f"equal to `data.num_channels`, {channels}"

@@ -82,6 +82,7 @@ def _batches(config: TrainFOMMConfig, clips: Clips, share: BatchShare):
         equal_frames=config.augmentation.equal_frames,
         pairs_per_clip=config.data.pairs_per_record,
         share=share,
+        workers=config.workers,
     )
 
 

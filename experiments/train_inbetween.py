@@ -21,12 +21,12 @@ from vidcomp_jax.data import Clips, as_stored, open_clips, prepare_frames, windo
 from vidcomp_jax.data.clips import Channels
 from vidcomp_jax.data.datasets import DataSet
 from vidcomp_jax.devices import BatchShare
-from vidcomp_jax.errors import require
+from vidcomp_jax.errors import require, require_at_least
 from vidcomp_jax.inbetween.alternating import alternating_step
 from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors, inbetween_panel
 from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, objective, optimizer
 from vidcomp_jax.inbetween.networks import InbetweenConfig
-from vidcomp_jax.storage.config import MAY_CHANGE
+from vidcomp_jax.storage.config import ADDED_LATER, MAY_CHANGE
 from vidcomp_jax.training.loop import check_weights, fit
 from vidcomp_jax.training.preparation import prepared, prepared_step
 from vidcomp_jax.training.run_folder import check_workdir
@@ -60,6 +60,9 @@ class TrainInbetweenConfig:
     """With --coordinator: total number of processes."""
     process_id: int = dataclasses.field(default=-1, metadata=MAY_CHANGE)
     """With --coordinator: index of this process, from 0."""
+    workers: int = dataclasses.field(default=0, metadata=MAY_CHANGE | ADDED_LATER)
+    """Number of processes that read training data; 0 reads on threads of the process that trains, which is enough
+    unless steps wait for data."""
     train: Annotated[InbetweenTrainOptions, tyro.conf.arg(name="")] = InbetweenTrainOptions()
     """How long to train, and what to report."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
@@ -70,6 +73,7 @@ class TrainInbetweenConfig:
     """Weights of the losses, and settings of the optimizer."""
 
     def __post_init__(self):
+        require_at_least(self, workers=0)
         size, channels = self.data.size, self.data.num_channels
         require(self.inbetween.frame_size == size, self, "inbetween.frame_size", f"equal to `data.size`, {size}")
         same = self.inbetween.num_channels == channels
@@ -155,6 +159,7 @@ def _batches(config: TrainInbetweenConfig, clips: Clips, share: BatchShare):
         seed=config.train.seed,
         mirror=config.inbetween.as_in_video_completion,
         share=share,
+        workers=config.workers,
     )
 
 

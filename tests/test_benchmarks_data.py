@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import data
+from benchmarks import data, feed
 from tools.bair_records import write_download
 from vidcomp_jax.data import DataConfig, open_clips
 from vidcomp_jax.errors import InputError
@@ -38,3 +38,18 @@ def test_ratios_are_medians_over_the_rounds():
     assert data.ratio([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == 2.0
     with pytest.raises(InputError, match="`pairs_per_record` is 0"):
         data.Options(pairs_per_record=0)
+
+
+def test_all_kinds_are_fed_beside_other_readers(clips, capsys, monkeypatch):
+    monkeypatch.setattr(feed, "_KINDS", {"kth-128": "kth", "bair-256": "bair"})
+    monkeypatch.setattr(feed, "_NOISE", {"kth": 2})
+    monkeypatch.setattr(feed, "WORKERS", (0, 1))
+    data.print_all_kinds(clips, data.Options(rounds=1, seconds=0.01))
+    lines = capsys.readouterr().out.splitlines()
+    kinds = [line for line in lines if line.startswith(("| kth-128 | 50 |", "| bair-256 | 36 |"))]
+    assert len(kinds) == 2 and all(float(cell) > 0 for line in kinds for cell in line.split("|")[3:5])
+    assert {"nothing parsed", "example generator", "two frames parsed"} <= {
+        name for line in lines for name in ("nothing parsed", "example generator", "two frames parsed") if name in line
+    }
+    assert any("Grain" in line for line in lines)
+    assert lines[-1].startswith("memory of all 3 processes after one round")

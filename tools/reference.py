@@ -34,7 +34,10 @@ def main() -> int:
     names = module_names()
     for name in names:
         # Imported here, so that warnings raised by other libraries on import do not count below.
-        remove_generated_docstrings(importlib.import_module(name))
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", ()):
+            getattr(module, public)  # pdoc does not look for names that are imported on demand
+        remove_generated_docstrings(module)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         pages = write(names, options.output)

@@ -93,7 +93,7 @@ _LARGEST = {
     **dict.fromkeys(("max_width", "hidden", "encoding", "noise", "noise_size", "feed_forward"), 16384),
     **dict.fromkeys(("num_blocks", "num_down_blocks"), 12),
     **dict.fromkeys(("num_bottleneck_blocks", "num_stages", "num_layers", "points_thin_plate"), 256),
-    **dict.fromkeys(("num_heads", "variety_samples", "num_critic_updates", "rounds_per_step", "rows"), 1024),
+    **dict.fromkeys(("num_heads", "variety_samples", "num_critic_updates", "rounds_per_step", "rows", "workers"), 1024),
     **dict.fromkeys(("sampler_steps", "report_clips", "keypoint_size"), 65536),
     **dict.fromkeys(("num_train", "num_test", "num_repeats"), 10**6),
 }

@@ -2,19 +2,24 @@
 
 `open_clips(DataConfig(...), "train")` opens a data set as `Clips`; `pairs` and `windows` make batches of its
 uint8 frames for training, and `prepare_pairs` and `prepare_frames` what networks are trained on, on the devices.
-Importing this package does not import TensorFlow; making the first batch does.
+Neither importing this package nor reading with it imports TensorFlow.
 """
 
-from vidcomp_jax.data.augment import AugmentationConfig
-from vidcomp_jax.data.bair import BairClips, BairConfig
-from vidcomp_jax.data.batches import Pair, pairs, windows
-from vidcomp_jax.data.clips import ArrayClips, Clips, Split
-from vidcomp_jax.data.datasets import DataConfig, as_stored, open_clips
-from vidcomp_jax.data.folder import FolderConfig
-from vidcomp_jax.data.kth import KthConfig
-from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
-from vidcomp_jax.data.prepare import prepare_frames, prepare_pairs
-from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
+from typing import TYPE_CHECKING
+
+from vidcomp_jax.exports import on_demand
+
+if TYPE_CHECKING:
+    from vidcomp_jax.data.augment import AugmentationConfig
+    from vidcomp_jax.data.bair import BairClips, BairConfig
+    from vidcomp_jax.data.batches import Pair, pairs, windows
+    from vidcomp_jax.data.clips import ArrayClips, Clips, Split
+    from vidcomp_jax.data.datasets import DataConfig, as_stored, open_clips
+    from vidcomp_jax.data.folder import FolderConfig
+    from vidcomp_jax.data.kth import KthConfig
+    from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
+    from vidcomp_jax.data.prepare import prepare_frames, prepare_pairs
+    from vidcomp_jax.data.synthetic import SyntheticClips, SyntheticConfig
 
 __all__ = [
     "ArrayClips",
@@ -37,3 +42,19 @@ __all__ = [
     "prepare_pairs",
     "windows",
 ]
+
+__getattr__, __dir__ = on_demand(
+    __name__,
+    {
+        "augment": ("AugmentationConfig",),
+        "bair": ("BairClips", "BairConfig"),
+        "batches": ("Pair", "pairs", "windows"),
+        "clips": ("ArrayClips", "Clips", "Split"),
+        "datasets": ("DataConfig", "as_stored", "open_clips"),
+        "folder": ("FolderConfig",),
+        "kth": ("KthConfig",),
+        "lazy_tensorflow": ("import_tensorflow",),
+        "prepare": ("prepare_frames", "prepare_pairs"),
+        "synthetic": ("SyntheticClips", "SyntheticConfig"),
+    },
+)

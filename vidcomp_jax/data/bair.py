@@ -1,8 +1,9 @@
 """Reads BAIR robot pushing (Ebert et al., 2017) from the downloaded TFRecord files.
 
-Output: clips of 30 frames of one camera. The files need no preparation: each record is a trajectory, and reading
-frames of a clip reads its record, verifies the checksum, and decodes only these frames. They are stored at 64x64
-pixels. With `tfds`, the records that TensorFlow Datasets prepared from the same files are read instead.
+Output: clips of 30 frames of one camera. The files need no preparation: each record is a trajectory. The first time
+that frames of a clip are read, its whole record is, and the checksum verified; after that, only these frames are.
+They are stored at 64x64 pixels. With `tfds`, the records that TensorFlow Datasets prepared from the same files are read
+instead.
 """
 
 import dataclasses
@@ -60,10 +61,14 @@ class BairClips:
         self.subjects = np.arange(len(records))
         self.frame_shape = reader.frame_shape
         self._reader = reader
+        self._verified = np.zeros(len(records), bool)
 
     def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
         """Frames `indices` of clip number `clip`; see `Clips.frames`."""
-        return self._reader.frames(self._record(clip), checked(indices, LENGTH))
+        record = self._record(clip)
+        frames = self._reader.frames(record, checked(indices, LENGTH), verified=bool(self._verified[clip]))
+        self._verified[clip] = True
+        return frames
 
     def actions(self, clip: Index) -> Float32[np.ndarray, "30 4"]:
         """The recorded action of the robot at every frame."""
@@ -121,13 +126,13 @@ class RecordReader:
         self._image, self._prepared = f"image_{config.camera}", config.tfds
         self._example: Features | None = None
 
-    def frames(self, record: Record, indices: np.ndarray) -> UInt8[np.ndarray, "t h w c"]:
-        """Some frames of a record.
+    def frames(self, record: Record, indices: np.ndarray, *, verified: bool = False) -> UInt8[np.ndarray, "t h w c"]:
+        """Some frames of a record; the rest of one that was verified is not read again.
 
         Raises:
             InputError: the record is damaged, or does not belong to BAIR.
         """
-        stored = self._stored(record, indices)
+        stored = self._stored(record, indices, verified)
         return to_channels(resize(stored, self.frame_shape[0]), self.frame_shape[2])
 
     def floats(self, record: Record, name: str) -> Float32[np.ndarray, "30 n"]:
@@ -148,17 +153,26 @@ class RecordReader:
         for name in _FLOATS:
             self.floats(record, name)
 
-    def _stored(self, record: Record, indices: np.ndarray) -> UInt8[np.ndarray, "t 64 64 3"]:
+    def _stored(self, record: Record, indices: np.ndarray, verified: bool = False) -> UInt8[np.ndarray, "t 64 64 3"]:
+        names = [f"{index}/{self._image}/encoded" for index in indices]
+        images = self._example.byte_strings_of(record, names) if verified and self._example is not None else None
+        if images is not None:
+            return self._joined(record, names, images)
         features = self._features(record)
         if self._prepared:
             images = features.byte_strings(self._image)
             _check(record, self._image, "frames", len(images), LENGTH)
             return np.stack([_decoded(record, self._image, images[index]) for index in indices])
-        names = [f"{index}/{self._image}/encoded" for index in indices]
-        images = [features.byte_string(name) for name in names]
-        for name, image in zip(names, images, strict=True):
+        return self._joined(record, names, [features.byte_string(name) for name in names])
+
+    def _joined(
+        self, record: Record, names: Sequence[str], images: Sequence[memoryview]
+    ) -> UInt8[np.ndarray, "t 64 64 3"]:
+        frames = np.empty((len(images), _BYTES), np.uint8)
+        for frame, name, image in zip(frames, names, images, strict=True):
             _check(record, name, "bytes", len(image), _BYTES)
-        return np.frombuffer(bytearray().join(images), np.uint8).reshape(-1, *_STORED)
+            frame[:] = np.frombuffer(image, np.uint8)
+        return frames.reshape(-1, *_STORED)
 
     def _features(self, record: Record) -> Features:
         features = Features(record, record.read(), self._example)

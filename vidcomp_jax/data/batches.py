@@ -1,4 +1,4 @@
-"""Makes training batches from clips with tf.data: pairs of frames, and windows of consecutive frames.
+"""Makes training batches from clips: pairs of frames, and windows of consecutive frames.
 
 The batch of step i depends only on (seed, i); `examples.py` draws what is in it. A run resumed at step i therefore
 continues directly there, without replaying earlier steps, and reading in parallel does not change the batches. Each
@@ -7,23 +7,27 @@ process of a multi-host run makes its own rows of the batch.
 
 import atexit
 import contextlib
+import itertools
 import math
 import os
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from vidcomp_jax.data.clips import Clips
-from vidcomp_jax.data.examples import PairReader, WindowReader
-from vidcomp_jax.data.lazy_tensorflow import import_tensorflow
+from vidcomp_jax.data.examples import ExampleReader, PairReader, WindowReader
+from vidcomp_jax.data.workers import read_in_processes, read_on_threads
 from vidcomp_jax.devices import BatchShare
+from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.untrusted import check_memory
 
 _WHOLE = BatchShare()
 _BATCHES = 4
+_THREADS = 4
+"""Frames that are in memory are read as fast on one thread; several wait for a disk or a decoder at the same time."""
 _streams: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 
 
@@ -49,6 +53,7 @@ def pairs(
     equal_frames: bool = False,
     pairs_per_clip: int = 1,
     share: BatchShare = _WHOLE,
+    workers: int = 0,
 ) -> Iterator[Pair]:
     """Endless training pairs.
 
@@ -59,17 +64,21 @@ def pairs(
         equal_frames: draw the two frames of a pair independently, so that they can be the same one.
         pairs_per_clip: number of consecutive examples from one clip, which is read once for all of them.
         share: the first step, and the rows of every batch to make; by default, all rows from the first step on.
+        workers: number of processes that read; 0 reads on threads of this process. The batches are the same.
 
     Raises:
-        InputError: a clip has a single frame, the batch size is not a multiple of the number of processes, or a file
-            that is read on demand is unreadable.
+        InputError: a clip has a single frame, the batch size is not a multiple of the number of processes, a file
+            that is read on demand is unreadable, or clips cannot be read in another process.
+        TrainingError: a process that reads has ended.
     """
     reader = PairReader(clips, seed=seed, equal_frames=equal_frames, pairs_per_clip=pairs_per_clip)
-    rows = share.rows(batch_size)
-    shape = (len(rows), *reader.shape)
-    _check_size(shape)
-    batches = _stream(reader, batch_size, rows, share.start_step, shape)
-    return (Pair(batch[:, 0], batch[:, 1]) for batch in batches)
+    return _as_pairs(_stream(reader, batch_size, share, workers))
+
+
+def _as_pairs(batches: Generator[UInt8[np.ndarray, "2 b h w c"], None, None]) -> Iterator[Pair]:
+    with contextlib.closing(batches):
+        for batch in batches:
+            yield Pair(*batch)
 
 
 def windows(
@@ -80,6 +89,7 @@ def windows(
     seed: int,
     mirror: bool = False,
     share: BatchShare = _WHOLE,
+    workers: int = 0,
 ) -> Iterator[UInt8[np.ndarray, "b t h w c"]]:
     """Endless batches of `num_frames` consecutive frames, each starting at a random frame of a clip.
 
@@ -88,56 +98,24 @@ def windows(
     enough.
     """
     reader = WindowReader(clips, num_frames=num_frames, seed=seed, mirror=mirror)
-    rows = share.rows(batch_size)
-    shape = (len(rows), *reader.shape)
-    _check_size(shape)
-    return _stream(reader, batch_size, rows, share.start_step, shape)
-
-
-def _check_size(shape: tuple[int, ...]) -> None:
-    """Raise an `InputError` if the batches that are read ahead take more memory than there is."""
-    check_memory(_BATCHES * math.prod(shape), f"`batch_size` is {shape[0]}: {_BATCHES} batches of shape {shape}")
+    return _stream(reader, batch_size, share, workers)
 
 
 def _stream(
-    examples: Callable[[range], np.ndarray],
-    batch_size: int,
-    rows: range,
-    start_step: int,
-    shape: tuple[int, ...],
-) -> Iterator[np.ndarray]:
-    """Batches of the examples step * batch_size + row, in order, prefetched on a few threads."""
-    tf = import_tensorflow()
-    failures: list[Exception] = []
-
-    def batch(step: np.integer) -> np.ndarray:
-        try:
-            first = int(step) * batch_size
-            return examples(range(first + rows.start, first + rows.stop))
-        except Exception as error:  # TensorFlow would hand on its text only
-            failures.append(error)
-            raise
-
-    def load(step):
-        return tf.ensure_shape(tf.numpy_function(batch, [step], tf.uint8, stateful=False), shape)
-
-    threads = min(os.cpu_count() or 1, 8)
-    options = tf.data.Options()
-    options.deterministic = True
-    options.autotune.enabled = False
-    options.threading.private_threadpool_size = threads
-    dataset = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    dataset = dataset.map(load, num_parallel_calls=threads).prefetch(2).with_options(options)
-
-    def iterate():
-        try:
-            yield from dataset.as_numpy_iterator()
-        except tf.errors.OpError:
-            if failures:
-                raise failures[0] from None
-            raise
-
-    stream = iterate()
+    reader: ExampleReader, batch_size: int, share: BatchShare, workers: int
+) -> Generator[UInt8[np.ndarray, "*s"], None, None]:
+    """Batches of the examples step * batch_size + row, in order, read ahead."""
+    rows = share.rows(batch_size)
+    if workers < 0:
+        raise InputError(f"`workers` is {workers}; it must be at least 0")
+    shape = reader.batch_shape(len(rows))
+    check_memory(_BATCHES * math.prod(shape), f"`batch_size` is {len(rows)}: {_BATCHES} batches of shape {shape}")
+    firsts = itertools.count(share.start_step * batch_size, batch_size)
+    ranges = (range(first + rows.start, first + rows.stop) for first in firsts)
+    if workers:
+        stream = read_in_processes(reader, ranges, len(rows), workers)
+    else:
+        stream = read_on_threads(reader, ranges, len(rows), min(os.cpu_count() or 1, _THREADS))
     _streams.add(stream)
     return stream
 

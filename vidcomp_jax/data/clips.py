@@ -6,7 +6,7 @@ evaluation use nothing else of a data set.
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -26,6 +26,8 @@ Indices = Sequence[int] | np.ndarray
 @runtime_checkable
 class Clips(Protocol):
     """A set of clips with random access to their frames; safe to read from several threads.
+
+    Clips that can be pickled can also be read in several processes (`workers` of `pairs` and `windows`).
 
     Attributes:
         names: unique names of the clips.
@@ -107,6 +109,16 @@ class ArrayClips:
             self._verify(int(clip))
         return self._array[self._starts[clip] + checked(indices, self.lengths[clip])]
 
+    def __getstate__(self) -> dict:
+        """The array itself is not copied to another process if it is mapped from a file."""
+        mapped = _mapped(self._array)
+        return vars(self) if mapped is None else vars(self) | {"_array": mapped}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        if isinstance(self._array, _Mapped):
+            self._array = np.asarray(np.memmap(self._array.path, np.uint8, "r", *self._array[1:]))
+
     def _verify(self, clip: int) -> None:
         assert self._checksums is not None
         frames = self._array[self._starts[clip] : self._starts[clip] + self.lengths[clip]]
@@ -116,6 +128,24 @@ class ArrayClips:
                 "written; delete the folder, and it is written again"
             )
         self._verified[clip] = True
+
+
+class _Mapped(NamedTuple):
+    """An array that is mapped from a file: the file, where it begins there, and its shape."""
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+
+
+def _mapped(array: np.ndarray) -> _Mapped | None:
+    """Where the array is mapped from, or None if it is not mapped or not contiguous."""
+    base: Any = array
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    if base is None or base.filename is None or not array.flags.c_contiguous or array.dtype != np.uint8:
+        return None
+    return _Mapped(str(base.filename), base.offset + array.ctypes.data - base.ctypes.data, array.shape)
 
 
 def checked(indices: Indices, length: Index) -> Int[np.ndarray, " t"]:

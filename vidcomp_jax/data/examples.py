@@ -7,6 +7,7 @@ their clips can; this module imports neither JAX nor TensorFlow, so that a proce
 
 import itertools
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -64,6 +65,19 @@ def pairs_of(
     return np.sort(np.stack([first, second + (second >= first)], 1))
 
 
+@runtime_checkable
+class ExampleReader(Protocol):
+    """Reads the examples of a batch by their numbers."""
+
+    def batch_shape(self, count: int) -> tuple[int, ...]:
+        """Shape of an array for `count` examples."""
+        ...
+
+    def fill(self, batch: np.ndarray, numbers: range) -> None:
+        """Write the examples with these numbers into a uint8 array of that shape."""
+        ...
+
+
 class PairReader:
     """Reads pairs of frames by the numbers of the examples.
 
@@ -90,18 +104,29 @@ class PairReader:
 
     def __call__(self, numbers: range) -> UInt8[np.ndarray, "b 2 h w c"]:
         """The pairs with these numbers; the earlier frame of a pair comes first."""
-        taken = [self._clips.frames(clip, chosen.ravel()) for clip, chosen, _ in self.draw(numbers)]
-        return np.concatenate(taken).reshape(-1, *self.shape)
+        batch = np.empty(self.batch_shape(len(numbers)), np.uint8)
+        self.fill(batch, numbers)
+        return batch.swapaxes(0, 1)
 
-    def draw(self, numbers: range) -> Iterator[tuple[int, Int[np.ndarray, "n 2"], list[np.random.Generator]]]:
-        """For each visit of a clip: the clip, the frames of its pairs, and a random generator for each pair."""
+    def batch_shape(self, count: int) -> tuple[int, ...]:
+        """Shape of the array that `fill` takes for `count` pairs: (2, count, h, w, c)."""
+        return (2, count, *self.shape[1:])
+
+    def fill(self, batch: UInt8[np.ndarray, "2 b h w c"], numbers: range) -> None:
+        """Write the pairs with these numbers into an array; the first half is for the earlier frames."""
+        done = 0
+        for clip, chosen in self._draw(numbers):
+            frames = self._clips.frames(clip, chosen.ravel())
+            place = slice(done, done := done + len(chosen))
+            batch[0, place], batch[1, place] = frames[::2], frames[1::2]
+
+    def _draw(self, numbers: range) -> Iterator[tuple[int, Int[np.ndarray, "n 2"]]]:
+        """For each visit of a clip: the clip, and the frames of its pairs."""
         count = self._pairs_per_clip
         for visit, group in itertools.groupby(numbers, lambda number: number // count):
             clip, rng = self._order.draw(visit)
             places = [number - visit * count for number in group]
-            chosen = pairs_of(self._clips.lengths[clip], count, rng, self._equal_frames)
-            own = [rng] if count == 1 else rng.spawn(count)
-            yield clip, chosen[places], [own[place] for place in places]
+            yield clip, pairs_of(self._clips.lengths[clip], count, rng, self._equal_frames)[places]
 
 
 class WindowReader:
@@ -133,7 +158,18 @@ class WindowReader:
 
     def __call__(self, numbers: range) -> UInt8[np.ndarray, "b t h w c"]:
         """The windows with these numbers."""
-        return np.stack([self._window(number) for number in numbers])
+        batch = np.empty(self.batch_shape(len(numbers)), np.uint8)
+        self.fill(batch, numbers)
+        return batch
+
+    def batch_shape(self, count: int) -> tuple[int, ...]:
+        """Shape of the array that `fill` takes for `count` windows: (count, t, h, w, c)."""
+        return (count, *self.shape)
+
+    def fill(self, batch: UInt8[np.ndarray, "b t h w c"], numbers: range) -> None:
+        """Write the windows with these numbers into an array."""
+        for place, number in enumerate(numbers):
+            batch[place] = self._window(number)
 
     def _window(self, number: int) -> UInt8[np.ndarray, "t h w c"]:
         clip, rng = self._order.draw(number)

@@ -8,7 +8,7 @@ features (or context) have the same encoding; a feature is found without decodin
 
 import os
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,14 +48,20 @@ class Record(NamedTuple):
         Raises:
             InputError: the checksum does not match, or the file has changed and is now too short.
         """
-        with self.path.open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), self.length, self.offset)
-            stored = os.pread(file.fileno(), _FOOTER, self.offset + self.length)
+        data, stored = self.parts([(0, self.length), (self.length, self.length + _FOOTER)])
         if len(stored) < _FOOTER:
             raise InputError(f"{self}: the file is cut off in the middle of it")
         if _masked(google_crc32c.value(data)) != int.from_bytes(stored, "little"):
             raise InputError(f"{self}: damaged, its checksum does not match")
         return data
+
+    def parts(self, spans: Iterable[tuple[int, int]]) -> list[bytes]:
+        """Parts of the record's data, each from one offset to another; does not verify the checksum."""
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            return [os.pread(file, end - start, self.offset + start) for start, end in spans]
+        finally:
+            os.close(file)
 
 
 def find_records(path: Path) -> Iterator[Record]:
@@ -136,6 +142,21 @@ class Features:
         place = self._places[name]
         self._places[name] = place._replace(string=self._data[place.start : place.end - len(strings[0])])
         return strings[0]
+
+    def byte_strings_of(self, record: Record, names: Sequence[str]) -> list[memoryview] | None:
+        """The only byte strings of features of another record, which are read without the rest of that record.
+
+        Returns None if the features are not where they are in this record. The checksum is not verified.
+        """
+        places = [self._places[name] for name in names if name in self._places]
+        known = len(places) == len(names) and all(place.string for place in places)
+        if not known or record.length != self._record.length:
+            return None
+        parts = record.parts((place.start, place.end) for place in places)
+        for part, place in zip(parts, places, strict=True):
+            if len(part) != place.end - place.start or not part.startswith(place.string):
+                return None
+        return [memoryview(part)[len(place.string) :] for part, place in zip(parts, places, strict=True)]
 
     def floats(self, name: str) -> Float32[np.ndarray, " n"]:
         """The floats of feature `name`."""

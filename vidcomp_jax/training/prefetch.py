@@ -12,7 +12,8 @@ _END = object()
 class Prefetch:
     """Iterator over `place(batch)` for all batches, computed ahead of time in a background thread.
 
-    Exiting it as a context manager ends the thread after the batch being read. Exceptions from the iterator are raised
+    Exiting it as a context manager ends the thread after the batch being read, and closes an iterator that has a method
+    `close`. Exceptions from the iterator are raised
     in place of the batch.
     """
 
@@ -27,6 +28,8 @@ class Prefetch:
 
     def __exit__(self, error_type, error, traceback):
         self._pool.shutdown(cancel_futures=True)
+        if hasattr(self._batches, "close"):
+            self._batches.close()
 
     def __iter__(self) -> "Prefetch":
         return self

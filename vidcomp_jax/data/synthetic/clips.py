@@ -5,7 +5,7 @@ A clip depends only on (seed, split, number), so it is drawn when it is first ne
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -57,8 +57,20 @@ class SyntheticClips:
         self.frame_shape = (size, size, num_channels)
         self.joint_names = _SCENES[config.scene].JOINTS
         self._config, self._split = config, split
-        clip_bytes = config.length * size * size * num_channels
-        self._clip = functools.lru_cache(maxsize=max(_MEMORY // clip_bytes, 8))(self._draw)
+        self._clip = self._cached()
+
+    def _cached(self) -> Callable:
+        size, _, num_channels = self.frame_shape
+        clip_bytes = self._config.length * size * size * num_channels
+        return functools.lru_cache(maxsize=max(_MEMORY // clip_bytes, 8))(self._draw)
+
+    def __getstate__(self) -> dict:
+        """Another process draws the clips itself."""
+        return {name: value for name, value in vars(self).items() if name != "_clip"}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self._clip = self._cached()
 
     def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
         """Frames `indices` of clip number `clip`; see `Clips.frames`."""
