@@ -26,7 +26,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 import tyro
 
-from benchmarks.feed import parsed_by_tensorflow, print_feed
+from benchmarks.feed import first_pass, parsed_by_tensorflow, print_feed
 from tools.bair_records import write_download
 from vidcomp_jax.data import BairClips, DataConfig, import_tensorflow, open_clips, pairs, windows
 from vidcomp_jax.errors import InputError, require_at_least, require_positive
@@ -128,6 +128,7 @@ def print_all_kinds(clips: BairClips, options: Options) -> None:
     files = [str(path) for path in dict.fromkeys(record.path for record in clips.records)]
     readers = {name: read for name, read in record_readers(clips).items() if name in (BARE, GENERATOR)}
     readers["TFRecordDataset, two frames parsed"] = lambda: parsed_by_tensorflow(files, "aux1", 36)
+    readers["ours, 0 workers, first pass: whole records, checksums verified"] = lambda: first_pass(clips, 36)
     if importlib.util.find_spec("grain") is None:
         print("Grain is not installed, and left out; `pip install grain` adds it to the table\n")
     else:

@@ -95,6 +95,14 @@ def parsed_by_tensorflow(files: list[str], camera: str, batch_size: int) -> int:
     return sum(len(batch) for batch in dataset.as_numpy_iterator())
 
 
+def first_pass(clips: BairClips, batch_size: int) -> int:
+    """Read a pair of every record, none of which was read before; return the number of pairs."""
+    unread = BairClips(clips.records, clips._reader)
+    batches = pairs(unread, batch_size=batch_size, seed=0)
+    with contextlib.closing(batches):
+        return sum(len(next(batches).source) for _ in range(-(-len(clips.records) // batch_size)))
+
+
 def own_memory() -> float:
     """Memory of this process and of those it has started that no file backs, in MiB."""
     found = 0

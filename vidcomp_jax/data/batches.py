@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.untrusted import check_memory
 
 _WHOLE = BatchShare()
-_BATCHES = 4
+_BATCHES = 8
 _THREADS = 4
 """Frames that are in memory are read as fast on one thread; several wait for a disk or a decoder at the same time."""
 _streams: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
@@ -54,7 +54,7 @@ def pairs(
     pairs_per_clip: int = 1,
     share: BatchShare = _WHOLE,
     workers: int = 0,
-) -> Iterator[Pair]:
+) -> Generator[Pair, None, None]:
     """Endless training pairs.
 
     Args:
@@ -75,7 +75,7 @@ def pairs(
     return _as_pairs(_stream(reader, batch_size, share, workers))
 
 
-def _as_pairs(batches: Generator[UInt8[np.ndarray, "2 b h w c"], None, None]) -> Iterator[Pair]:
+def _as_pairs(batches: Generator[UInt8[np.ndarray, "2 b h w c"], None, None]) -> Generator[Pair, None, None]:
     with contextlib.closing(batches):
         for batch in batches:
             yield Pair(*batch)
@@ -90,7 +90,7 @@ def windows(
     mirror: bool = False,
     share: BatchShare = _WHOLE,
     workers: int = 0,
-) -> Iterator[UInt8[np.ndarray, "b t h w c"]]:
+) -> Generator[UInt8[np.ndarray, "b t h w c"], None, None]:
     """Endless batches of `num_frames` consecutive frames, each starting at a random frame of a clip.
 
     Clips shorter than `num_frames` are skipped. With `mirror`, half of the windows, at random, are mirrored left to
