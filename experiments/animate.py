@@ -82,7 +82,7 @@ class AnimateConfig:
     size: int = 0
     """Height and width of the rendered frames, in pixels; 0 means the size that the model was trained at."""
     batch_size: int = 8
-    """Frames rendered at a time."""
+    """Frames rendered at a time, on all devices together."""
     side_by_side: bool = False
     """Write the source, the driving frame and the result side by side."""
     png_frames: Path | None = None

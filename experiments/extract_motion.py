@@ -36,7 +36,7 @@ class ExtractMotionConfig:
     output: Path = Path("motion.npz")
     """File to write."""
     chunk: int = 64
-    """Number of frames on the device at a time."""
+    """Number of frames processed at a time, on all devices together."""
     overwrite: bool = False
     """Replace the output if it exists."""
     any_data: bool = False

@@ -68,7 +68,7 @@ class ReconstructConfig:
     format: VideoFormat = ".mp4"
     """Format of the videos."""
     batch_size: int = 8
-    """Number of frames rendered at a time."""
+    """Number of frames rendered at a time, on all devices together."""
     png_strips: bool = False
     """Also write the frames of every clip side by side into one lossless image, in png/, as the published code does
     for programs that compute further scores, such as AKD, AED and FVD."""

@@ -4,6 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -148,8 +149,8 @@ class PointModel(FirstOrderMotionModel):
         pass
 
     def detect(self, frames):
-        position = np.asarray(frames)[..., 0]
-        return Keypoints(position, np.broadcast_to(np.eye(2, dtype=np.float32), (*position.shape, 2)))
+        position = frames[..., 0]
+        return Keypoints(position, jnp.broadcast_to(jnp.eye(2), (*position.shape, 2)))
 
 
 def test_best_frame_ignores_place_and_size_and_poses_on_a_line():

@@ -3,24 +3,21 @@
 Input: one frame, and a video in chunks of frames. Output: the source rendered in the pose of each driving frame.
 
 Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019, section 3.3. Every chunk goes through
-the same compiled program, and memory use does not grow with the length of the video.
+the same compiled program, which all devices share, and memory use does not grow with the length of the video.
 """
 
-import functools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Real, UInt8
 
-from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, movement_scale, transfer_motion
 from vidcomp_jax.media.images import to_float
+from vidcomp_jax.replicas import Devices, Replicas
 
 Frame = UInt8[np.ndarray, "h w c"]
 Chunk = UInt8[np.ndarray, "_t h w c"]
@@ -48,6 +45,7 @@ def animate(
     chunk: int = 8,
     adapt_scale: bool = False,
     relative_jacobian: bool = True,
+    devices: Devices = None,
 ) -> Iterator[Result]:
     """Render the source with the motion of driving frames.
 
@@ -57,9 +55,11 @@ def animate(
         driving: the driving frames in order, up to `chunk` at a time, with the source's shape.
         initial: keypoints of the driving frame whose pose matches the source's. The source's keypoints then move as the
             driving keypoints move relative to these. None uses the driving keypoints unchanged.
-        chunk: number of frames processed at a time; shorter parts are padded, so that one compiled program serves all.
+        chunk: number of frames processed at a time, on all devices together; shorter parts are padded, so that one
+            compiled program serves all.
         adapt_scale: with `initial`, scale the motion by the ratio of the figures' sizes, see `movement_scale`.
         relative_jacobian: with `initial`, move the Jacobians as well; False uses those of the driving frames.
+        devices: devices of this process that share the frames of each chunk; all of them if None.
 
     Yields:
         The rendered frames of each part of `driving`, in [0, 1].
@@ -71,10 +71,13 @@ def animate(
     keypoints = detect(model, source)
     encoded = model.encode(to_float(source), keypoints)
     scale = movement_scale(keypoints, initial) if adapt_scale and initial is not None else 1.0
-    network = nnx.split(nnx.view(model, use_running_average=True))
+    network = Replicas(model, devices)
+    shared = network.shared((encoded, initial, np.float32(scale)))
     before = None
     for frames in driving:
-        rendered = _animate(*network, encoded, initial, np.float32(scale), filled_up(frames, chunk), relative_jacobian)
+        rendered = network.run(
+            _animate, shared, network.filled_up(frames, chunk), axes=(None, 0), options=(relative_jacobian,)
+        )
         # The device works on this chunk while the caller writes the previous one and reads the next.
         if before is not None:
             yield np.asarray(before[0])[: before[1]]
@@ -88,11 +91,19 @@ def detect(model: FirstOrderMotionModel, frame: Frame) -> Keypoints:
     return jax.tree.map(np.asarray, model.detect(to_float(frame)))
 
 
-def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Chunk], *, chunk: int = 8) -> BestFrame:
+def best_frame(
+    model: FirstOrderMotionModel,
+    source: Frame,
+    driving: Iterable[Chunk],
+    *,
+    chunk: int = 8,
+    devices: Devices = None,
+) -> BestFrame:
     """Find the driving frame whose keypoints best match the source's, regardless of position and size.
 
     The keypoints of each frame are centered and divided by the square root of their convex hull's area, then compared
-    by the sum of squared differences. The published code does the same with facial landmarks.
+    by the sum of squared differences. The published code does the same with facial landmarks. `driving`, `chunk` and
+    `devices` are those of `animate`.
 
     Raises:
         InputError: if the keypoints of the source, or those of every driving frame, span no area.
@@ -101,8 +112,10 @@ def best_frame(model: FirstOrderMotionModel, source: Frame, driving: Iterable[Ch
     if wanted is None:
         raise InputError("the source's keypoints span no area, so no best frame can be found; give its number")
     best, smallest, start = None, np.inf, 0
+    network = Replicas(model, devices)
     for frames in driving:
-        found = jax.tree.map(np.asarray, model.detect(to_float(filled_up(frames, chunk))))
+        found = network.run(detect_keypoints, to_float(network.filled_up(frames, chunk)), axes=(0,))
+        found = jax.tree.map(np.asarray, found)
         for i in range(len(frames)):
             pose = _normalized(found.position[i])
             distance = np.inf if pose is None else np.square(pose - wanted).sum()
@@ -124,10 +137,16 @@ def _normalized(position: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "k 2"] 
         return None
 
 
-@functools.partial(jax.jit, static_argnums=(0, 6))
-def _animate(graphdef, state, encoded, initial, scale, frames: Array, relative_jacobian) -> Float[Array, "t h w c"]:
-    model = nnx.merge(graphdef, state)
-    driving = model.detect(frames.astype(jnp.float32) / 255)
+def detect_keypoints(model: FirstOrderMotionModel, frames: Real[Array, "b h w c"]) -> Keypoints:
+    """Detect keypoints as a program of `Replicas.run`; `frames` are floats in [0, 1] or integers."""
+    return model.detect(frames)
+
+
+def _animate(
+    model: FirstOrderMotionModel, shared: tuple, frames: UInt8[Array, "t h w c"], relative_jacobian: bool
+) -> Float[Array, "t h w c"]:
+    encoded, initial, scale = shared
+    driving = model.detect(frames)
     if initial is not None:
         options = {"scale": scale, "relative_jacobian": relative_jacobian}
         driving = transfer_motion(encoded.keypoints, driving, initial, **options)

@@ -9,22 +9,23 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from vidcomp_jax.data.clips import Clips, Index, spread
-from vidcomp_jax.devices import filled_up
 from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.keypoints import Keypoints
-from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
+from vidcomp_jax.fomm.model import EncodedSource, FirstOrderMotionModel, Rendered
 from vidcomp_jax.media.images import to_float, to_uint8, write_strip
 from vidcomp_jax.media.panels import PanelConfig, draw_keypoints, keypoint_colors, panel, with_border
 from vidcomp_jax.media.video import VideoWriter
 from vidcomp_jax.metrics import FrameScores, score
+from vidcomp_jax.nn.frames import unit_frames
 from vidcomp_jax.nn.geometry import RandomWarp, RandomWarpConfig
+from vidcomp_jax.replicas import Devices, Replicas
 
 TITLES = ("source", "driving", "source keypoints", "driving keypoints", "deformed source", "occlusion", "prediction")
 PLAIN = PanelConfig()
@@ -48,25 +49,45 @@ class Reconstruction(NamedTuple):
         return score(self.rendered.prediction, self.truth)
 
 
-def reconstruct(model: FirstOrderMotionModel, frames: Float[np.ndarray, "t h w c"], chunk: int = 16) -> Reconstruction:
+def reconstruct(
+    model: FirstOrderMotionModel, frames: Float[np.ndarray, "t h w c"], chunk: int = 16, *, devices: Devices = None
+) -> Reconstruction:
     """Render all frames of a clip from its first one.
 
     Args:
         model: a trained model.
         frames: the clip's frames, in [0, 1].
-        chunk: number of frames processed at a time. Clips are padded to a multiple of it, so that clips of all lengths
-            share one compiled program.
+        chunk: number of frames processed at a time, on all devices together. Clips are padded to a multiple of it, so
+            that clips of all lengths share one compiled program.
+        devices: devices of this process that share the frames of each chunk; all of them if None.
     """
-    source = frames[0]
+    unit = unit_frames(frames)
+    source = unit[0]
     keypoints = model.detect(source)
-    encoded = model.encode(source, keypoints)
-    parts = []
+    network = Replicas(model, devices)
+    encoded = network.shared(model.encode(source, keypoints))
+    parts, before = [], None
     for start in range(0, len(frames), chunk):
-        found = model.detect(filled_up(frames[start : start + chunk], chunk))
-        rendered = model.render(encoded, None, found)
-        parts.append(jax.tree.map(np.asarray, (found, rendered)))
-    found, rendered = jax.tree.map(lambda *xs: np.concatenate(xs)[: len(frames)], *parts)
+        part = unit[start : start + chunk]
+        done = network.run(_detect_and_render, encoded, network.filled_up(part, chunk), axes=(None, 0))
+        if before is not None:  # fetched while the devices work on the next chunk
+            parts.append(_fetched(*before))
+        before = done, len(part)
+    assert before is not None
+    found, rendered = jax.tree.map(lambda *xs: np.concatenate(xs), *parts, _fetched(*before))
     return Reconstruction(frames, found, rendered)
+
+
+def _detect_and_render(
+    model: FirstOrderMotionModel, encoded: EncodedSource, frames: Float[Array, "t h w c"]
+) -> tuple[Keypoints, Rendered]:
+    found = model.detect(frames)
+    return found, model.render(encoded, None, found)
+
+
+def _fetched(results: Any, count: int) -> Any:
+    """The first `count` examples of results on devices, on the host."""
+    return jax.tree.map(lambda x: np.asarray(x)[:count], results)
 
 
 def reconstructions(
@@ -128,6 +149,7 @@ def score_clip(
     chunk: int = 8,
     video: Path | None = None,
     strip: Path | None = None,
+    devices: Devices = None,
 ) -> ReconstructionScores:
     """Reconstruct one clip and score it, in chunks, so that memory use does not grow with its length.
 
@@ -136,13 +158,15 @@ def score_clip(
         clips: the data set.
         clip: index of the clip in it.
         max_frames: number of frames to use at most, from the clip's start; None uses all.
-        chunk: number of frames rendered at a time.
+        chunk: number of frames rendered at a time, on all devices together.
         video: file to write, with the source, the true and the rendered frame side by side; none by default.
         strip: image to write, with all rendered frames side by side; none by default.
+        devices: devices of this process that share the frames of each chunk; all of them if None.
     """
     length = int(clips.lengths[clip]) if max_frames is None else min(max_frames, int(clips.lengths[clip]))
     source = clips.frames(clip, [0])[0]
-    rendered = animate(model, source, frames_in_chunks(clips, clip, length, chunk), chunk=chunk)
+    chunks = frames_in_chunks(clips, clip, length, chunk)
+    rendered = animate(model, source, chunks, chunk=chunk, devices=devices)
     parts, repeated, kept = [], [], []
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(VideoWriter(video, fps=clips.fps)) if video is not None else None

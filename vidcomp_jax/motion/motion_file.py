@@ -11,12 +11,14 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from vidcomp_jax.data.clips import Clips, spread, spread_long
-from vidcomp_jax.devices import BatchShare, filled_up
+from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.animation import detect_keypoints
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.loading import fingerprint
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.images import to_float
+from vidcomp_jax.replicas import Devices, Replicas
 from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.untrusted import check_memory, read_npz
 
@@ -176,23 +178,32 @@ class MotionClips:
         )
 
 
-def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, chunk: int = 64) -> MotionClips:
+def extract_motion(
+    model: FirstOrderMotionModel, clips: Clips, split: str, *, chunk: int = 64, devices: Devices = None
+) -> MotionClips:
     """Detect the keypoints of every frame of all clips.
 
     Args:
         model: trained keypoint model.
         clips: the clips of one split.
         split: name of the split.
-        chunk: frames to process at a time; the last chunk is padded, so that one compiled program serves all.
+        chunk: frames to process at a time, on all devices together; the last chunk is padded, so that one compiled
+            program serves all.
+        devices: devices of this process that share the frames of each chunk; all of them if None.
 
     Raises:
         InputError: a chunk takes more memory than there is.
     """
     check_memory(8 * chunk * math.prod(clips.frame_shape), f"`chunk` is {chunk}: as many frames of {clips.frame_shape}")
-    parts = []
+    parts, before = [], None
+    network = Replicas(model, devices)
     for frames in _frames_in_chunks(clips, chunk):
-        found = jax.tree.map(np.asarray, model.detect(to_float(filled_up(frames, chunk))))
-        parts.append(Keypoints(*(x[: len(frames)] for x in found)))
+        found = network.run(detect_keypoints, to_float(network.filled_up(frames, chunk)), axes=(0,))
+        if before is not None:  # fetched while the devices work on the next chunk
+            parts.append(_fetched(*before))
+        before = found, len(frames)
+    if before is not None:
+        parts.append(_fetched(*before))
     shown = tuple(map(int, spread(len(clips.names), _PREVIEW_CLIPS)))
     return MotionClips(
         names=tuple(clips.names),
@@ -204,6 +215,10 @@ def extract_motion(model: FirstOrderMotionModel, clips: Clips, split: str, *, ch
         preview=tuple(clips.frames(clip, np.arange(min(clips.lengths[clip], _PREVIEW_FRAMES))) for clip in shown),
         preview_clips=shown,
     )
+
+
+def _fetched(found: Keypoints, count: int) -> Keypoints:
+    return Keypoints(*(np.asarray(x)[:count] for x in found))
 
 
 def _frames_in_chunks(clips: Clips, chunk: int) -> Iterator[UInt8[np.ndarray, "_t h w c"]]:
