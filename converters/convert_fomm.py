@@ -24,6 +24,7 @@ from experiments.commands import run
 from experiments.configs import CONFIGS, TrainFOMMConfig
 from experiments.official import train_config
 from vidcomp_jax.data import open_clips
+from vidcomp_jax.data.examples import epoch_size
 from vidcomp_jax.errors import InputError, require
 from vidcomp_jax.fomm.discriminator import MultiScaleDiscriminator
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
@@ -92,7 +93,7 @@ def convert_training(config: ConvertFOMMConfig) -> None:
     model, missing = convert(checkpoint, train.fomm, name=config.config, path=config.checkpoint)
     notes += [f"no {part} in the file: it starts anew from random weights" for part in missing if part not in other]
     state = read_training(content, checkpoint, model, config.checkpoint)
-    train = train.in_steps(len(set(open_clips(train.data, "train").subjects)))
+    train = train.in_steps(epoch_size(open_clips(train.data, "train")))
     step = write_run(config.output, train, model, state)
     print(f"{config.output}: {config.config}, epoch {state.epoch}, step {step} of {train.train.num_steps}")
     for note in notes:

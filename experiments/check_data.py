@@ -94,6 +94,9 @@ def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
         if counts:
             print(f"  {what}: {', '.join(f'{kind} ({count})' for kind, count in counts.most_common())}")
     print(f"  subjects: {len(report.subjects)}: {_some(report.subjects)}")
+    if report.windows is not None:
+        frames, total, drawn = report.windows
+        print(f"  training: {total} windows of {frames} frames start at every frame; an epoch draws {drawn}")
     _print_list("  too short", report.too_short)
     _print_list("  unreadable", report.unreadable)
 

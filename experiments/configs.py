@@ -12,7 +12,7 @@ import tyro
 from experiments.optimizers import AdamConfig, OptimizerConfig
 from experiments.options import DataOptions, TrainOptions
 from experiments.schedule import ScheduleConfig
-from vidcomp_jax.data import AugmentationConfig, FolderConfig, SyntheticConfig
+from vidcomp_jax.data import AugmentationConfig, FolderConfig, KthConfig, SyntheticConfig
 from vidcomp_jax.errors import require, require_at_least
 from vidcomp_jax.fomm.dense_motion import DenseMotionConfig
 from vidcomp_jax.fomm.discriminator import DiscriminatorConfig
@@ -98,13 +98,15 @@ class TrainFOMMConfig:
         )
 
     def in_steps(self, num_videos: int) -> "TrainFOMMConfig":
-        """The same with all durations in steps, for so many training videos, or subjects that are visited once."""
+        """The same with all durations in steps, where a pass over the training data has so many examples."""
         require(self.train.num_steps or self.schedule.num_epochs, self, "train.num_steps", "at least 1")
         schedule = self.schedule.counted(num_videos, self.train.batch_size)
         optimizer = self.optimizer.with_milestones(schedule.milestones)
         return dataclasses.replace(self, schedule=schedule, train=schedule.in_steps(self.train), optimizer=optimizer)
 
 
+EVERY_WINDOW = KthConfig(train_windows="every")
+"""The settings of KTH to train with: windows start at every frame of a range."""
 _EPOCHS = FOMMTrainOptions(
     num_steps=0, log_every=100, panel_every=None, checkpoint_every=None, evaluate_every=2000, batch_size=36
 )
@@ -143,7 +145,7 @@ def _released() -> dict[str, TrainFOMMConfig]:
     presets = [
         _preset(
             *("kth", 50, 30),
-            data=DataOptions(name="kth", size=128, num_channels=1),
+            data=DataOptions(name="kth", size=128, num_channels=1, kth=EVERY_WINDOW),
             fomm=gray,
             loss=_NO_GAN,
             schedule={"checkpoint_epochs": 3},

@@ -195,7 +195,9 @@ def data_settings(config: EvaluateConfig, data: DataConfig) -> dict[str, Any]:
     """The settings of the clips that change a number."""
     if config.input:
         return {"input": "videos", "num_channels": data.num_channels, "resize": config.resize}
-    return {name: x for name, x in dataclasses.asdict(data).items() if name not in ("data_dir", "cache_dir")}
+    settings = {name: x for name, x in dataclasses.asdict(data).items() if name not in ("data_dir", "cache_dir")}
+    del settings["kth"]["train_windows"]
+    return settings
 
 
 def joints_of(data: DataConfig, model: FirstOrderMotionModel) -> JointFit | None:

@@ -29,9 +29,9 @@ class PrepareKthConfig:
     """Folder to create."""
     size: Literal[64, 128, 256] = 64
     """Height and width of the videos, in pixels."""
-    split: Literal["literature", "official", "seed"] = "literature"
+    split: Literal["literature", "official", "seed", "mcvd"] = "literature"
     """Persons of the train and test splits. literature: 1-16 and 17-25; official: the training and validation persons
-    and the test persons named on the data set's page; seed: 1-23 and 25."""
+    and the test persons named on the data set's page; seed: 1-23 and 25; mcvd: 1-20 and 21-25."""
     num_frames: int = 16
     """Number of frames per clip."""
     lossless: bool = False

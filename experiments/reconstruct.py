@@ -26,7 +26,7 @@ from experiments.official import (
     video_format,
 )
 from experiments.options import DataOptions
-from vidcomp_jax.data import open_clips
+from vidcomp_jax.data import KthConfig, open_clips
 from vidcomp_jax.data.clips import spread
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
@@ -159,7 +159,10 @@ def official(path: Path) -> ReconstructConfig:
         )
 
 
-PRESETS = {name: ReconstructConfig(dataset=name, data=config.data) for name, config in CONFIGS.items()}
+PRESETS = {
+    name: ReconstructConfig(dataset=name, data=dataclasses.replace(config.data, kth=KthConfig()))
+    for name, config in CONFIGS.items()
+}
 
 if __name__ == "__main__":
     run(main, ReconstructConfig, PRESETS, preset_file=official)

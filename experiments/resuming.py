@@ -1,10 +1,13 @@
-"""Goes on with runs of the First Order Motion Model that an earlier version began."""
+"""Goes on with runs that an earlier version began."""
 
 import dataclasses
+from typing import Any, TypeVar
 
 from experiments.configs import TrainFOMMConfig
 from vidcomp_jax.storage.config import CONFIG_FILE, as_begun, load_config
 from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step
+
+Config = TypeVar("Config")
 
 
 def resumed(config: TrainFOMMConfig) -> TrainFOMMConfig:
@@ -17,7 +20,7 @@ def resumed(config: TrainFOMMConfig) -> TrainFOMMConfig:
     config = dataclasses.replace(config, augmented_in_step=True)
     if latest_step(config.workdir / CHECKPOINTS) is None:
         return config
-    begun = as_begun(config, config.workdir)
+    begun = as_begun(windows_as_begun(config), config.workdir)
     stored = load_config(config.workdir / CONFIG_FILE, TrainFOMMConfig)
     if not stored.augmented_in_step:
         print(
@@ -31,3 +34,23 @@ def resumed(config: TrainFOMMConfig) -> TrainFOMMConfig:
     optimizer = begun.optimizer.with_milestones(stored.optimizer.generator.milestones)
     print(f"{config.workdir}: an earlier version began this run; it goes on with its own augmentation and durations")
     return dataclasses.replace(begun, train=train, optimizer=optimizer)
+
+
+def windows_as_begun(config: Config) -> Config:
+    """The configuration of a training command, with the training windows of KTH that its run was begun with.
+
+    Where they are others, because an earlier version began the run, this is printed in one line.
+    """
+    given: Any = config
+    if latest_step(given.workdir / CHECKPOINTS) is None:
+        return config
+    begun = as_begun(given, given.workdir).data.kth.train_windows
+    if begun == given.data.kth.train_windows:
+        return config
+    if given.data.kind == "kth":
+        print(
+            f"{given.workdir}: an earlier version began this run; its training windows start where they did, "
+            f"--kth.train-windows={begun}"
+        )
+    kth = dataclasses.replace(given.data.kth, train_windows=begun)
+    return dataclasses.replace(given, data=dataclasses.replace(given.data, kth=kth))

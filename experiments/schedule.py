@@ -1,7 +1,7 @@
 """The schedule of a training run in epochs, and the steps that it comes to with the data set that is there.
 
 As in the published code, an epoch is a number of passes over the training videos (over the subjects, if a subject is
-visited once), and a last batch that is not full is left out.
+visited once), and a last batch that is not full is left out. A range of KTH counts as often as whole windows fit in.
 """
 
 import dataclasses

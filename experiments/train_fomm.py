@@ -15,6 +15,7 @@ from experiments.official import train_config
 from experiments.options import join_hosts
 from experiments.resuming import resumed
 from vidcomp_jax.data import Clips, as_stored, open_clips, pairs, prepare_pairs
+from vidcomp_jax.data.examples import epoch_size
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.fomm.loading import load_fomm_weights
 from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
@@ -39,7 +40,7 @@ def train(config: TrainFOMMConfig) -> int:
     config = resumed(config)
     check_batch_size(config.train.batch_size)
     train_clips, test_clips = open_clips(as_stored(config.data), "train"), open_clips(config.data, "test")
-    config = config.in_steps(len(set(train_clips.subjects)))
+    config = config.in_steps(epoch_size(train_clips))
     check_weights(lambda: FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)))
     model = FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(config.train.seed))
     new = latest_step(config.workdir / CHECKPOINTS) is None

@@ -16,8 +16,10 @@ import tyro
 from flax import nnx
 
 from experiments.commands import run
+from experiments.configs import EVERY_WINDOW
 from experiments.options import DataOptions, TrainOptions, join_hosts
-from vidcomp_jax.data import Clips, as_stored, open_clips, prepare_frames, windows
+from experiments.resuming import windows_as_begun
+from vidcomp_jax.data import Clips, KthConfig, as_stored, open_clips, prepare_frames, windows
 from vidcomp_jax.data.clips import Channels
 from vidcomp_jax.data.datasets import DataSet
 from vidcomp_jax.devices import BatchShare
@@ -96,9 +98,10 @@ def synthetic(num_steps: int = 3000) -> TrainInbetweenConfig:
 
 
 def _whole(dataset: DataSet, num_channels: Channels) -> TrainInbetweenConfig:
+    kth = EVERY_WINDOW if dataset == "kth" else KthConfig()
     return TrainInbetweenConfig(
         dataset=dataset,
-        data=DataOptions(name=dataset, size=64, num_channels=num_channels),
+        data=DataOptions(name=dataset, size=64, num_channels=num_channels, kth=kth),
         inbetween=InbetweenConfig(num_channels=num_channels),
         train=InbetweenTrainOptions(batch_size=32, log_every=100, panel_every=5000, evaluate_every=5000),
     )
@@ -117,6 +120,7 @@ def main(config: TrainInbetweenConfig) -> int:
 def train(config: TrainInbetweenConfig) -> int:
     """Train, and return the exit code, which is not 0 if a signal stopped the run."""
     check_workdir(config.workdir)
+    config = windows_as_begun(config)
     if not config.train.num_steps:
         steps = STEPS[config.inbetween.variant]
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_steps=steps))

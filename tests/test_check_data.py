@@ -48,6 +48,20 @@ def test_kth_is_described(check):
     assert read_image(sheet).shape == (4 * (96 + 14), 8 * 96, 3)
 
 
+def test_training_windows_of_kth_are_counted_and_clips_are_compared_as_before(check, tmp_path):
+    data = tmp_path / "kth"
+    shutil.copytree(KTH_LIKE, data)
+    walking = data / "walking"
+    shutil.copy(walking / "person01_walking_d1_uncomp.avi", walking / "person17_walking_d1_uncomp.avi")
+    code, out, _ = check("kth", data, kth=KthConfig(train_windows="every"))
+    assert code == 0
+    assert "train: 11 videos, 16 clips of 16 to 16 frames" in out and "test: 5 videos, 5 clips" in out
+    assert out.count("  training: 160 windows of 16 frames start at every frame; an epoch draws 16\n") == 1
+    copied = "walking/person01_walking_d1_uncomp.avi[0:16] = walking/person17_walking_d1_uncomp.avi[0:16]"
+    assert f"test clips whose frames are also in train: 1\n    {copied}\n" in out
+    assert "an epoch draws" not in check("kth", data)[1]
+
+
 def test_a_list_of_videos_is_described(check, tmp_path):
     for name, length in (("a.mp4", 6), ("b.mp4", 4)):
         write_video(tmp_path / name, seed=length, num_frames=length)

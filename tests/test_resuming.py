@@ -1,21 +1,24 @@
 """Runs of earlier versions, whose configurations lack settings, go on as they were begun."""
 
 import dataclasses
+import functools
 import json
 
 import pytest
 
+from experiments import train_inbetween
 from experiments.configs import CONFIGS, FOMMTrainOptions, TrainFOMMConfig
 from experiments.optimizers import OptimizerConfig
-from experiments.resuming import resumed
+from experiments.resuming import resumed, windows_as_begun
 from experiments.schedule import ScheduleConfig
-from vidcomp_jax.data import AugmentationConfig
+from vidcomp_jax.data import AugmentationConfig, KthConfig
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.panels import PanelConfig
 from vidcomp_jax.storage.config import CONFIG_FILE, claim_workdir, load_config, save_config
 
 ADDED = {
     "": ("config", "schedule", "panel", "augmented_in_step"),
+    "data.kth": ("cut", "train_windows"),
     "augmentation": ("exclusive_flips", "equal_frames", "rotation", "resize", "interpolation", "crop"),
 }
 
@@ -36,8 +39,9 @@ def workdir(tmp_path):
     save_config(path, old)
     stored = json.loads(path.read_text())
     for section, names in ADDED.items():
+        part = functools.reduce(dict.__getitem__, section.split(".") if section else (), stored)
         for name in names:
-            del (stored[section] if section else stored)[name]
+            del part[name]
     path.write_text(json.dumps(stored))
     (tmp_path / "checkpoints" / "2000").mkdir(parents=True)
     return tmp_path
@@ -55,6 +59,34 @@ def test_the_same_command_goes_on_with_an_old_run_again_and_again(workdir, capsy
     longer = dataclasses.replace(CONFIGS["kth"].train, num_steps=30000)
     longer = resumed(dataclasses.replace(CONFIGS["kth"], workdir=workdir, train=longer)).in_steps(383)
     assert longer.train.num_steps == 30000
+
+
+def test_an_old_run_goes_on_with_its_training_windows_and_says_so(workdir, capsys):
+    for _ in range(2):
+        config = resumed(dataclasses.replace(CONFIGS["kth"], workdir=workdir)).in_steps(383)
+        claim_workdir(workdir, config)
+        assert config.data.kth == KthConfig()
+        said = f"{workdir}: an earlier version began this run; its training windows start where they did, --kth.train-w"
+        assert said in capsys.readouterr().out
+
+
+def test_in_betweening_goes_on_with_its_training_windows(tmp_path, capsys):
+    new = dataclasses.replace(train_inbetween.CONFIGS["kth"], workdir=tmp_path)
+    old = dataclasses.replace(new, data=dataclasses.replace(new.data, kth=KthConfig()))
+    path = tmp_path / CONFIG_FILE
+    save_config(path, old)
+    assert windows_as_begun(new) == new  # nothing is trained yet
+    (tmp_path / "checkpoints" / "2000").mkdir(parents=True)
+    assert windows_as_begun(old) == old
+    stored = json.loads(path.read_text())
+    del stored["data"]["kth"]["train_windows"]
+    path.write_text(json.dumps(stored))
+    assert capsys.readouterr().out == ""
+    assert windows_as_begun(new) == old
+    assert capsys.readouterr().out.endswith("--kth.train-windows=fixed\n")
+    claim_workdir(tmp_path, windows_as_begun(new))
+    save_config(path, new)
+    assert windows_as_begun(new) == new
 
 
 def test_other_settings_are_still_refused(workdir):

@@ -53,13 +53,18 @@ def cached_clips(
             full, or the cache is damaged. Fewer unreadable sources are logged and listed in `left_out`.
     """
     outcomes = Outcomes(label, len(sources), skip_unreadable)
-    folder = cache_dir / f"{label}-{key_of(sources, settings)}"
+    folder = cache_folder(cache_dir, label, sources, settings)
     if not folder.exists():
         _make(folder, sources, decode, frame_shape, outcomes)
     clips = _open(folder, frame_shape)
     outcomes.check(clips.left_out, clips.unreadable)
     report_left_out(label, clips.left_out, len(sources))
     return clips
+
+
+def cache_folder(cache_dir: Path, label: str, sources: Sequence[Source], settings: dict) -> Path:
+    """The folder that holds the clips which `cached_clips` decodes with these arguments, once they are decoded."""
+    return cache_dir / f"{label}-{key_of(sources, settings)}"
 
 
 def key_of(sources: Sequence[Source], settings: dict) -> str:

@@ -49,6 +49,20 @@ class Clips(Protocol):
         ...
 
 
+def window_of(clips: Clips) -> int | None:
+    """The length of the windows that training draws of the clips, or None if every clip is a training clip itself.
+
+    Clips that are recordings of different lengths have an attribute `window`. A window starts at any frame of a clip,
+    a training pair is drawn within one, and an epoch visits a clip as often as whole windows fit into it.
+    """
+    return getattr(clips, "window", None)
+
+
+def num_windows(clips: Clips, num_frames: int) -> int:
+    """The number of different windows of `num_frames` consecutive frames."""
+    return int(np.maximum(np.asarray(clips.lengths) - num_frames + 1, 0).sum())
+
+
 def spread(count: int, most: int) -> Int[np.ndarray, " n"]:
     """Up to `most` evenly spaced numbers below `count`, including the first and the last.
 
@@ -67,7 +81,8 @@ class ArrayClips:
     """Clips stored one after another in one array, which may be a memory-mapped file.
 
     The attributes are those of `Clips`, and `left_out`, which maps the names of videos that the reader did not use to
-    the reasons. Those that could not be read are named in `unreadable`; the others are too short.
+    the reasons. Those that could not be read are named in `unreadable`; the others are too short. `window` is explained
+    at `window_of`.
 
     With `checksums`, the CRC-32 of the frames of every clip, a clip is verified when it is first read; `frames` raises
     an `InputError` that names `place` if it is damaged.
@@ -85,6 +100,7 @@ class ArrayClips:
         unreadable: Collection[str] = (),
         checksums: Sequence[int] | None = None,
         place: str = "the array",
+        window: int | None = None,
     ):
         self.lengths = np.asarray(lengths, np.int64)
         if self.lengths.sum() != len(array):
@@ -96,6 +112,7 @@ class ArrayClips:
         height, width, channels = array.shape[1:]
         self.frame_shape = (int(height), int(width), int(channels))
         self.left_out, self.unreadable = dict(left_out or {}), list(unreadable)
+        self.window = window
         self._array = array
         self._starts = np.cumsum(self.lengths) - self.lengths
         if checksums is not None and len(checksums) != len(self.lengths):

@@ -1,7 +1,8 @@
 """Draws training examples from clips and reads their frames: pairs of frames, and windows of consecutive frames.
 
 Example number g of a run (g = step * batch_size + row) depends only on (seed, g). It belongs to epoch g // n, and every
-epoch has its own permutation of the n subjects. The readers are functions of example numbers that can be pickled if
+epoch has its own permutation of the n subjects; of clips with a `window`, it visits each once for every whole window
+that fits into it. The readers are functions of example numbers that can be pickled if
 their clips can; this module imports neither JAX nor TensorFlow, so that a process that only reads starts quickly.
 """
 
@@ -12,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from vidcomp_jax.data.clips import Clips
+from vidcomp_jax.data.clips import Clips, window_of
 from vidcomp_jax.errors import InputError
 
 _ORDER, _EXAMPLE = 0, 1
@@ -23,6 +24,12 @@ _EPOCHS = 4
 
 class Order:
     """The order of the clips: every epoch visits every subject once, in its own random order.
+
+    Where the clips have a `window`, an epoch visits a subject as often as whole windows fit into one of its clips, on
+    average.
+
+    Attributes:
+        visits_per_epoch: number of visits in an epoch.
 
     Raises:
         InputError: `seed` is negative.
@@ -35,24 +42,38 @@ class Order:
         by_subject = np.argsort(subjects, kind="stable")
         starts = np.flatnonzero(np.diff(subjects[by_subject], prepend=-1))
         self._groups = np.split(usable[by_subject], starts[1:])
+        window = window_of(clips)
+        visits = 1 if window is None else [max(int((clips.lengths[x] // window).mean()), 1) for x in self._groups]
+        self._visited = np.repeat(np.arange(len(self._groups)), visits)
+        self.visits_per_epoch = len(self._visited)
         self._seed = seed
         self._permutations: dict[int, np.ndarray] = {}
 
     def draw(self, number: int) -> tuple[int, np.random.Generator]:
         """The clip of example `number`, and the example's own random generator."""
-        epoch, place = divmod(number, len(self._groups))
+        epoch, place = divmod(number, self.visits_per_epoch)
         rng = np.random.default_rng([self._seed, _EXAMPLE, number])
-        group = self._groups[self._permutation(epoch)[place]]
+        group = self._groups[self._visited[self._permutation(epoch)[place]]]
         return int(group[rng.integers(len(group))]), rng
 
     def _permutation(self, epoch: int) -> Int[np.ndarray, " n"]:
         kept = self._permutations
         permutation = kept.get(epoch)
         if permutation is None:
-            permutation = np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self._groups))
+            permutation = permutation_of(self.visits_per_epoch, self._seed, epoch)
             # Threads replace the whole dictionary and never change one that others may be reading.
             self._permutations = dict([*kept.items(), (epoch, permutation)][-_EPOCHS:])
         return permutation
+
+
+def permutation_of(count: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
+    """The order of `count` visits in an epoch."""
+    return np.random.default_rng([seed, _ORDER, epoch]).permutation(count)
+
+
+def epoch_size(clips: Clips) -> int:
+    """Number of training pairs in one epoch, with one pair for every visit of a clip."""
+    return Order(clips, np.arange(len(clips.names)), 0).visits_per_epoch
 
 
 def pairs_of(
@@ -82,7 +103,7 @@ class PairReader:
     """Reads pairs of frames by the numbers of the examples.
 
     Args:
-        clips: where the frames come from.
+        clips: where the frames come from; where they have a `window`, both frames of a pair are in one of that length.
         seed: of the order of the clips and the choice of frames.
         equal_frames: draw the two frames of a pair independently, so that they can be the same one.
         pairs_per_clip: number of consecutive examples from one clip, which is read once for all of them.
@@ -100,6 +121,7 @@ class PairReader:
         if clips.lengths[shortest] < 2:
             raise InputError(f"{clips.names[shortest]}: one frame, but a training pair needs two different ones")
         self._clips, self._equal_frames, self._pairs_per_clip = clips, equal_frames, pairs_per_clip
+        self._window = window_of(clips)
         self.shape = (2, *clips.frame_shape)
 
     def __call__(self, numbers: range) -> UInt8[np.ndarray, "b 2 h w c"]:
@@ -126,7 +148,10 @@ class PairReader:
         for visit, group in itertools.groupby(numbers, lambda number: number // count):
             clip, rng = self._order.draw(visit)
             places = [number - visit * count for number in group]
-            yield clip, pairs_of(self._clips.lengths[clip], count, rng, self._equal_frames)[places]
+            length, first = self._clips.lengths[clip], 0
+            if self._window is not None and length > self._window:
+                first, length = int(rng.integers(length - self._window + 1)), self._window
+            yield clip, first + pairs_of(length, count, rng, self._equal_frames)[places]
 
 
 class WindowReader:

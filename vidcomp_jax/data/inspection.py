@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from vidcomp_jax.data.clips import Clips, Split
+from vidcomp_jax.data.clips import Clips, Split, num_windows, window_of
 from vidcomp_jax.data.datasets import READERS, DataConfig, open_clips, sources_of
+from vidcomp_jax.data.examples import epoch_size
 from vidcomp_jax.data.sources import Reader, Source, in_parallel
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, read_image
@@ -34,6 +35,14 @@ class Stored(NamedTuple):
     channels: str
 
 
+class Windows(NamedTuple):
+    """Training windows: frames of each, how many different ones there are, and how many an epoch draws."""
+
+    num_frames: int
+    total: int
+    per_epoch: int
+
+
 @dataclasses.dataclass(frozen=True)
 class SplitReport:
     """One split of a data set.
@@ -46,6 +55,7 @@ class SplitReport:
         too_short, unreadable: videos that are left out, with the reasons.
         problem: why training cannot start; empty if it can.
         digests: hashes of the frames of every clip.
+        windows: of which training draws, if they are not the clips; otherwise None.
     """
 
     clips: Clips | None
@@ -56,12 +66,15 @@ class SplitReport:
     unreadable: list[str]
     problem: str
     digests: list[str]
+    windows: Windows | None = None
 
 
 def inspect_split(config: DataConfig, split: Split) -> SplitReport:
     """Read all of one split; problems are reported, not raised."""
     reader = READERS[config.kind]
-    skipping = dataclasses.replace(config, skip_unreadable=True)
+    # Clips of one length can be compared, whatever windows training draws of them.
+    kth = dataclasses.replace(config.kth, train_windows="fixed")
+    skipping = dataclasses.replace(config, skip_unreadable=True, kth=kth)
     if reader.stored is not None:  # comparing frames as they are stored is ten times faster
         size, _, num_channels = reader.stored
         skipping = dataclasses.replace(skipping, size=size, num_channels=num_channels)
@@ -72,9 +85,9 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
         return SplitReport(None, 0, collections.Counter(), [], [], [], str(error), [])
     left_out, names = (getattr(clips, name, {}) for name in ("left_out", "unreadable"))
     unreadable = [left_out[name] for name in names]
-    problem = ""
+    problem, windows = "", None
     try:
-        open_clips(config, split)
+        windows = _windows(open_clips(config, split))
     except InputError as error:
         problem = str(error)
     if reader.strict and unreadable and not config.skip_unreadable:
@@ -98,6 +111,7 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
         unreadable,
         problem,
         digests,
+        windows,
     )
 
 
@@ -131,6 +145,11 @@ def contact_sheet(
             ImageDraw.Draw(caption).text((2, 1), part.names[clip], fill="black")
             strips += [np.asarray(caption), np.concatenate(images, 1)]
     return np.concatenate(strips)
+
+
+def _windows(clips: Clips) -> Windows | None:
+    window = window_of(clips)
+    return None if window is None else Windows(window, num_windows(clips, window), epoch_size(clips))
 
 
 def _thumbnail(frame: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "size size 3"]:

@@ -1,21 +1,23 @@
 """Reads KTH actions (Schuldt et al., 2004) from the downloaded archives or AVI files.
 
-Output: gray clips of 16 frames. The videos have 160x120 pixels and 25 frames per second (`kth_files.py` finds them).
-Frames are cropped to columns 20 to 140 and resized. Every range of frames that `00sequences.txt` lists (or the whole
-video, if it is not listed) is cut into consecutive clips without overlap, and frames that do not fill a clip are
-dropped; or, without cutting, each range is a clip.
+Output: gray clips. The videos have 160x120 pixels and 25 frames per second (`kth_files.py` finds them). Frames are
+cropped to columns 20 to 140 and resized, and the ranges of frames that `00sequences.txt` lists (or the whole video, if
+it is not listed) are cached. Clips are parts of these ranges: a range is cut into consecutive clips of 16 frames
+without overlap, or, to train on windows that start at every frame, it is one clip.
 """
 
 import dataclasses
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from vidcomp_jax.data.cache import cached_clips
+from vidcomp_jax.data.cache import cache_folder, cached_clips
 from vidcomp_jax.data.clips import ArrayClips, Split
 from vidcomp_jax.data.kth_files import Sequences, find_videos, missing_videos, read_sequences, stem_of, unpacked
+from vidcomp_jax.data.parts import Part, PartClips
 from vidcomp_jax.data.sources import Clip, LeftOut, Reader, Source, TooShort
 from vidcomp_jax.errors import InputError, require_at_least, require_one_of
 from vidcomp_jax.media.images import center_square, resize
@@ -42,10 +44,13 @@ class KthConfig:
     """Number of frames per clip."""
     cut: bool = dataclasses.field(default=True, metadata=ADDED_LATER)
     """Cut each range of frames into clips without overlap. Otherwise each range of at least that many frames is one
-    clip, in which training windows start at any frame."""
+    clip, also for testing, and the frames of a training pair can be any two of it."""
+    train_windows: Literal["fixed", "every"] = dataclasses.field(default="fixed", metadata=ADDED_LATER)
+    """Where the windows of that many frames begin that training draws. every: at every frame of a range. fixed: at the
+    first frame of a clip, so that they do not overlap, as in testing and in runs that earlier versions began."""
 
     def __post_init__(self):
-        require_one_of(self, split=tuple(_PERSONS))
+        require_one_of(self, split=tuple(_PERSONS), train_windows=("fixed", "every"))
         require_at_least(self, num_frames=2)
 
 
@@ -58,29 +63,54 @@ def open_kth(
     cache_dir: Path,
     config: KthConfig,
     skip_unreadable: bool = False,
-) -> ArrayClips:
+) -> ArrayClips | PartClips:
     """Open the clips, named `<action>/<file>[first:last+1]`; `left_out` names unreadable and too short videos.
+
+    With `train_windows="every"`, a clip of the train split is a range, and has the attribute `window` (`window_of`).
 
     Raises:
         InputError: `data_dir` holds no KTH videos or none of this split, or more than a tenth is unreadable.
     """
     videos = KthVideos(data_dir, split, config, skip_unreadable=skip_unreadable)
-    settings = {"size": size, "num_channels": num_channels, **dataclasses.asdict(config), "ranges": videos.ranges}
-    if config.cut:
-        del settings["cut"]  # so that what was decoded before there was a choice is used
-    return cached_clips(
+    label = f"kth-{size}-{split}"
+    # The settings in the form in which earlier versions wrote them, so that what they decoded is used.
+    settings = {"split": config.split, "num_frames": config.num_frames, "ranges": videos.ranges}
+    settings |= {"size": size, "num_channels": num_channels}
+    ranges = not config.cut or (split == "train" and config.train_windows == "every")
+    already_cut = not ranges and cache_folder(cache_dir, label, videos.sources, settings).exists()
+    if not already_cut:
+        settings["cut"] = False
+    clips = cached_clips(
         videos.sources,
-        lambda source: videos.decode(source, size=size, num_channels=num_channels),
+        lambda source: videos.decode(source, size=size, num_channels=num_channels, cut=False),
         settings=settings,
         frame_shape=(size, size, num_channels),
         cache_dir=cache_dir,
-        label=f"kth-{size}-{split}",
+        label=label,
         skip_unreadable=skip_unreadable,
     )
+    if already_cut:
+        return clips
+    if not ranges:
+        return cut_clips(clips, config.num_frames)
+    clips.window = config.num_frames if config.cut else None
+    return clips
+
+
+def cut_clips(ranges: ArrayClips, num_frames: int) -> PartClips:
+    """Ranges cut into clips of `num_frames` frames without overlap."""
+    parts = []
+    for clip, (name, length) in enumerate(zip(ranges.names, ranges.lengths, strict=True)):
+        found = re.fullmatch(r"(.*)\[(\d+):\d+\]", name)
+        assert found is not None, name
+        for start in range(0, int(length) - num_frames + 1, num_frames):
+            first = int(found[2]) + start
+            parts.append(Part(f"{found[1]}[{first}:{first + num_frames}]", clip, start, num_frames))
+    return PartClips(ranges, parts, left_out=ranges.left_out, unreadable=ranges.unreadable)
 
 
 class KthVideos:
-    """The videos of one split, and how they are cut.
+    """The videos of one split, and their ranges.
 
     Attributes:
         sources: the videos; also missing videos that `00sequences.txt` names and archives that cannot be read, for
@@ -94,15 +124,15 @@ class KthVideos:
     def __init__(self, data_dir: Path, split: Split, config: KthConfig, *, skip_unreadable: bool = False):
         persons = _PERSONS[config.split][split]
         self._sequences = read_sequences(data_dir)
-        self._num_frames, self._cut = config.num_frames, config.cut
+        self._num_frames = config.num_frames
         videos = find_videos(data_dir, persons, skip_unreadable=skip_unreadable)
         self._missing = missing_videos(self._sequences, videos, persons)
         self.sources = videos + [Source(name, data_dir / name, ()) for name in self._missing]
         stems = [stem for stem in map(stem_of, self.sources) if stem in self._sequences]
         self.ranges = {stem: self._sequences[stem].ranges for stem in stems}
 
-    def decode(self, source: Source, *, size: int, num_channels: int) -> list[Clip | LeftOut]:
-        """The clips of a video, and the ranges of it that are left out.
+    def decode(self, source: Source, *, size: int, num_channels: int, cut: bool = True) -> list[Clip | LeftOut]:
+        """The clips of a video, or, without `cut`, its ranges; and the ranges of it that are left out.
 
         Raises:
             InputError: the video cannot be read, or is missing.
@@ -130,7 +160,7 @@ class KthVideos:
                     LeftOut(name, TooShort(f"{where} are {stop - first} frames, a clip has {self._num_frames}"))
                 )
             stop = min(stop, len(frames))
-            length = self._num_frames if self._cut else max(stop - first, self._num_frames)
+            length = self._num_frames if cut else max(stop - first, self._num_frames)
             for start in range(first, stop - length + 1, length):
                 name = f"{source.name}[{start}:{start + length}]"
                 clips.append(Clip(name, name, frames[start : start + length], fps))
