@@ -44,3 +44,14 @@ def test_an_order_that_is_asked_at_random_is_that_of_the_first_pass(clips):
     first = [order.draw(number)[0] for number in range(100)]
     for number in np.random.default_rng(0).permutation(100):
         assert order.draw(int(number))[0] == first[number]
+
+
+def test_frames_are_copied_to_where_they_belong(clips):
+    for indices, to in (
+        ([3, 1, 1], np.zeros((3, 1, 1, 1), np.uint8)),
+        ([0, 2], np.zeros((2, 5, 1, 1, 1), np.uint8)[:, 4]),
+    ):
+        clips.copy_frames(4, indices, to)
+        np.testing.assert_array_equal(to, clips.frames(4, indices))
+    with pytest.raises(IndexError, match="frames 0 to 6 were requested, of a clip of 6"):
+        clips.copy_frames(4, [0, 6], to)

@@ -63,6 +63,15 @@ def num_windows(clips: Clips, num_frames: int) -> int:
     return int(np.maximum(np.asarray(clips.lengths) - num_frames + 1, 0).sum())
 
 
+def copy_frames(clips: Clips, clip: Index, indices: Indices, to: UInt8[np.ndarray, "t h w c"]) -> None:
+    """Copy frames of a clip to an array; clips with a method `copy_frames` do so without another array for them."""
+    copy = getattr(clips, "copy_frames", None)
+    if copy is not None:
+        copy(clip, indices, to)
+    else:
+        to[:] = clips.frames(clip, indices)
+
+
 def spread(count: int, most: int) -> Int[np.ndarray, " n"]:
     """Up to `most` evenly spaced numbers below `count`, including the first and the last.
 
@@ -122,9 +131,17 @@ class ArrayClips:
 
     def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
         """Frames `indices` of clip number `clip`; see `Clips.frames`."""
+        return self._array[self._places(clip, indices)]
+
+    def copy_frames(self, clip: Index, indices: Indices, to: UInt8[np.ndarray, "t h w c"]) -> None:
+        """Copy frames `indices` of clip number `clip` to an array, without making another one for them."""
+        for target, place in zip(to, self._places(clip, indices), strict=True):
+            target[...] = self._array[place]
+
+    def _places(self, clip: Index, indices: Indices) -> Int[np.ndarray, " t"]:
         if not self._verified[clip]:
             self._verify(int(clip))
-        return self._array[self._starts[clip] + checked(indices, self.lengths[clip])]
+        return self._starts[clip] + checked(indices, self.lengths[clip])
 
     def __getstate__(self) -> dict:
         """The array itself is not copied to another process if it is mapped from a file."""

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from vidcomp_jax.data.clips import Clips, window_of
+from vidcomp_jax.data.clips import Clips, copy_frames, window_of
 from vidcomp_jax.errors import InputError
 
 _ORDER, _EXAMPLE = 0, 1
@@ -138,9 +138,11 @@ class PairReader:
         """Write the pairs with these numbers into an array; the first half is for the earlier frames."""
         done = 0
         for clip, chosen in self._draw(numbers):
-            frames = self._clips.frames(clip, chosen.ravel())
-            place = slice(done, done := done + len(chosen))
-            batch[0, place], batch[1, place] = frames[::2], frames[1::2]
+            place = batch[:, done : (done := done + len(chosen))]
+            if len(chosen) == 1:
+                copy_frames(self._clips, clip, chosen[0], place[:, 0])
+            else:
+                place[:] = self._clips.frames(clip, chosen.T.ravel()).reshape(place.shape)
 
     def _draw(self, numbers: range) -> Iterator[tuple[int, Int[np.ndarray, "n 2"]]]:
         """For each visit of a clip: the clip, and the frames of its pairs."""
@@ -193,12 +195,10 @@ class WindowReader:
 
     def fill(self, batch: UInt8[np.ndarray, "b t h w c"], numbers: range) -> None:
         """Write the windows with these numbers into an array."""
-        for place, number in enumerate(numbers):
-            batch[place] = self._window(number)
-
-    def _window(self, number: int) -> UInt8[np.ndarray, "t h w c"]:
-        clip, rng = self._order.draw(number)
-        count = self.shape[0]
-        start = rng.integers(self._clips.lengths[clip] - count + 1)
-        window = self._clips.frames(clip, np.arange(start, start + count))
-        return window[:, :, ::-1] if self._mirror and rng.random() < 0.5 else window
+        for place, number in zip(batch, numbers, strict=True):
+            clip, rng = self._order.draw(number)
+            start = rng.integers(self._clips.lengths[clip] - len(place) + 1)
+            mirrored = self._mirror and rng.random() < 0.5
+            copy_frames(
+                self._clips, clip, np.arange(start, start + len(place)), place[:, :, ::-1] if mirrored else place
+            )

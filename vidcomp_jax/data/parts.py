@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from vidcomp_jax.data.clips import Clips, Index, Indices, checked
+from vidcomp_jax.data.clips import Clips, Index, Indices, checked, copy_frames
 
 
 class Part(NamedTuple):
@@ -40,3 +40,8 @@ class PartClips:
         """Frames `indices` of clip number `clip`; see `Clips.frames`."""
         part = self._parts[clip]
         return self._whole.frames(part.clip, part.start + checked(indices, part.length))
+
+    def copy_frames(self, clip: Index, indices: Indices, to: UInt8[np.ndarray, "t h w c"]) -> None:
+        """Copy frames `indices` of clip number `clip` to an array."""
+        part = self._parts[clip]
+        copy_frames(self._whole, part.clip, part.start + checked(indices, part.length), to)

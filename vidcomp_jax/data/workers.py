@@ -7,6 +7,7 @@ started anew (not forked, which is unsafe beside JAX), and write into memory tha
 
 import collections
 import json
+import math
 import mmap
 import os
 import pickle
@@ -51,7 +52,8 @@ def read_on_threads(
         threads: number of batches that are read at the same time.
     """
     shape = reader.batch_shape(count)
-    buffers = Buffers(lambda: np.empty(shape, np.uint8), threads + _AHEAD + _KEPT)
+    # Memory that begins with a page, which JAX can use as it is on a CPU.
+    buffers = Buffers(lambda: np.ndarray(shape, np.uint8, mmap.mmap(-1, math.prod(shape))), threads + _AHEAD + _KEPT)
 
     def read(batch: Batch, numbers: range) -> Batch:
         reader.fill(batch, numbers)
@@ -126,7 +128,7 @@ class _Processes:
             ) from error
         slots = count * _AHEAD + 2 + _KEPT
         self._shape = shape
-        self._stride = -(-int(np.prod(shape)) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._stride = -(-math.prod(shape) // mmap.PAGESIZE) * mmap.PAGESIZE
         with _anonymous_file() as file:
             os.ftruncate(file.fileno(), slots * self._stride)
             self._memory = mmap.mmap(file.fileno(), slots * self._stride)
