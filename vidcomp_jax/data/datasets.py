@@ -57,6 +57,9 @@ class DataConfig:
     """Settings of synthetic clips, used with name=synthetic."""
 
     def __post_init__(self):
+        for name in ("data_dir", "clips", "cache_dir"):
+            if isinstance(path := getattr(self, name), str):
+                object.__setattr__(self, name, Path(path))
         multiple_of_4 = self.size >= 4 and self.size % 4 == 0
         require(multiple_of_4, self, "size", "a positive multiple of 4, such as 64, 128 or 256")
         require_one_of(self, num_channels=(1, 3), name=get_args(DataSet))

@@ -110,6 +110,7 @@ class PairReader:
 
     Attributes:
         shape: of one example, (2, h, w, c).
+        epoch_size: number of pairs in one epoch.
 
     Raises:
         InputError: a clip has a single frame, or `seed` is negative.
@@ -117,6 +118,7 @@ class PairReader:
 
     def __init__(self, clips: Clips, *, seed: int, equal_frames: bool = False, pairs_per_clip: int = 1):
         self._order = Order(clips, np.arange(len(clips.names)), seed)
+        self.epoch_size = self._order.visits_per_epoch * pairs_per_clip
         shortest = int(clips.lengths.argmin())
         if clips.lengths[shortest] < 2:
             raise InputError(f"{clips.names[shortest]}: one frame, but a training pair needs two different ones")
@@ -137,14 +139,14 @@ class PairReader:
     def fill(self, batch: UInt8[np.ndarray, "2 b h w c"], numbers: range) -> None:
         """Write the pairs with these numbers into an array; the first half is for the earlier frames."""
         done = 0
-        for clip, chosen in self._draw(numbers):
+        for clip, chosen in self.draw(numbers):
             place = batch[:, done : (done := done + len(chosen))]
             if len(chosen) == 1:
                 copy_frames(self._clips, clip, chosen[0], place[:, 0])
             else:
                 place[:] = self._clips.frames(clip, chosen.T.ravel()).reshape(place.shape)
 
-    def _draw(self, numbers: range) -> Iterator[tuple[int, Int[np.ndarray, "n 2"]]]:
+    def draw(self, numbers: range) -> Iterator[tuple[int, Int[np.ndarray, "n 2"]]]:
         """For each visit of a clip: the clip, and the frames of its pairs."""
         count = self._pairs_per_clip
         for visit, group in itertools.groupby(numbers, lambda number: number // count):
@@ -167,6 +169,7 @@ class WindowReader:
 
     Attributes:
         shape: of one example, (t, h, w, c).
+        epoch_size: number of windows in one epoch.
 
     Raises:
         InputError: no clip is long enough, or `seed` is negative.
@@ -180,6 +183,7 @@ class WindowReader:
                 "frames; ask for between 1 and that many"
             )
         self._order = Order(clips, long_enough, seed)
+        self.epoch_size = self._order.visits_per_epoch
         self._clips, self._mirror = clips, mirror
         self.shape = (num_frames, *clips.frame_shape)
 
@@ -196,9 +200,12 @@ class WindowReader:
     def fill(self, batch: UInt8[np.ndarray, "b t h w c"], numbers: range) -> None:
         """Write the windows with these numbers into an array."""
         for place, number in zip(batch, numbers, strict=True):
-            clip, rng = self._order.draw(number)
-            start = rng.integers(self._clips.lengths[clip] - len(place) + 1)
-            mirrored = self._mirror and rng.random() < 0.5
-            copy_frames(
-                self._clips, clip, np.arange(start, start + len(place)), place[:, :, ::-1] if mirrored else place
-            )
+            clip, start, mirrored = self.draw(number)
+            indices = np.arange(start, start + len(place))
+            copy_frames(self._clips, clip, indices, place[:, :, ::-1] if mirrored else place)
+
+    def draw(self, number: int) -> tuple[int, int, bool]:
+        """The clip of a window, its first frame, and whether it is mirrored."""
+        clip, rng = self._order.draw(number)
+        start = int(rng.integers(self._clips.lengths[clip] - self.shape[0] + 1))
+        return clip, start, self._mirror and bool(rng.random() < 0.5)
