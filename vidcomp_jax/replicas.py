@@ -80,7 +80,7 @@ class Replicas:
         program: Callable[..., Any],
         *arguments: Any,
         axes: tuple[int | None, ...],
-        out_axis: int = 0,
+        out_axis: int | None = 0,
         options: tuple[Any, ...] = (),
     ) -> Any:
         """Call `program(network, *arguments, *options)`, compiled once for each program, options and shapes.
@@ -93,7 +93,7 @@ class Replicas:
             arguments: trees of arrays.
             axes: for each argument, the axis along which the devices split it, whose length must be a multiple of
                 their number; None gives all of it to every device.
-            out_axis: the axis along which the results of the devices are joined.
+            out_axis: the axis along which the results of the devices are joined; None if all compute the same.
             options: further arguments, which do not change within the program and can be hashed.
         """
         if self._mesh is not None:
@@ -116,8 +116,8 @@ def _chosen(devices: Devices) -> tuple[jax.Device, ...] | None:
     return chosen
 
 
-def _along(axis: int) -> PartitionSpec:
-    return PartitionSpec(*[None] * axis, _SHARES)
+def _along(axis: int | None) -> PartitionSpec:
+    return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, _SHARES)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
@@ -127,8 +127,6 @@ def _run(program, graphdef, mesh, axes, out_axis, options, state, arguments):
 
     if mesh is None:
         return share(state, arguments)
-    specs = tuple(PartitionSpec() if axis is None else _along(axis) for axis in axes)
-    mapped = jax.shard_map(
-        share, mesh=mesh, in_specs=(PartitionSpec(), specs), out_specs=_along(out_axis), check_vma=False
-    )
+    specs = PartitionSpec(), tuple(map(_along, axes))
+    mapped = jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=_along(out_axis), check_vma=False)
     return mapped(state, arguments)

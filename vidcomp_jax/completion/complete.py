@@ -1,6 +1,7 @@
 """Completes clips in one call, with one method or with several."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.motion.linear import LinearMotion
 from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.nn.frames import unit_frames
+from vidcomp_jax.replicas import Devices
 
 
 def complete(
@@ -24,6 +26,7 @@ def complete(
     key: Key[Array, ""] | None = None,
     render: Render = "both",
     max_pixels: int = MAX_PIXELS,
+    devices: Devices = None,
 ) -> Completion:
     """Generate the clips between first and last frames.
 
@@ -35,7 +38,9 @@ def complete(
         motion: fills in the keypoints between; linear interpolation if None.
         key: random key of a stochastic motion model; `jax.random.key(0)` if None.
         render: ends to render from; with `both`, clips start and end with exactly the given frames.
-        max_pixels: maximum number of pixels to render at once; larger inputs are split into chunks.
+        max_pixels: maximum number of pixels to render at once, on all devices together; larger inputs are split into
+            chunks.
+        devices: devices of this process that share the clips or, of few clips, their frames; all of them if None.
 
     Returns:
         Frames [b, num_frames, h, w, c] and their keypoints [b, num_frames, k, ...].
@@ -45,7 +50,8 @@ def complete(
             is for another number of keypoints.
     """
     known = known_ends(first, last, num_frames)
-    return complete_known(model, *known, num_frames, motion=motion, key=key, render=render, max_pixels=max_pixels)
+    options: dict[str, Any] = {"render": render, "max_pixels": max_pixels, "devices": devices}
+    return complete_known(model, *known, num_frames, motion=motion, key=key, **options)
 
 
 def complete_known(
@@ -58,6 +64,7 @@ def complete_known(
     key: Key[Array, ""] | None = None,
     render: Render = "both",
     max_pixels: int = MAX_PIXELS,
+    devices: Devices = None,
 ) -> Completion:
     """Generate clips of which some frames are known: two or more, at any times.
 
@@ -74,7 +81,9 @@ def complete_known(
         motion: fills in the keypoints between; linear interpolation if None.
         key: random key of a stochastic motion model; `jax.random.key(0)` if None.
         render: known frames to render from: the first one alone, or those on both sides of each frame.
-        max_pixels: maximum number of pixels to render at once; larger inputs are split into chunks.
+        max_pixels: maximum number of pixels to render at once, on all devices together; larger inputs are split into
+            chunks.
+        devices: devices of this process that share the clips or, of few clips, their frames; all of them if None.
 
     Returns:
         Frames [b, num_frames, h, w, c] and their keypoints [b, num_frames, k, ...].
@@ -84,7 +93,8 @@ def complete_known(
             or the motion model is for another number of keypoints.
     """
     known = KnownFrames(np.asarray(unit_frames(frames)), tuple(times))
-    completer = KeypointCompleter(model, motion or LinearMotion(), render=render, max_pixels=max_pixels)
+    options: dict[str, Any] = {"render": render, "max_pixels": max_pixels, "devices": devices}
+    completer = KeypointCompleter(model, motion or LinearMotion(), **options)
     return completer.complete(known, num_frames, jax.random.key(0) if key is None else key)
 
 

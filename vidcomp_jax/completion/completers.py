@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Real
 
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.animation import detect_keypoints
 from vidcomp_jax.fomm.between import MAX_PIXELS, Render, render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
@@ -17,6 +18,7 @@ from vidcomp_jax.motion.fill import check_model, fill
 from vidcomp_jax.motion.known import check_ends, check_times
 from vidcomp_jax.motion.model import MotionModel
 from vidcomp_jax.nn.frames import unit_frames
+from vidcomp_jax.replicas import Devices, Replicas
 
 Frames = Real[np.ndarray, "..."]
 
@@ -114,7 +116,9 @@ class KeypointCompleter:
         model: detects keypoints and renders frames.
         motion: fills in the keypoints between known ones.
         render: known frames to render from; with `both`, known frames come out exactly.
-        max_pixels: maximum number of pixels to render at once; larger inputs are split into chunks.
+        max_pixels: maximum number of pixels to render at once, on all devices together; larger inputs are split into
+            chunks.
+        devices: devices of this process that share the work; all of them if None.
         name: name of the keypoint model in messages.
 
     Raises:
@@ -131,12 +135,14 @@ class KeypointCompleter:
         *,
         render: Render = "both",
         max_pixels: int = MAX_PIXELS,
+        devices: Devices = None,
         name: str = "the keypoint model",
     ):
         check_model(motion, model.config.num_keypoints)
         self.stochastic, self.ends_only = motion.stochastic, motion.ends_only
         self.frame_format = FrameFormat(name, num_channels=model.config.num_channels)
-        self._model, self._motion, self._render, self._max_pixels = model, motion, render, max_pixels
+        self._model, self._motion, self._devices = model, motion, devices
+        self._render, self._max_pixels = render, max_pixels
 
     def complete(self, known: KnownFrames, num_frames: int, key: Key[Array, ""]) -> Completion:
         """See `Completer.complete`."""
@@ -144,15 +150,20 @@ class KeypointCompleter:
         b, n, height, width, channels = known.frames.shape
         keys = jax.random.split(key, b)
         at_a_time = max(self._max_pixels // (height * width), 1)
-        parts = []
+        parts, network = [], Replicas(self._model, self._devices)
         for i in range(0, b, at_a_time):
             share = slice(i, i + at_a_time)
             frames = np.asarray(known.frames[share])
-            found = self._model.detect(frames.reshape(-1, height, width, channels))
-            detected = Keypoints(*(np.asarray(x).reshape(-1, n, *x.shape[1:]) for x in found))
+            flat = unit_frames(frames.reshape(-1, height, width, channels))
+            found = network.run(detect_keypoints, network.filled_up(flat, len(flat)), axes=(0,))
+            detected = Keypoints(*(np.asarray(x)[: len(flat)].reshape(-1, n, *x.shape[1:]) for x in found))
             moved = fill(self._motion, detected, known.times, num_frames, keys[share])
             rendered = render_between(
-                self._model, frames, known.times, moved, render=self._render, max_pixels=self._max_pixels
+                self._model,
+                *(frames, known.times, moved),
+                render=self._render,
+                max_pixels=self._max_pixels,
+                devices=self._devices,
             )
             parts.append(Completion(rendered, jax.tree.map(np.asarray, moved)))
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)

@@ -42,7 +42,7 @@ class MethodSettings:
     render: Render = "both"
     """Known frames that others are rendered from: the first one alone, or those on both sides of each frame."""
     max_pixels: int = MAX_PIXELS
-    """Maximum number of pixels rendered at once; lower it if memory runs out."""
+    """Maximum number of pixels rendered at once, on all devices together; lower it if memory runs out."""
 
     def __post_init__(self):
         require_at_least(self, max_pixels=1)

@@ -20,10 +20,12 @@ from vidcomp_jax.evaluation.lpips import LPIPS
 from vidcomp_jax.evaluation.protocols import Protocol
 from vidcomp_jax.evaluation.scores import HIGHER, Arrays, jitter, per_sample, score_keypoints, score_samples
 from vidcomp_jax.evaluation.video_features import VideoFeatures
+from vidcomp_jax.fomm.animation import detect_keypoints
 from vidcomp_jax.fomm.between import MAX_PIXELS, Render, render_between
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.media.images import to_float, to_uint8
+from vidcomp_jax.replicas import Devices, Replicas
 
 TRUTH = "truth"
 CEILING = "true keypoints"
@@ -43,6 +45,8 @@ class Instruments(NamedTuple):
         lpips: network for LPIPS, if there are weights.
         i3d: network for the Fréchet video distance, if there is one.
         seed: seed of the samples.
+        devices: devices of this process that share the detection and rendering of true frames, and LPIPS; all of them
+            if None. Completers have devices of their own.
     """
 
     completers: Mapping[str, Completer]
@@ -54,6 +58,7 @@ class Instruments(NamedTuple):
     lpips: LPIPS | None = None
     i3d: VideoFeatures | None = None
     seed: int = 0
+    devices: Devices = None
 
 
 class Batch(NamedTuple):
@@ -99,7 +104,7 @@ def evaluate_batch(tools: Instruments, batch: Batch, batch_size: int, *, timed: 
     arrays: Arrays = {f"{TRUTH}/jitter": jitter(truth)}
     true_keypoints = None
     if tools.keypoint_model is not None:
-        true_keypoints = _detect(tools.keypoint_model, truth)
+        true_keypoints = _detect(tools, truth)
     if tools.i3d is not None:
         arrays[f"{TRUTH}/features"] = tools.i3d(truth)
     _show(arrays, batch, TRUTH, truth, None if true_keypoints is None else np.asarray(true_keypoints.position))
@@ -205,14 +210,20 @@ def _render_truth(
     known = filled_up(truth[:, times], batch_size)
     filled = Keypoints(*(filled_up(np.asarray(x), batch_size) for x in keypoints))
     rendered = render_between(
-        tools.keypoint_model, known, times, filled, render=tools.render, max_pixels=tools.max_pixels
+        tools.keypoint_model,
+        *(known, times, filled),
+        render=tools.render,
+        max_pixels=tools.max_pixels,
+        devices=tools.devices,
     )
     frames = truth.copy()
     frames[:, gap] = rendered[: len(truth), gap]
     return frames
 
 
-def _detect(model: FirstOrderMotionModel, clips: Float[np.ndarray, "b t h w c"]) -> Keypoints:
-    """Keypoints [b, t, k, ...] of all frames, detected clip by clip."""
-    found = [jax.tree.map(np.asarray, model.detect(frames)) for frames in clips]
-    return Keypoints(*(np.stack(x) for x in zip(*found, strict=True)))
+def _detect(tools: Instruments, clips: Float[np.ndarray, "b t h w c"]) -> Keypoints:
+    """Keypoints [b, t, k, ...] of all frames, detected clip by clip, each by all devices."""
+    assert tools.keypoint_model is not None  # for the type checker
+    network, length = Replicas(tools.keypoint_model, tools.devices), clips.shape[1]
+    found = [network.run(detect_keypoints, network.filled_up(frames, length), axes=(0,)) for frames in clips]
+    return Keypoints(*(np.stack([np.asarray(x)[:length] for x in part]) for part in zip(*found, strict=True)))

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.nn.layers import freeze
+from vidcomp_jax.replicas import Devices, Replicas
 from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.checksums import checksum_of
 from vidcomp_jax.storage.untrusted import read_npz
@@ -116,13 +115,14 @@ class LPIPS(nnx.Module):
                 yield x
 
 
-def lpips_distance(network: LPIPS, clips: Frames, truth: Frames) -> Float[np.ndarray, "*t"]:
-    """LPIPS of each frame, computed on the device in batches of fixed size.
+def lpips_distance(network: LPIPS, clips: Frames, truth: Frames, *, devices: Devices = None) -> Float[np.ndarray, "*t"]:
+    """LPIPS of each frame, computed in batches of fixed size.
 
     Args:
         network: see `load_lpips`.
         clips: frames [..., h, w, c] in [0, 1], gray or RGB; gray frames are passed as three equal channels.
         truth: true frames, of the same shape.
+        devices: devices of this process that share the frames of each batch; all of them if None.
 
     Raises:
         InputError: the shapes differ, or the frames are too small for the backbone.
@@ -133,12 +133,12 @@ def lpips_distance(network: LPIPS, clips: Frames, truth: Frames) -> Float[np.nda
     smallest = _SMALLEST[network.backbone]
     if min(height, width) < smallest:
         raise InputError(f"frames of {width}x{height} pixels; LPIPS with {network.backbone} needs at least {smallest}")
-    graphdef, state = nnx.split(network)
+    replicas = Replicas(network, devices)
     flat = [np.asarray(x, np.float32).reshape(-1, height, width, channels) for x in (clips, truth)]
     found = np.empty(len(flat[0]))
     for start in range(0, len(found), _BATCH_SIZE):
         share = [x[start : start + _BATCH_SIZE] for x in flat]
-        distances = _distances(graphdef, state, *(filled_up(x, _BATCH_SIZE) for x in share))
+        distances = replicas.run(_distances, *(replicas.filled_up(x, _BATCH_SIZE) for x in share), axes=(0, 0))
         found[start : start + _BATCH_SIZE] = np.asarray(distances)[: len(share[0])]
     return found.reshape(leading)
 
@@ -178,9 +178,8 @@ def load_lpips(path: Path | str) -> LPIPS:
     return network
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _distances(graphdef, state, a, b):
-    return nnx.merge(graphdef, state)(a, b)
+def _distances(network: LPIPS, a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]) -> Float[Array, " b"]:
+    return network(a, b)
 
 
 def _unit(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

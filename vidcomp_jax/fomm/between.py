@@ -1,23 +1,22 @@
 """Rendering of clips from known frames: from the first alone, or each frame from the known frames around it.
 
 Input: known frames and their times, and the keypoints of every frame. Output: all frames. Long clips are rendered in
-chunks.
+chunks, and several devices share the clips or, of few clips, the frames.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Real
 
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import EncodedSource, FirstOrderMotionModel
 from vidcomp_jax.nn.frames import unit_frames
 from vidcomp_jax.nn.geometry import coordinate_grid, resize_bilinear, warp
+from vidcomp_jax.replicas import Devices, Replicas
 
 Render = Literal["first", "both"]
 """Which frames to render from: the first known one alone, as in the published method, or the known frames on both sides
@@ -52,6 +51,7 @@ def render_between(
     *,
     render: Render = "both",
     max_pixels: int = MAX_PIXELS,
+    devices: Devices = None,
 ) -> Float[np.ndarray, "b t h w c"]:
     """Render clips from their known frames and the keypoints of every frame.
 
@@ -69,7 +69,9 @@ def render_between(
         times: index of each of the n known frames in the clips, ascending.
         keypoints: positions [b, t, k, 2] and Jacobians [b, t, k, 2, 2] of all frames; at `times`, those of `known`.
         render: which frames to render from.
-        max_pixels: limit on the pixels rendered at a time; larger clips are rendered in chunks of frames.
+        max_pixels: limit on the pixels rendered at a time, on all devices together; larger clips are rendered in chunks
+            of frames.
+        devices: devices of this process that share the clips or, of few clips, their frames; all of them if None.
 
     Returns:
         Frames in [0, 1], on the host.
@@ -85,22 +87,53 @@ def render_between(
     longest = max((len(inside) for _, _, inside in gaps), default=1)
     length = int(np.clip(max_pixels // (b * height * width), 1, longest))
     length = -(-longest // -(-longest // length))
-    network = nnx.split(nnx.view(model, use_running_average=True))
+    network = Replicas(model, devices)
+    by_clip = _by_clip(b, length, network)
+    if by_clip:
+        known, keypoints = network.filled_up(known, b), Keypoints(*(network.filled_up(x, b) for x in keypoints))
+    else:
+        length = network.multiple(length)
+    # Known frames are prepared where they are used: by the device of a clip, or by all.
+    of_ends, of_keypoints, of_time = (0, 0, None) if by_clip else (None, 1, 0)
     frames = np.empty((b, num_frames, height, width, channels), np.float32)
+    running: tuple[np.ndarray, Array] | None = None
+
+    def fetch():
+        if running is not None:
+            inside, rendered = running
+            frames[:, inside] = np.asarray(rendered)[:b, : len(inside)]
+
     for before, after, inside in gaps:
-        sides = [(known[:, i], Keypoints(*(x[:, times[i]] for x in keypoints))) for i in (before, after)]
-        ends = _prepare(*network, render, *sides)
+        sides = [(known[:, i], Keypoints(*(np.asarray(x)[:, times[i]] for x in keypoints))) for i in (before, after)]
+        ends = network.run(_prepare, *sides, axes=(of_ends, of_ends), out_axis=of_ends, options=(render,))
         duration = max(times[after] - times[before], 1)
         for i in range(0, len(inside), length):
             # The last chunk is padded by repeating its last frame, so that one compiled program serves all.
             chunk = np.minimum(np.arange(i, i + length), len(inside) - 1) + inside.start
-            part = Keypoints(*(x[:, chunk] for x in keypoints))
+            part = Keypoints(*(np.asarray(x)[:, chunk] for x in keypoints))
             fraction = np.float32(np.clip((chunk - times[before]) / duration, 0, 1))
-            count = min(length, len(inside) - i)
-            frames[:, chunk[:count]] = np.asarray(_render(*network, render, ends, part, fraction))[:, :count]
+            rendered = network.run(
+                _render,
+                *(ends, part, fraction),
+                axes=(of_ends, of_keypoints, of_time),
+                out_axis=of_keypoints,
+                options=(render,),
+            )
+            fetch()  # the previous chunk, while the devices work on this one
+            running = chunk[: min(length, len(inside) - i)], rendered
+    fetch()
     if render == "both":
-        frames[:, times] = unit_frames(known)
+        frames[:, times] = unit_frames(known[:b])
     return frames
+
+
+def _by_clip(num_clips: int, length: int, network: Replicas) -> bool:
+    """Whether each device should render some of the clips, rather than some of the frames of each clip.
+
+    What counts is how many frames a device renders, with one more in each clip to prepare its known frames.
+    """
+    clips, frames = (-(-n // network.count) for n in (num_clips, length))
+    return clips * (length + 1) <= num_clips * (frames + 1)
 
 
 def _gaps(times: list[int], num_frames: int) -> list[tuple[int, int, range]]:
@@ -111,18 +144,16 @@ def _gaps(times: list[int], num_frames: int) -> list[tuple[int, int, range]]:
     return [gap for gap in gaps if len(gap[2])]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _prepare(graphdef, state, render, first, last) -> _Ends:
-    model = nnx.merge(graphdef, state)
+def _prepare(model: FirstOrderMotionModel, first: tuple, last: tuple, render: Render) -> _Ends:
     sources = first if render == "first" else jax.tree.map(lambda *x: jnp.concatenate(x), first, last)
     encoded = model.encode(*sources)
     still = model.render(encoded, None, encoded.keypoints)
     return _Ends(encoded, encoded.frame - still.prediction, still.deformation)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _render(graphdef, state, render, ends, keypoints, fraction) -> Float[Array, "b t h w c"]:
-    model = nnx.merge(graphdef, state)
+def _render(
+    model: FirstOrderMotionModel, ends: _Ends, keypoints: Keypoints, fraction: Float[Array, " t"], render: Render
+) -> Float[Array, "b t h w c"]:
     if render == "first":
         return model.render(ends.encoded, None, keypoints).prediction
     rendered = model.render(ends.encoded, None, jax.tree.map(lambda x: jnp.concatenate([x, x]), keypoints))

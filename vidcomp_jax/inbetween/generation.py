@@ -4,7 +4,6 @@ Input: first and last frames. Output: clips. Errors are reported together with t
 model: repeating the first frame, and cross-fading from the first frame to the last.
 """
 
-import functools
 from pathlib import Path
 
 import jax
@@ -14,19 +13,20 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, UInt8
 
 from vidcomp_jax.data.clips import Clips, spread_long
-from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.inbetween.losses import draw_noise
 from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
 from vidcomp_jax.media.images import to_float
 from vidcomp_jax.media.panels import panel
 from vidcomp_jax.metrics import score
+from vidcomp_jax.replicas import Devices, Replicas
 from vidcomp_jax.storage.checkpoint import load_weights
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
 from vidcomp_jax.storage.steps import Which
 
 BATCH_SIZE = 16
-"""Number of clips generated at a time; smaller batches are padded, so that one compiled program serves all."""
+"""Number of clips generated at a time, on all devices together; smaller batches are padded, so that one compiled
+program serves all."""
 
 Frames = Float[np.ndarray, "_b _h _w _c"]  # sizes are checked by the functions, which raise an InputError
 
@@ -38,13 +38,18 @@ class InbetweenModel:
         config: sizes of the networks.
         num_frames: frames per generated clip, ends included.
         stochastic: whether the clips depend on the random key, as they do but for the variant `video-completion`.
+
+    Args:
+        generator: the network.
+        config: its sizes.
+        devices: devices of this process that share the clips of a batch; all of them if None.
     """
 
-    def __init__(self, generator: Generator, config: InbetweenConfig):
+    def __init__(self, generator: Generator, config: InbetweenConfig, *, devices: Devices = None):
         self.config = config
         self.num_frames = config.num_frames
         self.stochastic = not config.as_in_video_completion
-        self._network = nnx.split(nnx.view(generator, use_running_average=True))
+        self._network = Replicas(generator, devices)
 
     def __call__(
         self, first: Frames, last: Frames, *, key: Key[Array, ""] | None = None
@@ -71,11 +76,15 @@ class InbetweenModel:
         count = len(first)
         keys = jax.random.split(jax.random.key(0) if key is None else key, count)
         noise = np.asarray(draw_noise(keys, self.config.noise_size))
-        clips = []
+        clips, running = [], None
         for start in range(0, count, BATCH_SIZE):
-            share = slice(start, start + BATCH_SIZE)
-            batch = [filled_up(x[share], BATCH_SIZE) for x in (first, last, noise)]
-            clips.append(np.asarray(_generate(*self._network, *batch)))
+            parts = [x[start : start + BATCH_SIZE] for x in (first, last, noise)]
+            batch = [self._network.filled_up(x, BATCH_SIZE) for x in parts]
+            generated = self._network.run(_generate, *batch, axes=(0, 0, 0))
+            if running is not None:  # fetched while the devices work on the next batch
+                clips.append(np.asarray(running)[:BATCH_SIZE])
+            running = generated
+        clips.append(np.asarray(running)[:BATCH_SIZE])
         return np.concatenate(clips)[:count]
 
 
@@ -148,6 +157,5 @@ def _openings(clips: Clips, num_frames: int, max_clips: int) -> Float[np.ndarray
     return to_float(np.stack([clips.frames(clip, np.arange(num_frames)) for clip in shown]))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _generate(definition, state, first, last, noise) -> Float[Array, "b t h w c"]:
-    return jnp.clip(nnx.merge(definition, state)(jnp.asarray(first), jnp.asarray(last), noise), 0, 1)
+def _generate(generator: Generator, first: Array, last: Array, noise: Array) -> Float[Array, "b t h w c"]:
+    return jnp.clip(generator(first, last, noise), 0, 1)
