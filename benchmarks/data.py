@@ -123,20 +123,21 @@ def record_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
     }
 
 
-def print_all_kinds(clips: BairClips, options: Options) -> None:
-    """Print pairs per second of all kinds of data, beside other readers of BAIR's records."""
+def feed_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
+    """Return the readers of BAIR's records that `feed` compares with: each reads all once and returns their number."""
     files = [str(path) for path in dict.fromkeys(record.path for record in clips.records)]
     readers = {name: read for name, read in record_readers(clips).items() if name in (BARE, GENERATOR)}
     readers["TFRecordDataset, two frames parsed"] = lambda: parsed_by_tensorflow(files, "aux1", 36)
     readers["ours, 0 workers, first pass: whole records, checksums verified"] = lambda: first_pass(clips, 36)
     if importlib.util.find_spec("grain") is None:
         print("Grain is not installed, and left out; `pip install grain` adds it to the table\n")
-    else:
-        grain = importlib.import_module("grain")
-        readers["Grain's TFRecordIterDataset, no checksum, nothing parsed"] = lambda: sum(
-            1 for file in files for _ in grain.experimental.TFRecordIterDataset(file)
-        )
-    print_feed(clips, readers, options.rounds, options.seconds)
+        return readers
+    grain = importlib.import_module("grain")
+
+    def records() -> int:
+        return sum(1 for file in files for _ in grain.experimental.TFRecordIterDataset(file))
+
+    return readers | {"Grain's TFRecordIterDataset, no checksum, nothing parsed": records}
 
 
 def print_records(clips: BairClips, options: Options) -> None:
@@ -224,7 +225,7 @@ def main() -> None:
         clips = cast(BairClips, open_clips(bair, "train"))
         print(f"BAIR: {len(clips.names)} trajectories, {sum(r.length for r in clips.records) / 2**20:.0f} MiB\n")
         if "feed" in options.work:
-            print_all_kinds(clips, options)
+            print_feed(clips, feed_readers(clips), options.rounds, options.seconds)
             print()
         if "records" in options.work:
             print_records(clips, options)

@@ -96,11 +96,12 @@ def parsed_by_tensorflow(files: list[str], camera: str, batch_size: int) -> int:
 
 
 def first_pass(clips: BairClips, batch_size: int) -> int:
-    """Read a pair of every record, none of which was read before; return the number of pairs."""
+    """Read pairs of records none of which was read before, in whole batches; return the number of pairs."""
     unread = BairClips(clips.records, clips._reader)
+    batch_size = min(batch_size, len(unread.records))
     batches = pairs(unread, batch_size=batch_size, seed=0)
     with contextlib.closing(batches):
-        return sum(len(next(batches).source) for _ in range(-(-len(clips.records) // batch_size)))
+        return sum(len(next(batches).source) for _ in range(len(unread.records) // batch_size))
 
 
 def own_memory() -> float:

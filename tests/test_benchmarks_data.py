@@ -1,5 +1,9 @@
 """The data benchmark runs, and its readers return the counts they claim."""
 
+import importlib.machinery
+import sys
+import types
+
 import pytest
 
 from benchmarks import data, feed
@@ -44,7 +48,7 @@ def test_all_kinds_are_fed_beside_other_readers(clips, capsys, monkeypatch):
     monkeypatch.setattr(feed, "_KINDS", {"kth-128": "kth", "bair-256": "bair"})
     monkeypatch.setattr(feed, "_NOISE", {"kth": 2})
     monkeypatch.setattr(feed, "WORKERS", (0, 1))
-    data.print_all_kinds(clips, data.Options(rounds=1, seconds=0.01))
+    feed.print_feed(clips, data.feed_readers(clips), rounds=1, seconds=0.01)
     lines = capsys.readouterr().out.splitlines()
     kinds = [line for line in lines if line.startswith(("| kth-128 | 50 |", "| bair-256 | 36 |"))]
     assert len(kinds) == 2 and all(float(cell) > 0 for line in kinds for cell in line.split("|")[3:5])
@@ -53,3 +57,15 @@ def test_all_kinds_are_fed_beside_other_readers(clips, capsys, monkeypatch):
     }
     assert any("Grain" in line for line in lines)
     assert lines[-1].startswith("memory of all 3 processes after one round")
+
+
+def test_grain_is_compared_where_it_is_installed(clips, capsys, monkeypatch):
+    read = []
+    grain = types.ModuleType("grain")
+    grain.__spec__ = importlib.machinery.ModuleSpec("grain", None)
+    grain.experimental = types.SimpleNamespace(TFRecordIterDataset=lambda file: read.append(file) or [b""])
+    monkeypatch.setitem(sys.modules, "grain", grain)
+    readers = data.feed_readers(clips)
+    assert "not installed" not in capsys.readouterr().out
+    assert [readers[name]() for name in readers if "Grain" not in name] == [3] * 4
+    assert [readers[name]() for name in readers if "Grain" in name] == [2] and len(read) == 2
