@@ -2,9 +2,10 @@
 
     python -m benchmarks.fomm --help
 
-Output: a Markdown table of time ratios (ours / PyTorch, so below 1 ours is faster) and peak memory. Both sides use
-the same weights and frames in separate processes and run alternately, so that a slow phase of the machine affects
-both. Run it on an otherwise idle machine.
+Output: a Markdown table of time ratios (ours / PyTorch, so below 1 ours is faster) and memory: the most that the
+process held in the measured rounds, and its peak, which includes compilation. Both sides use the same weights and
+frames in separate processes and run alternately, so that a slow phase of the machine affects both. Run it on an
+otherwise idle machine.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.recipes import layouts
-from benchmarks.workers import Case, Report, serve
+from benchmarks.workers import FORGET, RUN, Case, Report, serve
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,9 @@ def measure(case: Case, options: Options) -> Outcome:
     first = []
     for turn in range(options.warmup + options.rounds):
         for (connection, _), times in zip(sides, seconds, strict=True):
-            connection.send("run")
+            if turn == options.warmup:
+                connection.send(FORGET)
+            connection.send(RUN)
             elapsed, result = connection.recv()
             if turn == 0:
                 first.append(result)
@@ -119,7 +122,9 @@ def row(case: Case, outcome: Outcome, times: bool) -> str:
         work = f"step, batch {case.batch}, perceptual {'on' if case.perceptual else 'off'}"
     else:
         work = f"frame, {case.batch} a call (PyTorch {case.torch_batch})"
-    memory = " | ".join(f"{report.peak_memory / 2**30:.2f}" for report in outcome.reports)
+    reports = outcome.reports
+    bytes_used = *(report.work_memory for report in reports), *(report.peak_memory for report in reports)
+    memory = " | ".join(f"{count / 2**30:.2f}" for count in bytes_used)
     pairs = [ours / torch for ours, torch in zip(*outcome.seconds, strict=True)]
     cells = [case.config, work, f"{outcome.ratio:.2f}", f"{min(pairs):.2f} to {max(pairs):.2f}", memory]
     cells.append(f"{outcome.difference:.0e}")
@@ -159,7 +164,8 @@ def main(options: Options) -> None:
             ours, torch = (report.device for report in outcome.reports)
             clock = " in CPU seconds of one core" if options.one_core else ""
             print(f"JAX on {ours}; PyTorch on {torch}; medians of {options.rounds} rounds{clock}\n")
-            columns = ["configuration", "work", "ratio", "single rounds", "GiB ours", "GiB PyTorch", "difference"]
+            columns = ["configuration", "work", "ratio", "single rounds", "GiB ours", "GiB PyTorch"]
+            columns += ["peak GiB ours", "peak GiB PyTorch", "difference"]
             columns += ["ms ours", "ms PyTorch"] * times
             print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
             started = True

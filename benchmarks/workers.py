@@ -4,11 +4,15 @@ Separate processes keep memory and threads apart; each imports only its own fram
 frames.
 """
 
+import contextlib
+import ctypes
+import gc
 import os
 import resource
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +21,8 @@ from benchmarks.recipes import frame_size, model_params
 from tools.make_checkpoint import recipe_state
 
 Work = Callable[[], dict[str, np.ndarray]]
+Measured = tuple[str, bool, int]
+"""Name of the device, whether it is a GPU, and the peak memory in bytes."""
 
 
 class Case(NamedTuple):
@@ -43,29 +49,41 @@ class Report(NamedTuple):
     Attributes:
         device: name of the processor it ran on.
         is_gpu: whether that is a GPU.
-        peak_memory: in bytes, of the GPU if there is one, otherwise of the process.
+        peak_memory: in bytes, of the GPU if there is one, otherwise of the process, compilation included.
+        work_memory: the same of the measured rounds alone, on Linux; elsewhere, and on a GPU, it is `peak_memory`.
     """
 
     device: str
     is_gpu: bool
     peak_memory: int
+    work_memory: int
+
+
+RUN, FORGET = "run", "forget"
+"""Messages to `serve`: run the case once, and begin to measure the memory of the rounds that follow."""
 
 
 def serve(connection: Connection, framework: str, case: Case, one_core: bool = False) -> None:
-    """Run one case for each message received, until that is `None`.
+    """Run one case for each message `RUN` received, until one is `None`.
 
-    Sends (seconds, results by name) after each run and a `Report` at the end. With `one_core`, the process is pinned
-    to one core and CPU time is measured instead of wall time.
+    Sends (seconds, results by name) after each run and a `Report` at the end; `FORGET` has no reply. With `one_core`,
+    the process is pinned to one core and CPU time is measured instead of wall time.
     """
     clock = time.process_time if one_core else time.perf_counter
     if one_core:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     work, report = {"jax": _jax, "torch": _torch}[framework](case)
-    while connection.recv() is not None:
+    before = 0
+    while (message := connection.recv()) is not None:
+        if message == FORGET:
+            before = forget_peak()
+            continue
         start = clock()
         result = work()
         connection.send((clock() - start, result))
-    connection.send(report())
+    device, is_gpu, peak = report()
+    work_peak = peak if is_gpu else peak_memory()
+    connection.send(Report(device, is_gpu, max(peak, before), work_peak))
 
 
 def frames(case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -78,11 +96,26 @@ def frames(case: Case) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the largest resident memory of this process, in bytes, so far or since the last call of `forget_peak`."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except OSError:  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _torch(case: Case) -> tuple[Work, Callable[[], Report]]:
+def forget_peak() -> int:
+    """Return freed memory to the system, begin the peak anew, and return the peak until now (Linux only)."""
+    peak = peak_memory()
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak
+
+
+def _torch(case: Case) -> tuple[Work, Callable[[], Measured]]:
     import torch
 
     from benchmarks import torch_fomm, torch_fomm_training
@@ -93,10 +126,10 @@ def _torch(case: Case) -> tuple[Work, Callable[[], Report]]:
     for network in model:
         network.to(device)
 
-    def report() -> Report:
+    def report() -> Measured:
         if device.type == "cuda":
-            return Report(torch.cuda.get_device_name(), True, torch.cuda.max_memory_allocated())
-        return Report(f"CPU, {torch.get_num_threads()} threads", False, peak_memory())
+            return torch.cuda.get_device_name(), True, torch.cuda.max_memory_allocated()
+        return f"CPU, {torch.get_num_threads()} threads", False, peak_memory()
 
     if case.work == "frame":
         with torch.no_grad():
@@ -127,7 +160,7 @@ def _torch(case: Case) -> tuple[Work, Callable[[], Report]]:
     return step, report
 
 
-def _jax(case: Case) -> tuple[Work, Callable[[], Report]]:
+def _jax(case: Case) -> tuple[Work, Callable[[], Measured]]:
     import jax
     from flax import nnx
 
@@ -141,10 +174,10 @@ def _jax(case: Case) -> tuple[Work, Callable[[], Report]]:
     model = nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
     load_fomm_state(model, recipe_state(case.config))
 
-    def report() -> Report:
+    def report() -> Measured:
         if device.platform == "gpu":
-            return Report(device.device_kind, True, device.memory_stats()["peak_bytes_in_use"])
-        return Report("CPU", False, peak_memory())
+            return device.device_kind, True, device.memory_stats()["peak_bytes_in_use"]
+        return "CPU", False, peak_memory()
 
     if case.work == "frame":
         encoded = model.encode(source[0], model.detect(source[0]))
