@@ -30,6 +30,7 @@ from vidcomp_jax.fomm.official import read_official
 from vidcomp_jax.media.ffmpeg import Header
 from vidcomp_jax.media.images import read_image, resize, to_uint8, write_image
 from vidcomp_jax.media.video import VideoWriter, iterate_frames, probe, read_frames
+from vidcomp_jax.nn.precision import Precision
 from vidcomp_jax.storage.atomic import check_output_file
 from vidcomp_jax.storage.config import CONFIG_FILE
 from vidcomp_jax.storage.folders import check_output_folder, new_folder
@@ -66,6 +67,8 @@ class AnimateConfig:
     """With --dataset: also write the frames of every result side by side into one lossless image, in png/."""
     which: Which = "latest"
     """Which checkpoint of a training run to load."""
+    precision: Precision = "float32"
+    """Compute in float32, or mostly in bfloat16, which is faster on GPUs and TPUs and takes less memory."""
     relative: bool = True
     """Move the picture's keypoints by as much as the video's keypoints have moved since its best frame."""
     absolute: bool = False
@@ -147,7 +150,7 @@ def animate_picture(config: AnimateConfig) -> None:
     if config.png_frames is not None:
         check_output_folder(config.png_frames, "frames", overwrite=config.overwrite, field="png_frames")
     info = probe(config.video)
-    model = load_fomm(config.fomm, config.which)
+    model = load_fomm(config.fomm, config.which, precision=config.precision)
     channels = model.config.num_channels
     _check_channels(config, channels)
     size = config.size or trained_size(config.fomm)

@@ -90,7 +90,7 @@ def animate_pairs(config: "AnimateConfig", size: int) -> None:
     """Write a video, and with `png_strips` a strip of frames, for each pair of clips of the test split."""
     output = config.output or Path("animations")
     check_output_folder(output, "animations", overwrite=config.overwrite)
-    model = load_fomm(config.fomm, config.which)
+    model = load_fomm(config.fomm, config.which, precision=config.precision)
     if config.config is not None:
         check_model(config.config, model.config, config.fomm)
     channels = model.config.num_channels

@@ -24,6 +24,7 @@ from vidcomp_jax.media.panels import PanelConfig
 from vidcomp_jax.motion.autoregressive import AutoregressiveConfig
 from vidcomp_jax.motion.flow import FlowConfig
 from vidcomp_jax.motion.wgan import WGANConfig
+from vidcomp_jax.nn.precision import Precision
 from vidcomp_jax.storage.config import ADDED_LATER, MAY_CHANGE
 
 
@@ -73,6 +74,8 @@ class TrainFOMMConfig:
         default=ScheduleConfig(), metadata=ADDED_LATER
     )
     """How long to train, in epochs."""
+    precision: Precision = dataclasses.field(default="float32", metadata=ADDED_LATER)
+    """Compute in float32, or mostly in bfloat16, which is faster on GPUs and TPUs and takes less memory."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """Clips to train on, and what their frames look like."""
     augmentation: AugmentationConfig = AugmentationConfig()

@@ -145,6 +145,7 @@ def main(config: EvaluateConfig) -> None:
         report_clips=config.report_clips,
         weights=weights(config, completers, lpips, i3d),
         video_resizing="" if i3d is None else i3d.resizing,
+        precision=config.precision,
     )
     model = models.keypoint_model if over_keypoints else None
     tools = Instruments(

@@ -18,6 +18,7 @@ from vidcomp_jax.data import open_clips
 from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.fomm.loading import check_trained_data, load_fomm
 from vidcomp_jax.motion.motion_file import extract_motion
+from vidcomp_jax.nn.precision import Precision
 from vidcomp_jax.storage.atomic import check_output_file
 from vidcomp_jax.storage.steps import Which
 
@@ -30,6 +31,8 @@ class ExtractMotionConfig:
     """Model folder or training run of the First Order Motion Model."""
     which: Which = "latest"
     """Which checkpoint of a training run to load."""
+    precision: Precision = "float32"
+    """Compute in float32, or mostly in bfloat16, which is faster on GPUs and TPUs and takes less memory."""
     dataset: Preset = "kth"
     split: Literal["train", "test"] = "train"
     """Split to read: train to train motion models, test for their --validation."""
@@ -51,7 +54,7 @@ class ExtractMotionConfig:
 def main(config: ExtractMotionConfig) -> None:
     """Extract the keypoints, and write the file."""
     check_output_file(config.output, overwrite=config.overwrite)
-    model = load_fomm(config.fomm, config.which)
+    model = load_fomm(config.fomm, config.which, precision=config.precision)
     check_trained_data(config.fomm, config.data, any_data=config.any_data)
     clips = extract_motion(model, open_clips(config.data, config.split), config.split, chunk=config.chunk)
     clips.save(config.output)

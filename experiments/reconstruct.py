@@ -35,6 +35,7 @@ from vidcomp_jax.fomm.official_sections import DatasetParams, ReconstructionPara
 from vidcomp_jax.fomm.reconstruction import ReconstructionScores, reconstruction_panel, score_clip
 from vidcomp_jax.media.images import write_image
 from vidcomp_jax.media.panels import PanelConfig
+from vidcomp_jax.nn.precision import Precision
 from vidcomp_jax.storage.atomic import name_of_file
 from vidcomp_jax.storage.folders import check_output_folder, new_folder
 from vidcomp_jax.storage.steps import Which
@@ -50,6 +51,8 @@ class ReconstructConfig:
     """Model folder or training run of the First Order Motion Model."""
     which: Which = "latest"
     """Which checkpoint of a training run to load."""
+    precision: Precision = "float32"
+    """Compute in float32, or mostly in bfloat16, which is faster on GPUs and TPUs and takes less memory."""
     dataset: Preset = "kth"
     config: Path | None = None
     """YAML file of the published code that says which clips to reconstruct, as its mode reconstruction does; in place
@@ -89,7 +92,7 @@ class ReconstructConfig:
 def main(config: ReconstructConfig) -> None:
     """Reconstruct the clips, write the results, and print the mean scores."""
     check_output_folder(config.output, "reconstruction", overwrite=config.overwrite)
-    model = load_fomm(config.fomm, config.which)
+    model = load_fomm(config.fomm, config.which, precision=config.precision)
     if config.config is not None:
         check_model(config.config, model.config, config.fomm)
     check_trained_data(config.fomm, config.data, any_data=config.any_data)

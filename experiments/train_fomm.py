@@ -22,6 +22,7 @@ from vidcomp_jax.fomm.losses import TrainingNetworks, fomm_objective
 from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.perceptual import load_vgg19
 from vidcomp_jax.fomm.reconstruction import reconstruction_error, reconstruction_panel
+from vidcomp_jax.nn.precision import in_precision
 from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step
 from vidcomp_jax.training.loop import check_batch_size, check_weights, fit
 from vidcomp_jax.training.preparation import Preparation, prepared
@@ -59,7 +60,7 @@ def train(config: TrainFOMMConfig) -> int:
             flush=True,
         )
 
-    networks = TrainingNetworks(model, config.loss, vgg)
+    networks = in_precision(TrainingNetworks(model, config.loss, vgg), config.precision)
     result = fit(
         networks,
         tx=config.optimizer.build(),

@@ -28,6 +28,7 @@ from vidcomp_jax.inbetween.alternating import alternating_step
 from vidcomp_jax.inbetween.generation import InbetweenModel, inbetween_errors, inbetween_panel
 from vidcomp_jax.inbetween.losses import Inbetween, InbetweenLossConfig, objective, optimizer
 from vidcomp_jax.inbetween.networks import InbetweenConfig
+from vidcomp_jax.nn.precision import Precision, in_precision
 from vidcomp_jax.storage.config import ADDED_LATER, MAY_CHANGE
 from vidcomp_jax.training.loop import check_weights, fit
 from vidcomp_jax.training.preparation import prepared, prepared_step
@@ -67,6 +68,8 @@ class TrainInbetweenConfig:
     unless steps wait for data."""
     train: Annotated[InbetweenTrainOptions, tyro.conf.arg(name="")] = InbetweenTrainOptions()
     """How long to train, and what to report."""
+    precision: Precision = dataclasses.field(default="float32", metadata=ADDED_LATER)
+    """Compute in float32, or mostly in bfloat16, which is faster on GPUs and TPUs and takes less memory."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """Clips to train on, and what their frames look like."""
     inbetween: InbetweenConfig = InbetweenConfig()
@@ -129,7 +132,7 @@ def train(config: TrainInbetweenConfig) -> int:
     rngs = nnx.Rngs(jax.random.key(config.train.seed, impl="rbg"))
     check_weights(lambda: Inbetween(config.inbetween, rngs=nnx.Rngs(0)))
     result = fit(
-        Inbetween(config.inbetween, rngs=rngs),
+        in_precision(Inbetween(config.inbetween, rngs=rngs), config.precision),
         **_rule(config),
         batches=functools.partial(_batches, config, train_clips),
         config=config.train,

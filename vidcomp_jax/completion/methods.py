@@ -22,6 +22,8 @@ from vidcomp_jax.inbetween.tfhub import SIZE, HubModule
 from vidcomp_jax.motion.linear import LinearMotion
 from vidcomp_jax.motion.loading import load_motion_models, trained_method
 from vidcomp_jax.motion.model import MotionModel
+from vidcomp_jax.nn.precision import Precision
+from vidcomp_jax.storage.config import ADDED_LATER
 from vidcomp_jax.storage.steps import Which
 
 
@@ -39,6 +41,8 @@ class MethodSettings:
     """TensorFlow Hub module for the method tfhub: a folder, or a handle such as google/tweening_conv3d_kth/1."""
     which: Which = "latest"
     """Checkpoint of training runs to load."""
+    precision: Precision = dataclasses.field(default="float32", metadata=ADDED_LATER)
+    """Compute in float32, or mostly in bfloat16, which is faster on GPUs and TPUs and takes less memory."""
     render: Render = "both"
     """Known frames that others are rendered from: the first one alone, or those on both sides of each frame."""
     max_pixels: int = MAX_PIXELS
@@ -61,7 +65,7 @@ class Models:
     @functools.cached_property
     def keypoint_model(self) -> FirstOrderMotionModel:
         """The First Order Motion Model."""
-        return load_fomm(self.settings.fomm, self.settings.which)
+        return load_fomm(self.settings.fomm, self.settings.which, precision=self.settings.precision)
 
     @functools.cached_property
     def motions(self) -> dict[str, MotionModel]:
@@ -88,7 +92,7 @@ def _inbetween(models: Models) -> Completer:
     run = models.settings.inbetween
     if run is None:
         raise InputError("method inbetween needs `inbetween`=RUN, a run of experiments.train_inbetween")
-    model = load_inbetween(run, models.settings.which)
+    model = load_inbetween(run, models.settings.which, precision=models.settings.precision)
     return PixelCompleter(model, FrameFormat(str(run), model.config.frame_size, model.config.num_channels))
 
 

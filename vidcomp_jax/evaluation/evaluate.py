@@ -29,6 +29,7 @@ from vidcomp_jax.evaluation.video_features import MIN_FRAMES
 from vidcomp_jax.inbetween.tfhub import find_module
 from vidcomp_jax.metrics import SMALLEST
 from vidcomp_jax.storage.checksums import checksum_of, checksum_of_weights
+from vidcomp_jax.storage.config import ADDED_LATER
 from vidcomp_jax.training.curves import read_scalars
 from vidcomp_jax.training.run_log import METRICS
 
@@ -61,6 +62,8 @@ class Choices:
     """Checksums of the weights, by what they are for."""
     video_resizing: str = ""
     """How clips are resized for the Fréchet video distance."""
+    precision: str = dataclasses.field(default="float32", metadata=ADDED_LATER)
+    """What the networks compute in."""
 
 
 def choose_clips(clips: Clips, protocol: Protocol) -> Int[np.ndarray, " n"]:

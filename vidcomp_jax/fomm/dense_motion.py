@@ -25,6 +25,7 @@ from vidcomp_jax.nn.geometry import (
 )
 from vidcomp_jax.nn.hourglass import Hourglass, HourglassConfig
 from vidcomp_jax.nn.layers import UNIT_FRACTION, AntiAliasDownsample, conv, is_unit_fraction
+from vidcomp_jax.nn.precision import MixedPrecision
 
 
 class Motion(NamedTuple):
@@ -71,7 +72,7 @@ def sparse_motions(source: Keypoints, driving: Keypoints, height: int, width: in
     return jnp.concatenate([background, motions], axis=1)
 
 
-class DenseMotion(nnx.Module):
+class DenseMotion(MixedPrecision):
     """Combines the candidate motions of the keypoints into one sampling grid and predicts an occlusion map.
 
     Args:
@@ -126,9 +127,10 @@ class DenseMotion(nnx.Module):
 
         # One group of channels per candidate: its heatmap, then the warped source.
         candidates = jnp.concatenate([heatmaps[..., None], jnp.moveaxis(deformed, 1, 3)], axis=-1)
-        features = self.hourglass(candidates.reshape(b, height, width, -1))
+        candidates = candidates.reshape(b, height, width, -1).astype(self.compute_dtype)
+        features = self.hourglass(candidates).astype(jnp.float32)
 
-        masks = jax.nn.softmax(self.mask(features).astype(jnp.float32), axis=-1)
+        masks = jax.nn.softmax(self.mask(features), axis=-1)
         deformation = jnp.sum(jnp.moveaxis(masks, -1, 1)[..., None] * motions, axis=1)
         occlusion = (
             jax.nn.sigmoid(self.occlusion(features)) if self.estimate_occlusion else jnp.ones_like(masks[..., :1])

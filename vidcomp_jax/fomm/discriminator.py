@@ -19,6 +19,7 @@ from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.nn.convolution import LAYOUT, convolve
 from vidcomp_jax.nn.geometry import gaussian_heatmaps
 from vidcomp_jax.nn.layers import UNIT_FRACTION, average_pool, constant, conv, image_pyramid, is_unit_fraction
+from vidcomp_jax.nn.precision import MixedPrecision, as_input
 
 
 class Scores(NamedTuple):
@@ -68,9 +69,10 @@ class InstanceNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Normalize `x`."""
-        mean = x.mean((1, 2), keepdims=True)
-        var = jnp.square(x - mean).mean((1, 2), keepdims=True)
-        return (x - mean) * jax.lax.rsqrt(var + 1e-5) * self.scale[...] + self.bias[...]
+        values = x.astype(self.scale.dtype)
+        mean = values.mean((1, 2), keepdims=True)
+        var = jnp.square(values - mean).mean((1, 2), keepdims=True)
+        return ((values - mean) * jax.lax.rsqrt(var + 1e-5) * self.scale[...] + self.bias[...]).astype(x.dtype)
 
 
 class SpectralNormConv(nnx.Conv):
@@ -109,8 +111,8 @@ class SpectralNormConv(nnx.Conv):
             self.u[...], self.v[...] = u, v
         assert self.bias is not None  # for the type checker; `conv` always creates a bias
         sigma = _matmul(u, _matmul(matrix, v))
-        out = convolve(x, kernel / sigma, (1, 1), self.padding, dimension_numbers=LAYOUT)
-        return out + self.bias[...]
+        x, kernel, bias = as_input((x, kernel / sigma, self.bias[...]))
+        return convolve(x, kernel, (1, 1), self.padding, dimension_numbers=LAYOUT) + bias
 
 
 def _matmul(a: Array, b: Array) -> Array:
@@ -140,7 +142,7 @@ class DiscriminatorBlock(nnx.Module):
         return average_pool(out) if self.pool else out
 
 
-class Discriminator(nnx.Module):
+class Discriminator(MixedPrecision):
     """The discriminator at one scale."""
 
     def __init__(self, config: DiscriminatorConfig, in_features: int, *, rngs: nnx.Rngs):
@@ -161,6 +163,7 @@ class Discriminator(nnx.Module):
             InputError: if the frames are too small for the number of blocks.
         """
         features, size = [], x.shape[1:3]
+        x = x.astype(self.compute_dtype)
         for block in self.down_blocks:
             if min(x.shape[1:3]) < 4:
                 raise InputError(
@@ -170,7 +173,7 @@ class Discriminator(nnx.Module):
                 )
             x = block(x)
             features.append(x)
-        return Scores(tuple(features), self.conv(x))
+        return Scores(tuple(features), self.conv(x.astype(jnp.float32)))
 
 
 class MultiScaleDiscriminator(nnx.Module):

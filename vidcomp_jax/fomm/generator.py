@@ -22,6 +22,7 @@ from vidcomp_jax.errors import InputError, require_at_least
 from vidcomp_jax.fomm.dense_motion import Motion
 from vidcomp_jax.nn.geometry import resize_bilinear, warp
 from vidcomp_jax.nn.layers import DownBlock, ResBlock, SameBlock, UpBlock, conv
+from vidcomp_jax.nn.precision import MixedPrecision
 from vidcomp_jax.storage.config import ADDED_LATER
 
 
@@ -57,7 +58,7 @@ class Decoded(NamedTuple):
     deformed_source: Float[Array, "b h w c"]
 
 
-class OcclusionAwareGenerator(nnx.Module):
+class OcclusionAwareGenerator(MixedPrecision):
     """Encodes the source, warps and masks its features, and decodes the frame.
 
     Args:
@@ -95,7 +96,7 @@ class OcclusionAwareGenerator(nnx.Module):
             raise InputError(
                 f"frames of {width}x{height} pixels: width and height must be divisible by {self.multiple}"
             )
-        out = self.first(source)
+        out = self.first(source.astype(self.compute_dtype))
         for block in self.down_blocks:
             out = block(out)
         return out
@@ -112,12 +113,13 @@ class OcclusionAwareGenerator(nnx.Module):
             source: the encoded source frames, in [0, 1].
         """
         height, width = features.shape[1:3]
-        out = self._warp(features, motion) * resize_bilinear(motion.occlusion_map, height, width)
+        out = self._warp(features, motion)
+        out *= resize_bilinear(motion.occlusion_map, height, width).astype(out.dtype)
         for block in self.bottleneck:
             out = block(out)
         for up_block in self.up_blocks:
             out = up_block(out)
-        decoded = jax.nn.sigmoid(self.final(out))
+        decoded = jax.nn.sigmoid(self.final(out.astype(jnp.float32)))
         if not self.full_resolution_skip:
             return Decoded(decoded, self._warp(source, motion))
         # The last channel is the share of each pixel that comes from inside of the source frame.

@@ -16,6 +16,7 @@ from flax import nnx
 from vidcomp_jax.data.datasets import DataConfig, differences
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, FOMMConfig
+from vidcomp_jax.nn.precision import Precision, in_precision
 from vidcomp_jax.storage.checkpoint import load_weights, save_model
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
 from vidcomp_jax.storage.steps import CHECKPOINTS, Which
@@ -29,12 +30,15 @@ class FOMMFolder:
     """Sizes of the networks."""
 
 
-def load_fomm(directory: Path | str, which: Which = "latest") -> FirstOrderMotionModel:
+def load_fomm(
+    directory: Path | str, which: Which = "latest", *, precision: Precision = "float32"
+) -> FirstOrderMotionModel:
     """Load the model of a model folder or of a training run's work folder, in inference mode.
 
     Args:
         directory: a folder that a converter or `experiments.train_fomm` wrote.
         which: for a training run, the latest checkpoint or the one with the smallest reconstruction error.
+        precision: what the model computes in; its weights are float32 in either case.
 
     Raises:
         InputError: if the folder, its config or its weights are missing, damaged, or do not fit each other.
@@ -43,7 +47,7 @@ def load_fomm(directory: Path | str, which: Which = "latest") -> FirstOrderMotio
     model = nnx.eval_shape(lambda: FirstOrderMotionModel(config, rngs=nnx.Rngs(0)))
     load_fomm_weights(model, directory, which)
     model.eval()
-    return model
+    return in_precision(model, precision)
 
 
 def load_fomm_weights(

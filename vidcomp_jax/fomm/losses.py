@@ -174,7 +174,7 @@ def _feature_matching(
     total = jnp.zeros(())
     for a, b in zip(generated, real, strict=True):
         for weight, x, y in zip(weights, a.features, b.features, strict=True):
-            total += weight * jnp.mean(jnp.abs(x - y))
+            total += weight * jnp.mean(jnp.abs(x.astype(jnp.float32) - y.astype(jnp.float32)))
     return total
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.nn.layers import conv, freeze, image_pyramid, max_pool
+from vidcomp_jax.nn.precision import MixedPrecision
 from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.untrusted import read_npz
 
@@ -29,7 +30,7 @@ _VGG19: list[int | str] = [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] *
 _TAPS = (0, 5, 10, 19, 28)
 
 
-class VGG19(nnx.Module):
+class VGG19(MixedPrecision):
     """The convolutions of VGG19 (Simonyan and Zisserman, 2015), in torchvision's numbering.
 
     Args:
@@ -50,7 +51,7 @@ class VGG19(nnx.Module):
     def __call__(self, frames: Float[Array, "b h w c"]) -> list[Float[Array, "b _ _ _"]]:
         """Features after relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of gray or RGB frames in [0, 1]."""
         x = jnp.broadcast_to(frames, (*frames.shape[:3], 3))
-        x = (x - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
+        x = ((x - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)).astype(self.compute_dtype)
         position, outputs = 0, []
         for item in _VGG19:
             if isinstance(item, str):
@@ -90,7 +91,8 @@ def perceptual_loss(
     total = jnp.zeros(())
     for x, y in zip(image_pyramid(prediction, scales), image_pyramid(target, scales), strict=True):
         for weight, a, b in zip(weights, vgg(x), vgg(y), strict=True):
-            total += weight * jnp.mean(jnp.abs(a - jax.lax.stop_gradient(b)))
+            a, b = a.astype(jnp.float32), jax.lax.stop_gradient(b).astype(jnp.float32)
+            total += weight * jnp.mean(jnp.abs(a - b))
     return total
 
 

@@ -13,6 +13,7 @@ before, and is normalized and activated on its own, as in `midnet.py` of the rep
 import itertools
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -20,11 +21,12 @@ from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.inbetween.rules import Rules
 from vidcomp_jax.nn.conv3d import Conv3d
 from vidcomp_jax.nn.convolution import convolve
+from vidcomp_jax.nn.precision import MixedPrecision, as_input
 
 HALVINGS = 4
 
 
-class VideoDiscriminator(nnx.Module):
+class VideoDiscriminator(MixedPrecision):
     """Discriminator of clips: four 4x4x4 convolutions that halve height and width, then a linear layer."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
@@ -43,10 +45,10 @@ class VideoDiscriminator(nnx.Module):
     def __call__(self, clips: Float[Array, "b t h w c"]) -> Float[Array, " b"]:
         """Compute the logits of clips in [0, 1] of the configured length and size."""
         run = nnx.remat(_layer) if self.remat else _layer
-        x = 2 * clips - 1 if self.signed else clips
+        x = (2 * clips - 1 if self.signed else clips).astype(self.compute_dtype)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = run(conv, norm, x)
-        return self.head(x.reshape(x.shape[0], -1))[:, 0]
+        return self.head(x.astype(jnp.float32).reshape(x.shape[0], -1))[:, 0]
 
 
 class ResidualBlock(nnx.Module):
@@ -60,12 +62,24 @@ class ResidualBlock(nnx.Module):
             padding=1,
             kernel_init=rules.kernel,
             conv_general_dilated=convolve,
+            promote_dtype=as_input,
             rngs=rngs,
         )
         self.first_norm = _layer_norm(in_features, 3, rules, rngs)
-        self.second = nnx.Conv(in_features, features, (4, 4), strides=2, padding=1, kernel_init=rules.kernel, rngs=rngs)
+        self.second = nnx.Conv(
+            in_features,
+            features,
+            (4, 4),
+            strides=2,
+            padding=1,
+            kernel_init=rules.kernel,
+            promote_dtype=as_input,
+            rngs=rngs,
+        )
         self.second_norm = _layer_norm(features, 3, rules, rngs)
-        self.shortcut = nnx.Conv(in_features, features, (1, 1), kernel_init=rules.linear, rngs=rngs)
+        self.shortcut = nnx.Conv(
+            in_features, features, (1, 1), kernel_init=rules.linear, promote_dtype=as_input, rngs=rngs
+        )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Compute features at half the height and width."""
@@ -73,7 +87,8 @@ class ResidualBlock(nnx.Module):
 
     def main(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """What is added to the shortcut."""
-        return self.second_norm(self.second(_leaky_relu(self.first_norm(self.first(x)))))
+        first = self.first_norm(self.first(x)).astype(x.dtype)  # layer norm gives float32
+        return self.second_norm(self.second(_leaky_relu(first))).astype(x.dtype)
 
 
 class ChainedBlock(ResidualBlock):
@@ -87,11 +102,11 @@ class ChainedBlock(ResidualBlock):
         self, x: Float[Array, "b h w c"], shortcut: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b h2 w2 d"], Float[Array, "b h2 w2 d"]]:
         """Compute features at half the height and width from those of the block before, and the next shortcut."""
-        shortcut = _leaky_relu(self.shortcut_norm(self.shortcut(_halved(shortcut))))
+        shortcut = _leaky_relu(self.shortcut_norm(self.shortcut(_halved(shortcut))).astype(x.dtype))
         return _leaky_relu(self.main(x)) + shortcut, shortcut
 
 
-class ImageDiscriminator(nnx.Module):
+class ImageDiscriminator(MixedPrecision):
     """Discriminator of single frames: four residual blocks, then a linear layer."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
@@ -106,14 +121,14 @@ class ImageDiscriminator(nnx.Module):
     def __call__(self, frames: Float[Array, "b h w c"]) -> Float[Array, " b"]:
         """Compute the logits of frames in [0, 1] of the configured size."""
         wrap = nnx.remat if self.remat else lambda run: run
-        x = 2 * frames - 1 if self.chained else frames
+        x = (2 * frames - 1 if self.chained else frames).astype(self.compute_dtype)
         shortcut = x
         for block in self.blocks:
             if self.chained:
                 x, shortcut = wrap(ChainedBlock.chained)(block, x, shortcut)
             else:
                 x = wrap(ResidualBlock.__call__)(block, x)
-        return self.head(x.reshape(x.shape[0], -1))[:, 0]
+        return self.head(x.astype(jnp.float32).reshape(x.shape[0], -1))[:, 0]
 
 
 def _widths(config: InbetweenConfig) -> list[int]:
@@ -121,7 +136,7 @@ def _widths(config: InbetweenConfig) -> list[int]:
 
 
 def _layer(conv: Conv3d, norm: nnx.LayerNorm, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h2 w2 d"]:
-    return _leaky_relu(norm(conv(x)))
+    return _leaky_relu(norm(conv(x)).astype(x.dtype))
 
 
 def _layer_norm(features: int, num_axes: int, rules: Rules, rngs: nnx.Rngs) -> nnx.LayerNorm:

@@ -19,6 +19,7 @@ from vidcomp_jax.inbetween.networks import Generator, InbetweenConfig
 from vidcomp_jax.media.images import to_float
 from vidcomp_jax.media.panels import panel
 from vidcomp_jax.metrics import score
+from vidcomp_jax.nn.precision import Precision, in_precision
 from vidcomp_jax.replicas import Devices, Replicas
 from vidcomp_jax.storage.checkpoint import load_weights
 from vidcomp_jax.storage.config import CONFIG_FILE, load_config
@@ -88,12 +89,15 @@ class InbetweenModel:
         return np.concatenate(clips)[:count]
 
 
-def load_inbetween(directory: Path | str, which: Which = "latest") -> InbetweenModel:
+def load_inbetween(
+    directory: Path | str, which: Which = "latest", *, precision: Precision = "float32"
+) -> InbetweenModel:
     """Load the generator of a run of `experiments.train_inbetween`.
 
     Args:
         directory: work folder of the run.
         which: the latest checkpoint, or the one with the smallest error on held-out clips.
+        precision: what the model computes in; its weights are float32 in either case.
 
     Raises:
         InputError: the folder, its config or its weights are missing, damaged, or do not match each other.
@@ -101,7 +105,7 @@ def load_inbetween(directory: Path | str, which: Which = "latest") -> InbetweenM
     config = load_config(Path(directory) / CONFIG_FILE, InbetweenConfig, part="inbetween")
     generator = nnx.eval_shape(lambda: Generator(config, rngs=nnx.Rngs(0)))
     load_weights(generator, Path(directory), which=which, prefix="generator")
-    return InbetweenModel(generator, config)
+    return InbetweenModel(in_precision(generator, precision), config)
 
 
 def inbetween_errors(model: InbetweenModel, clips: Clips, max_clips: int = 64) -> dict[str, float]:

@@ -26,6 +26,7 @@ from vidcomp_jax.inbetween.rules import RULES, Rules, Variant
 from vidcomp_jax.nn.conv3d import Conv3d, UpConv3d
 from vidcomp_jax.nn.convolution import convolve
 from vidcomp_jax.nn.layers import BatchNorm
+from vidcomp_jax.nn.precision import MixedPrecision, as_input
 from vidcomp_jax.storage.config import ADDED_LATER
 
 Frame = Float[Array, "b h w c"]
@@ -94,6 +95,7 @@ class ConvBlock(nnx.Module):
             padding=1,
             kernel_init=rules.kernel,
             conv_general_dilated=convolve,
+            promote_dtype=as_input,
             rngs=rngs,
         )
         self.norm = BatchNorm(features, epsilon=rules.batch_epsilon)
@@ -134,7 +136,7 @@ def fuse(start: Frame, end: Frame, previous: Latent, start_gate: Gate, end_gate:
         start_gate, end_gate: weights in [0, 1] for each frame and channel, [b, t, c].
         additive: noise term n added to each frame and channel, [b, t, c].
     """
-    start_gate, end_gate, additive = (x[:, :, None, None] for x in (start_gate, end_gate, additive))
+    start_gate, end_gate, additive = (x[:, :, None, None].astype(start.dtype) for x in (start_gate, end_gate, additive))
     keep = jnp.maximum(0, 1 - start_gate - end_gate)
     return start_gate * start[:, None] + end_gate * end[:, None] + keep * previous + additive
 
@@ -242,11 +244,12 @@ class VideoDecoder(nnx.Module):
         x = latent
         for block in self.blocks:
             x = run(block, x)
+        x = x.astype(jnp.float32)
         # Of the variant video-completion, values of -1 and 1 stand for black and white, and some lie beyond.
         return (self.head(x) + 1) / 2 if self.normalized else jax.nn.sigmoid(self.head(x))
 
 
-class Generator(nnx.Module):
+class Generator(MixedPrecision):
     """Generates a clip from its first and last frame and a noise vector."""
 
     def __init__(self, config: InbetweenConfig, *, rngs: nnx.Rngs):
@@ -282,11 +285,11 @@ class Generator(nnx.Module):
             if size % REDUCTION:
                 raise InputError(f"frames must have a height and width that 8 divides, found {first.shape[1:3]}")
         if self.learned:
-            start, end = self.encoder(2 * first - 1), self.encoder(2 * last - 1)
+            start, end = (self.encoder((2 * x - 1).astype(self.compute_dtype)) for x in (first, last))
             noise = jnp.broadcast_to(self.noise[...], noise.shape)
         else:
             # Both ends are encoded in one pass, so that batch norm sees them as one batch.
-            start, end = jnp.split(self.encoder(jnp.concatenate([first, last])), 2)
+            start, end = jnp.split(self.encoder(jnp.concatenate([first, last]).astype(self.compute_dtype)), 2)
         return self.decoder(self.latent(start, end, noise))
 
 

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.nn.convolution import LAYOUT, convolve
+from vidcomp_jax.nn.precision import as_input
 
 Video = Float[Array, "b t h w c"]
 Kernel = Float[Array, "kt kh kw c d"]
@@ -87,7 +88,8 @@ class Conv3d(nnx.Module):
         time = ((kt - 1) // 2, kt // 2)
         height, width = ((size - self.stride + 1) // 2 for size in (kh, kw))
         padding = (time, (height, kh - self.stride - height), (width, kw - self.stride - width))
-        return conv3d(x, self.kernel[...], stride=self.stride, padding=padding) + self.bias[...]
+        x, kernel, bias = as_input((x, self.kernel[...], self.bias[...]))
+        return conv3d(x, kernel, stride=self.stride, padding=padding) + bias
 
 
 class UpConv3d(nnx.Module):
@@ -111,13 +113,14 @@ class UpConv3d(nnx.Module):
         """Double the height and width of `x`."""
         b, t, h, w, c = x.shape
         features = self.kernel.shape[-1]
+        x, kernel, bias = as_input((x, self.kernel[...], self.bias[...]))
         # Tap k of the transposed convolution adds input i to output 2 i - 1 + k. So even outputs weight their
         # two inputs by taps 3 and 1, odd ones by 2 and 0: tap = 3 - parity - 2 * position.
-        taps = self.kernel[...][:, ::-1, ::-1].reshape(3, 2, 2, 2, 2, c, features)
+        taps = kernel[:, ::-1, ::-1].reshape(3, 2, 2, 2, 2, c, features)
 
         def convolve(row: int, column: int) -> Array:
             padding = ((1, 1), (1 - row, row), (1 - column, column))
             return conv3d(x, taps[:, :, row, :, column], padding=padding)
 
         rows = [jnp.stack([convolve(row, column) for column in range(2)], axis=4) for row in range(2)]
-        return jnp.stack(rows, axis=3).reshape(b, t, 2 * h, 2 * w, features) + self.bias[...]
+        return jnp.stack(rows, axis=3).reshape(b, t, 2 * h, 2 * w, features) + bias

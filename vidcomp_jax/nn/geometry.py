@@ -91,6 +91,7 @@ def warp(
         align_corners: whether -1 and 1 are the centers of the corner pixels, or the outer edges of the image.
         padding: what lies outside the image: black (`zeros`) or the mirrored image (`reflection`).
     """
+    image = jnp.asarray(image)
     height, width = image.shape[1:3]
     x = _to_pixels(grid[..., 0], width, align_corners, padding)
     y = _to_pixels(grid[..., 1], height, align_corners, padding)
@@ -107,12 +108,13 @@ def warp(
         values = jax.vmap(lambda flat, index: flat[index])(pixels, row * width + column)
         return jnp.where(inside, weight, 0.0)[..., None] * values
 
-    return (
+    warped = (
         corner(left, top, (1 - right) * (1 - below))
         + corner(left + 1, top, right * (1 - below))
         + corner(left, top + 1, (1 - right) * below)
         + corner(left + 1, top + 1, right * below)
     )
+    return warped.astype(image.dtype)  # the weights are float32
 
 
 def _to_pixels(coordinate: AnyArray, size: int, align_corners: bool, padding: str) -> AnyArray:

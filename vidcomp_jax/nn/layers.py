@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from vidcomp_jax.devices import AXIS, inside_device_axis, mean_over_devices
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.nn.convolution import LAYOUT, convolve
+from vidcomp_jax.nn.precision import as_input
 
 
 class Constant(nnx.Variable):
@@ -45,8 +46,8 @@ def conv(
 ) -> nnx.Conv:
     """A convolution with a square kernel, explicit padding on all sides, and PyTorch's initial weights.
 
-    PyTorch draws kernel and bias uniformly from +-1/sqrt(fan_in). `conv_type` is the class to create, `nnx.Conv` or
-    a subclass.
+    PyTorch draws kernel and bias uniformly from +-1/sqrt(fan_in). It computes in the type of its input. `conv_type` is
+    the class to create, `nnx.Conv` or a subclass.
     """
     bound = 1 / math.sqrt(in_features * size * size)
     return conv_type(
@@ -57,6 +58,7 @@ def conv(
         kernel_init=functools.partial(_uniform, bound=bound),
         bias_init=functools.partial(_uniform, bound=bound),
         conv_general_dilated=convolve,
+        promote_dtype=as_input,
         rngs=rngs,
     )
 
@@ -132,7 +134,7 @@ def convolve_doubled(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
         padding = ((1 - row, row), (1 - column, column))
         return convolve(x, taps, (1, 1), padding, dimension_numbers=LAYOUT)
 
-    x, kernel = (part.astype(jnp.result_type(x, kernel)) for part in (x, kernel))
+    kernel = kernel.astype(x.dtype)
     rows = []
     for row, taps in enumerate(even_and_odd(kernel, 0)):
         pixels = [quarter(part, row, column) for column, part in enumerate(even_and_odd(taps, 1))]
@@ -147,6 +149,8 @@ class BatchNorm(nnx.Module):
     In training mode it normalizes with the mean and biased variance of the whole batch, across the devices of
     `AXIS`, and moves the running statistics by a tenth toward the mean and the *unbiased* variance. After
     `model.eval()`, or with `nnx.view(model, use_running_average=True)`, it normalizes with the running statistics.
+
+    Statistics and results are computed in float32; the results are then rounded to the type of `x`.
 
     With `nnx.view(model, joined_batches=n)`, n batches of equal size, one after another along the first axis, are
     normalized each by its own statistics, and update the running statistics in turn, as n calls would.
@@ -178,8 +182,8 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         """Normalize `x`; in training mode also update the running statistics."""
         if self.use_running_average:
-            return self._normalized(x, self.mean[...], self.var[...])
-        batches = x.reshape(self.joined_batches, -1, *x.shape[1:])
+            return self._normalized(x, self.mean[...], self.var[...]).astype(x.dtype)
+        batches = x.reshape(self.joined_batches, -1, *x.shape[1:]).astype(self.mean.dtype)
         axes = tuple(range(1, batches.ndim - 1))
         mean = mean_over_devices(batches.mean(axes, keepdims=True))
         var = mean_over_devices(jnp.square(batches - mean).mean(axes, keepdims=True))
@@ -188,7 +192,7 @@ class BatchNorm(nnx.Module):
         self._move(self.mean, mean)
         self._move(self.var, var * (count / max(count - 1, 1)))
         self.num_batches.set_value(self.num_batches[...] + self.joined_batches)
-        return self._normalized(batches, mean, var).reshape(x.shape)
+        return self._normalized(batches, mean, var).reshape(x.shape).astype(x.dtype)
 
     def _normalized(self, x: Array, mean: Array, var: Array) -> Array:
         scale = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
@@ -289,7 +293,8 @@ class UpBlock(SameBlock):
         # Twice as fast on a CPU, in training too, except for small images, where adding up the taps takes too long.
         if jax.default_backend() == "cpu" and min(x.shape[1:3]) >= 16:
             assert self.conv.bias is not None  # for the type checker; `conv` always creates a bias
-            return nnx.relu(self.norm(convolve_doubled(x, self.conv.kernel[...]) + self.conv.bias[...]))
+            bias = self.conv.bias[...].astype(x.dtype)
+            return nnx.relu(self.norm(convolve_doubled(x, self.conv.kernel[...]) + bias))
         return super().__call__(upsample_nearest(x))
 
 
