@@ -8,7 +8,7 @@ are animated with the motion of others; with `--config`, as a YAML file of the p
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from experiments.animate_pairs import PRESETS, PairedData, animate_pairs, check_sources, official_options
 from experiments.commands import run
 from experiments.official import KEYS, VideoFormat
+from vidcomp_jax.background import WriteBehind
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.animation import Chunk, Result, animate, best_frame, detect
 from vidcomp_jax.fomm.keypoints import Keypoints
@@ -169,21 +170,29 @@ def animate_picture(config: AnimateConfig) -> None:
         )
         bar = outputs.enter_context(tqdm(total=info.num_frames, unit="frame", disable=None))
         profile = outputs.enter_context(Profile(config.profile))
-        for driving, result in _rendered(config, model, source, size, initial):
-            profile.begin_round(result)
-            result = to_uint8(result)
-            shown = _side_by_side(source, driving, result) if config.side_by_side else result
+
+        def write(number: int, driving: Chunk, result: Result) -> None:
+            nonlocal first
+            pixels = to_uint8(result)
+            shown = _side_by_side(source, driving, pixels) if config.side_by_side else pixels
             video.write(shown)
             if folder is not None:
-                for i, frame in enumerate(shown, count):
+                for i, frame in enumerate(shown, number):
                     write_image(folder / f"{i:06d}.png", frame)
-            if not count:
+            if not number:
                 first = time.perf_counter() - start
+
+        behind = outputs.enter_context(WriteBehind())
+        results = outputs.enter_context(contextlib.closing(_rendered(config, model, source, size, initial)))
+        for driving, result in results:
+            profile.begin_round(result)
+            behind(write, count, driving, result)
             count += len(result)
             bar.update(len(result))
+    width = size * 3 if config.side_by_side else size
     seconds = time.perf_counter() - start
     print(
-        f"{config.output}: {count} frames of {shown.shape[2]} x {shown.shape[1]} at {info.fps:.5g} frames per second"
+        f"{config.output}: {count} frames of {width} x {size} at {info.fps:.5g} frames per second"
         f"{', with sound' if sound else ''}; {seconds:.1f} s, the first frames after {first:.1f} s"
     )
 
@@ -216,7 +225,7 @@ class _Trained(msgspec.Struct):
     data: _Data
 
 
-def _rendered(config: AnimateConfig, model, source, size: int, initial) -> Iterator[tuple[Chunk, Result]]:
+def _rendered(config: AnimateConfig, model, source, size: int, initial) -> Generator[tuple[Chunk, Result], None, None]:
     """Driving frames and the frames rendered from them, one chunk at a time."""
     read = []
 
@@ -225,9 +234,9 @@ def _rendered(config: AnimateConfig, model, source, size: int, initial) -> Itera
             read.append(frames)
             yield frames
 
-    results = animate(model, source, recorded(), initial, **config.rendering)
-    for result in results:
-        yield read.pop(0), result
+    with contextlib.closing(animate(model, source, recorded(), initial, **config.rendering)) as results:
+        for result in results:
+            yield read.pop(0), result
 
 
 def _driving(config: AnimateConfig, channels: int, size: int) -> Iterator[Chunk]:

@@ -3,6 +3,7 @@
 As the published code's mode `animate`: the first frame of one test clip gets the motion of another.
 """
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from experiments.configs import CONFIGS
 from experiments.official import KEYS, check_model, data_options, say_unused, video_format
+from vidcomp_jax.background import WriteBehind
 from vidcomp_jax.data import BairConfig, DataConfig, open_clips
 from vidcomp_jax.data.clips import Channels
 from vidcomp_jax.data.video_pairs import random_pairs, read_pairs
@@ -112,12 +114,15 @@ def animate_pairs(config: "AnimateConfig", size: int) -> None:
             chunks = frames_in_chunks(*moving)
             results = animate(model, source, chunks, initial, **config.rendering)
             strip = []
-            with VideoWriter(
-                folder / name_of_file(name, config.format), fps=clips.fps, lossless=config.lossless
-            ) as video:
+            path = folder / name_of_file(name, config.format)
+            with (
+                VideoWriter(path, fps=clips.fps, lossless=config.lossless) as video,
+                WriteBehind() as behind,
+                contextlib.closing(results),
+            ):
                 for moved, result in zip(frames_in_chunks(*moving), map(to_uint8, results), strict=True):
                     beside = [np.broadcast_to(source, moved.shape), moved, result]
-                    video.write(np.concatenate(beside, axis=2) if config.side_by_side else result)
+                    behind(video.write, np.concatenate(beside, axis=2) if config.side_by_side else result)
                     if config.png_strips:
                         strip.append(result)
             if config.png_strips:

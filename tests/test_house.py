@@ -6,7 +6,7 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent
 ORDER = [
-    *("exports", "errors", "devices", "replicas", "metrics"),
+    *("exports", "errors", "background", "devices", "replicas", "metrics"),
     *("storage", "media", "data", "nn", "training", "fomm", "motion", "inbetween", "completion", "evaluation"),
 ]
 """The folders and modules directly in `vidcomp_jax`; each may import only from itself and those before it."""

@@ -8,6 +8,7 @@ import jax
 import msgspec
 import numpy as np
 
+from vidcomp_jax.background import WriteBehind
 from vidcomp_jax.completion.completers import Completion
 from vidcomp_jax.completion.inputs import PAGE, SCORES, GivenClip
 from vidcomp_jax.completion.scores import MethodScores
@@ -42,12 +43,12 @@ def write_completions(
         format: format of the videos.
     """
     titles = [f"frame {time}" for time in times] or ["first frame", "last frame"]
-    with new_folder(folder, "completion", replace=True) as partial:
+    with new_folder(folder, "completion", replace=True) as partial, WriteBehind() as behind:
         rows = []
         for i, clip in enumerate(clips):
             (partial / clip.name).mkdir(parents=True)
             found = {title: jax.tree.map(lambda x, i=i: x[i], tuple(result)) for title, result in results.items()}
-            _write_clip(partial / clip.name, clip.fps, found, format)
+            behind(_write_clip, partial / clip.name, clip.fps, found, format)  # while the page is written
             given = [Player(title, frame[None]) for title, frame in zip(titles, clip.known, strict=True)]
             truth = [] if clip.truth is None else [Player("truth", clip.truth)]
             completed = [

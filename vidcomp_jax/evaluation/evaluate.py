@@ -3,6 +3,7 @@
 The same call after an interruption goes on from the batches that are scored.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +13,13 @@ import numpy as np
 from jaxtyping import Int
 from tqdm import tqdm
 
+from vidcomp_jax.background import read_ahead
 from vidcomp_jax.completion.completers import Completer, FrameFormat
 from vidcomp_jax.completion.frame_formats import check_frame_size
 from vidcomp_jax.completion.methods import MethodSettings
 from vidcomp_jax.data.clips import Clips, spread, spread_long
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.evaluation.batches import Instruments, evaluate_batch, read_batch
+from vidcomp_jax.evaluation.batches import Batch, Instruments, evaluate_batch, read_batch
 from vidcomp_jax.evaluation.files import write_metrics, write_tables
 from vidcomp_jax.evaluation.plots import plots_of
 from vidcomp_jax.evaluation.protocols import Protocol
@@ -127,23 +129,32 @@ def digest_of_names(names: Iterable[str]) -> str:
 def score_clips(
     records: Records, clips: Clips, chosen: Int[np.ndarray, " n"], tools: Instruments, choices: Choices
 ) -> int:
-    """Score all batches that are not yet there, with a progress bar; return the number of batches."""
+    """Score all batches that are not yet there, with a progress bar; return the number of batches.
+
+    A thread reads the next batch while one is scored.
+    """
     size = choices.batch_size
     starts = range(0, len(chosen), size)
     shown = set(spread(len(chosen), choices.report_clips).tolist())
     missing = [number for number in range(len(starts)) if not records.has(number)]
     done = len(starts) - len(missing)
-    with tqdm(total=len(starts), initial=done, desc="evaluating", unit="batch") as bar:
-        for position, number in enumerate(missing):
-            rows = range(starts[number], min(starts[number] + size, len(chosen)))
-            batch = read_batch(
-                clips,
-                [int(chosen[row]) for row in rows],
-                number,
-                choices.protocol.num_frames,
-                [i for i, row in enumerate(rows) if row in shown],
-            )
-            records.save(number, evaluate_batch(tools, batch, size, timed=position > 0))
+
+    def read(number: int) -> Batch:
+        rows = range(starts[number], min(starts[number] + size, len(chosen)))
+        return read_batch(
+            clips,
+            [int(chosen[row]) for row in rows],
+            number,
+            choices.protocol.num_frames,
+            [i for i, row in enumerate(rows) if row in shown],
+        )
+
+    with (
+        tqdm(total=len(starts), initial=done, desc="evaluating", unit="batch") as bar,
+        contextlib.closing(read_ahead(map(read, missing))) as batches,
+    ):
+        for position, batch in enumerate(batches):
+            records.save(batch.number, evaluate_batch(tools, batch, size, timed=position > 0))
             bar.update()
     return len(starts)
 

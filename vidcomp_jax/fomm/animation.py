@@ -6,13 +6,15 @@ Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019, sec
 the same compiled program, which all devices share, and memory use does not grow with the length of the video.
 """
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Generator, Iterable
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Real, UInt8
 
+from vidcomp_jax.background import read_ahead
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, movement_scale, transfer_motion
@@ -46,13 +48,14 @@ def animate(
     adapt_scale: bool = False,
     relative_jacobian: bool = True,
     devices: Devices = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Render the source with the motion of driving frames.
 
     Args:
         model: a trained model.
         source: the frame to animate.
-        driving: the driving frames in order, up to `chunk` at a time, with the source's shape.
+        driving: the driving frames in order, up to `chunk` at a time, with the source's shape. They are read ahead, in
+            a thread.
         initial: keypoints of the driving frame whose pose matches the source's. The source's keypoints then move as the
             driving keypoints move relative to these. None uses the driving keypoints unchanged.
         chunk: number of frames processed at a time, on all devices together; shorter parts are padded, so that one
@@ -74,14 +77,15 @@ def animate(
     network = Replicas(model, devices)
     shared = network.shared((encoded, initial, np.float32(scale)))
     before = None
-    for frames in driving:
-        rendered = network.run(
-            _animate, shared, network.filled_up(frames, chunk), axes=(None, 0), options=(relative_jacobian,)
-        )
-        # The device works on this chunk while the caller writes the previous one and reads the next.
-        if before is not None:
-            yield np.asarray(before[0])[: before[1]]
-        before = rendered, len(frames)
+    with contextlib.closing(read_ahead(driving)) as chunks:
+        for frames in chunks:
+            rendered = network.run(
+                _animate, shared, network.filled_up(frames, chunk), axes=(None, 0), options=(relative_jacobian,)
+            )
+            # The devices work on this chunk while the caller writes the previous one.
+            if before is not None:
+                yield np.asarray(before[0])[: before[1]]
+            before = rendered, len(frames)
     if before is not None:
         yield np.asarray(before[0])[: before[1]]
 
@@ -113,15 +117,16 @@ def best_frame(
         raise InputError("the source's keypoints span no area, so no best frame can be found; give its number")
     best, smallest, start = None, np.inf, 0
     network = Replicas(model, devices)
-    for frames in driving:
-        found = network.run(detect_keypoints, to_float(network.filled_up(frames, chunk)), axes=(0,))
-        found = jax.tree.map(np.asarray, found)
-        for i in range(len(frames)):
-            pose = _normalized(found.position[i])
-            distance = np.inf if pose is None else np.square(pose - wanted).sum()
-            if distance < smallest:
-                best, smallest = BestFrame(start + i, Keypoints(*(x[i] for x in found))), distance
-        start += len(frames)
+    with contextlib.closing(read_ahead(driving)) as chunks:
+        for frames in chunks:
+            found = network.run(detect_keypoints, to_float(network.filled_up(frames, chunk)), axes=(0,))
+            found = jax.tree.map(np.asarray, found)
+            for i in range(len(frames)):
+                pose = _normalized(found.position[i])
+                distance = np.inf if pose is None else np.square(pose - wanted).sum()
+                if distance < smallest:
+                    best, smallest = BestFrame(start + i, Keypoints(*(x[i] for x in found))), distance
+            start += len(frames)
     if best is None:
         raise InputError("the keypoints of no driving frame span an area, so none is best; give its number")
     return best

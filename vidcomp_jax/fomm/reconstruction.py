@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from vidcomp_jax.background import WriteBehind
 from vidcomp_jax.data.clips import Clips, Index, spread
 from vidcomp_jax.fomm.animation import Chunk, animate
 from vidcomp_jax.fomm.keypoints import Keypoints
@@ -170,6 +171,8 @@ def score_clip(
     parts, repeated, kept = [], [], []
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(VideoWriter(video, fps=clips.fps)) if video is not None else None
+        behind = stack.enter_context(WriteBehind())
+        stack.enter_context(contextlib.closing(rendered))
         for truth, result in zip(frames_in_chunks(clips, clip, length, chunk), rendered, strict=True):
             unit = to_float(truth)
             parts.append(score(result, unit))
@@ -178,7 +181,7 @@ def score_clip(
                 kept.append(to_uint8(result))
             if writer is not None:
                 beside = [np.broadcast_to(source, truth.shape), truth, to_uint8(result)]
-                writer.write(np.concatenate(beside, axis=2))
+                behind(writer.write, np.concatenate(beside, axis=2))
     if strip is not None:
         write_strip(strip, np.concatenate(kept))
     l1, psnr, ssim = (float(np.concatenate(x).mean()) for x in zip(*parts, strict=True))

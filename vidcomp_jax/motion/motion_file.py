@@ -1,5 +1,6 @@
 """Extracted motion: the keypoints of all frames of many clips, their `.npz` file, and batches drawn from them."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from vidcomp_jax.background import read_ahead
 from vidcomp_jax.data.clips import Clips, spread, spread_long
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
@@ -197,11 +199,12 @@ def extract_motion(
     check_memory(8 * chunk * math.prod(clips.frame_shape), f"`chunk` is {chunk}: as many frames of {clips.frame_shape}")
     parts, before = [], None
     network = Replicas(model, devices)
-    for frames in _frames_in_chunks(clips, chunk):
-        found = network.run(detect_keypoints, to_float(network.filled_up(frames, chunk)), axes=(0,))
-        if before is not None:  # fetched while the devices work on the next chunk
-            parts.append(_fetched(*before))
-        before = found, len(frames)
+    with contextlib.closing(read_ahead(_frames_in_chunks(clips, chunk))) as chunks:
+        for frames in chunks:
+            found = network.run(detect_keypoints, to_float(network.filled_up(frames, chunk)), axes=(0,))
+            if before is not None:  # fetched while the devices work on the next chunk
+                parts.append(_fetched(*before))
+            before = found, len(frames)
     if before is not None:
         parts.append(_fetched(*before))
     shown = tuple(map(int, spread(len(clips.names), _PREVIEW_CLIPS)))
