@@ -21,14 +21,24 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import tyro
 
 from benchmarks.feed import first_pass, parsed_by_tensorflow, print_feed
 from tools.bair_records import write_download
-from vidcomp_jax.data import BairClips, DataConfig, import_tensorflow, open_clips, pairs, windows
+from vidcomp_jax.data import (
+    BairClips,
+    DataConfig,
+    import_tensorflow,
+    open_clips,
+    pair_dataset,
+    pairs,
+    parse_bair,
+    trajectory_dataset,
+    windows,
+)
 from vidcomp_jax.errors import InputError, require_at_least, require_positive
 
 BARE, GENERATOR = "TFRecordDataset, nothing parsed", "TFDS's example generator"
@@ -102,6 +112,13 @@ def record_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
     def bare(parallel: int | None) -> int:
         return sum(1 for _ in tf.data.TFRecordDataset(files, num_parallel_reads=parallel))
 
+    def parsed() -> int:
+        records = tf.data.TFRecordDataset(files)
+        return sum(1 for _ in records.map(parse_bair, num_parallel_calls=threads, deterministic=True).prefetch(2))
+
+    def dataset(of: Callable[..., Any]) -> int:
+        return sum(1 for _ in of(clips, seed=0).prefetch(2))
+
     def generator() -> int:
         return sum(1 for _ in tfds.Builder._generate_examples(None, os.path.dirname(files[0])))
 
@@ -120,6 +137,9 @@ def record_readers(clips: BairClips) -> dict[str, Callable[[], int]]:
         "ours: a training pair's two frames, shuffled": lambda: ours(
             order, lambda number: np.array([number % 20, 29 - number % 7])
         ),
+        "`parse_bair`: 30 frames of both cameras, in order": parsed,
+        "`trajectory_dataset`: one camera's 30 frames, shuffled": lambda: dataset(trajectory_dataset),
+        "`pair_dataset`: a training pair's two frames, shuffled": lambda: dataset(pair_dataset),
     }
 
 

@@ -20,11 +20,11 @@ def clips(tmp_path):
 
 def test_all_readers_read_every_trajectory(clips, capsys):
     readers = data.record_readers(clips)
-    assert len(readers) == 5
-    assert [read() for read in readers.values()] == [3] * 5
+    assert len(readers) == 8
+    assert [read() for read in readers.values()] == [3] * 8
     data.print_records(clips, data.Options(rounds=1))
     table = capsys.readouterr().out.splitlines()
-    assert len(table) == 7 and all(line.count("|") == 5 for line in table)
+    assert len(table) == 10 and all(line.count("|") == 5 for line in table)
 
 
 def test_pairs_and_clips_are_counted(clips, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import check_data, evaluate, extract_motion, reconstruct
 from experiments.configs import CONFIGS
 from experiments.train_inbetween import CONFIGS as INBETWEEN
 from vidcomp_jax.data import DataConfig, KthConfig, open_clips
@@ -15,6 +16,8 @@ from vidcomp_jax.data.clips import num_windows, window_of
 from vidcomp_jax.data.examples import PairReader, WindowReader, epoch_size
 from vidcomp_jax.data.kth import KthVideos
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.fomm.keypoints import Keypoints
+from vidcomp_jax.motion.motion_file import MotionClips
 
 KTH_LIKE = Path(__file__).parent / "data" / "kth_like"
 EVERY = KthConfig(train_windows="every")
@@ -57,7 +60,24 @@ def ranges(cache):
 
 def test_new_runs_train_on_every_window_and_old_ones_on_those_they_began_with():
     assert CONFIGS["kth"].data.kth == INBETWEEN["kth"].data.kth == EVERY
+    assert extract_motion.PRESETS["kth"].data.kth == check_data.PRESETS["kth"].data.kth == EVERY
     assert KthConfig().train_windows == "fixed"
+
+
+def test_scores_do_not_depend_on_the_training_windows():
+    assert reconstruct.PRESETS["kth"].data.kth == KthConfig()  # with --split=train, too
+    preset = evaluate.PRESETS["kth"]
+    assert evaluate.data_settings(preset, preset.data)["kth"] == {"split": "literature", "num_frames": 16, "cut": True}
+
+
+def test_motion_of_ranges_has_windows_at_every_frame(ranges):
+    count = int(ranges.lengths.sum())
+    keypoints = Keypoints(np.zeros((count, 2, 2), np.float32), np.zeros((count, 2, 2, 2), np.float32))
+    clips = MotionClips(
+        names=tuple(ranges.names), lengths=ranges.lengths, keypoints=keypoints, fps=25.0, fingerprint="", split="train"
+    )
+    starts = clips.window_starts(16)
+    assert len(starts) == len(set(starts)) == num_windows(ranges, 16) == 160
 
 
 def test_clips_to_train_on_are_the_ranges_and_are_verified(ranges, cache):

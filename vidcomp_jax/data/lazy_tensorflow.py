@@ -13,13 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+_NOT_CHOSEN = (None, "1")
+"""JAX sets 1 if there is no value."""
+
 
 def import_tensorflow() -> ModuleType:
     """Import and return TensorFlow, without its startup messages and without access to GPUs, which JAX needs.
 
+    Its warnings are off as well, unless `TF_CPP_MIN_LOG_LEVEL` is 0 or 2: of an error such as a damaged file, it would
+    print the traceback several times before the program gets the error itself.
+
     PyTorch may be imported before or after it, with or without Triton installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") in _NOT_CHOSEN:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     _load_triton_apart()
     with contextlib.nullcontext() if "tensorflow" in sys.modules else _discard_native_stderr():
         import tensorflow as tf

@@ -9,6 +9,7 @@ of an epoch once. Importing this module does not import TensorFlow.
 import atexit
 import collections
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -65,10 +66,11 @@ def trajectory_dataset(
     extras = [name for name in _EXTRAS if hasattr(clips, name)]
     if seed is not None:
         _check_at_least(0, seed=seed)
+        order = functools.lru_cache(maxsize=4)(functools.partial(permutation_of, count, seed))
 
     def read(number: int) -> list[Any]:
         epoch, place = divmod(number, count)
-        clip = place if seed is None else int(permutation_of(count, seed, epoch)[place])
+        clip = place if seed is None else int(order(epoch)[place])
         frames = clips.frames(clip, np.arange(clips.lengths[clip]))
         return [frames, np.int64(clip), *(getattr(clips, name)(clip) for name in extras)]
 
