@@ -76,6 +76,9 @@ class TrainFOMMConfig:
     """How long to train, in epochs."""
     precision: Precision = dataclasses.field(default="float32", metadata=ADDED_LATER)
     """Compute in float32, or mostly in bfloat16, which is faster on GPUs and TPUs and takes less memory."""
+    remat: bool = dataclasses.field(default=False, metadata=MAY_CHANGE | ADDED_LATER)
+    """Compute activations of the hourglasses and the generator again for the backward pass, instead of keeping them:
+    less memory, more time."""
     data: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()
     """Clips to train on, and what their frames look like."""
     augmentation: AugmentationConfig = AugmentationConfig()

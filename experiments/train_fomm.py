@@ -23,6 +23,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.fomm.perceptual import load_vgg19
 from vidcomp_jax.fomm.reconstruction import reconstruction_error, reconstruction_panel
 from vidcomp_jax.nn.precision import in_precision
+from vidcomp_jax.nn.remat import recomputed
 from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step
 from vidcomp_jax.training.loop import check_batch_size, check_weights, fit
 from vidcomp_jax.training.preparation import Preparation, prepared
@@ -39,7 +40,7 @@ def train(config: TrainFOMMConfig) -> int:
     """Train, and return the exit code, which is not 0 if a signal stopped the run."""
     check_workdir(config.workdir)
     config = resumed(config)
-    check_batch_size(config.train.batch_size)
+    check_batch_size(config.train.batch_size, accumulate=config.train.accumulate)
     train_clips, test_clips = open_clips(as_stored(config.data), "train"), open_clips(config.data, "test")
     config = config.in_steps(epoch_size(train_clips))
     check_weights(lambda: FirstOrderMotionModel(config.fomm, rngs=nnx.Rngs(0)))
@@ -61,6 +62,8 @@ def train(config: TrainFOMMConfig) -> int:
         )
 
     networks = in_precision(TrainingNetworks(model, config.loss, vgg), config.precision)
+    if config.remat:
+        networks = recomputed(networks)
     result = fit(
         networks,
         tx=config.optimizer.build(),

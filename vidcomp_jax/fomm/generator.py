@@ -11,7 +11,7 @@ Representations for Articulated Animation (Siarohin et al., CVPR 2021).
 
 import dataclasses
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from vidcomp_jax.fomm.dense_motion import Motion
 from vidcomp_jax.nn.geometry import resize_bilinear, warp
 from vidcomp_jax.nn.layers import DownBlock, ResBlock, SameBlock, UpBlock, conv
 from vidcomp_jax.nn.precision import MixedPrecision
+from vidcomp_jax.nn.remat import Recomputing
 from vidcomp_jax.storage.config import ADDED_LATER
 
 
@@ -58,7 +59,7 @@ class Decoded(NamedTuple):
     deformed_source: Float[Array, "b h w c"]
 
 
-class OcclusionAwareGenerator(MixedPrecision):
+class OcclusionAwareGenerator(MixedPrecision, Recomputing):
     """Encodes the source, warps and masks its features, and decodes the frame.
 
     Args:
@@ -84,6 +85,13 @@ class OcclusionAwareGenerator(MixedPrecision):
         self.up_blocks = nnx.List([UpBlock(a, b, 3, rngs=rngs) for a, b in up])
         self.final = conv(config.width, num_channels, 7, padding=3, rngs=rngs)
 
+    def set_view(  # type: ignore[override]  # it joins those of both classes
+        self, compute_dtype: Any = None, remat: bool | None = None
+    ):
+        """Set the type to compute in, or start or stop recomputation; called by `nnx.view`."""
+        MixedPrecision.set_view(self, compute_dtype)
+        Recomputing.set_view(self, remat)
+
     @jax.named_scope("generator_encode")
     def encode(self, source: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         """Compute features of source frames in [0, 1].
@@ -96,9 +104,9 @@ class OcclusionAwareGenerator(MixedPrecision):
             raise InputError(
                 f"frames of {width}x{height} pixels: width and height must be divisible by {self.multiple}"
             )
-        out = self.first(source.astype(self.compute_dtype))
+        out = self.run(self.first, source.astype(self.compute_dtype))
         for block in self.down_blocks:
-            out = block(out)
+            out = self.run(block, out)
         return out
 
     @jax.named_scope("generator_decode")
@@ -115,10 +123,8 @@ class OcclusionAwareGenerator(MixedPrecision):
         height, width = features.shape[1:3]
         out = self._warp(features, motion)
         out *= resize_bilinear(motion.occlusion_map, height, width).astype(out.dtype)
-        for block in self.bottleneck:
-            out = block(out)
-        for up_block in self.up_blocks:
-            out = up_block(out)
+        for block in [*self.bottleneck, *self.up_blocks]:
+            out = self.run(block, out)
         decoded = jax.nn.sigmoid(self.final(out.astype(jnp.float32)))
         if not self.full_resolution_skip:
             return Decoded(decoded, self._warp(source, motion))

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import require_at_least
 from vidcomp_jax.nn.layers import DownBlock, UpBlock
+from vidcomp_jax.nn.remat import Recomputing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class HourglassConfig:
         return min(self.max_width, self.width * 2**level)
 
 
-class Encoder(nnx.Module):
+class Encoder(Recomputing):
     """The contracting half of an hourglass."""
 
     def __init__(self, config: HourglassConfig, in_features: int, *, rngs: nnx.Rngs):
@@ -41,11 +42,11 @@ class Encoder(nnx.Module):
         """Return the input, then the output of every level."""
         outputs = [x]
         for block in self.down_blocks:
-            outputs.append(block(outputs[-1]))
+            outputs.append(self.run(block, outputs[-1]))
         return outputs
 
 
-class Decoder(nnx.Module):
+class Decoder(Recomputing):
     """The expanding half of an hourglass, with a skip connection from every level."""
 
     def __init__(self, config: HourglassConfig, *, rngs: nnx.Rngs):
@@ -59,7 +60,7 @@ class Decoder(nnx.Module):
         """Return features at full resolution, whose last channels are the input of the hourglass."""
         out = levels[-1]
         for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
-            out = jnp.concatenate([block(out), skip], axis=-1)
+            out = jnp.concatenate([self.run(block, out), skip], axis=-1)
         return out
 
 

@@ -19,6 +19,8 @@ class TrainConfig:
     schedules must have fields of their own instead of depending on it."""
     batch_size: int = 8
     """Examples per step over all devices and hosts."""
+    accumulate: int = dataclasses.field(default=1, metadata=ADDED_LATER)
+    """Parts in which a device computes its share of the batch, one after another, to take less memory."""
     seed: int = 0
     """Seed of the initial weights, the order of the data and all other random draws."""
     log_every: int = dataclasses.field(default=50, metadata=MAY_CHANGE)
@@ -41,9 +43,8 @@ class TrainConfig:
     """Number of latest checkpoints to keep, in addition to the best one."""
 
     def __post_init__(self):
-        require_at_least(
-            self, num_steps=self._fewest_steps, batch_size=1, seed=0, log_every=1, keep_last=1, skip_nonfinite=0
-        )
+        require_at_least(self, num_steps=self._fewest_steps, batch_size=1, accumulate=1, seed=0, skip_nonfinite=0)
+        require_at_least(self, log_every=1, keep_last=1)
         for field in ("panel_every", "evaluate_every", "checkpoint_every"):
             if getattr(self, field) is not None:
                 require_at_least(self, **{field: 1})

@@ -123,11 +123,13 @@ def fit(
         ValueError: neither or both of `objective` and `step` are given.
     """
     if step is None and objective is not None:
-        step = gradient_step(tx, objective)
+        step = gradient_step(tx, objective, accumulate=config.accumulate)
     elif step is None or objective is not None:
         raise ValueError("fit needs either an objective or a step")
+    elif config.accumulate > 1:
+        raise InputError(f"`accumulate` is {config.accumulate}; this training does not compute steps in parts, give 1")
     devices = all_devices() if devices is None else list(devices)
-    check_batch_size(config.batch_size, len(devices))
+    check_batch_size(config.batch_size, len(devices), accumulate=config.accumulate)
     process, processes = jax.process_index(), jax.process_count()
     graphdef, constants, state = init_state(model, tx, devices)
     train_step = map_over_devices(graphdef, step, devices, skip_nonfinite=config.skip_nonfinite > 0)
@@ -186,11 +188,16 @@ def check_weights(build: Callable[[], nnx.Module]) -> None:
     check_memory(4 * num_bytes, "the weights with gradients and the state of the optimizer; a smaller width")
 
 
-def check_batch_size(batch_size: int, num_devices: int | None = None) -> None:
-    """Raise an `InputError` unless `batch_size` divides over the devices, by default all of them."""
+def check_batch_size(batch_size: int, num_devices: int | None = None, *, accumulate: int = 1) -> None:
+    """Raise an `InputError` unless `batch_size` divides over the devices, by default all of them, and their parts."""
     count = jax.device_count() if num_devices is None else num_devices
     if batch_size % count:
         raise InputError(f"`batch_size` is {batch_size}; it must be a multiple of the number of devices, {count}")
+    if batch_size % (count * accumulate):
+        raise InputError(
+            f"`accumulate` is {accumulate}; `batch_size`, which is {batch_size}, must be a multiple of "
+            f"{count * accumulate}: that many parts on each of {count} devices"
+        )
 
 
 def _signal_of_any(stop: StopSignal) -> int | None:

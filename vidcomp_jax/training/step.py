@@ -65,16 +65,28 @@ def init_state(
     return graphdef, replicate(constants, devices), replicate(state, devices)
 
 
-def gradient_step(tx: optax.GradientTransformation, objective: Objective) -> DeviceStep:
-    """A step that updates with the gradient of `objective` and adds `loss` and `grad_norm` to its metrics."""
+def gradient_step(tx: optax.GradientTransformation, objective: Objective, *, accumulate: int = 1) -> DeviceStep:
+    """A step that updates with the gradient of `objective` and adds `loss` and `grad_norm` to its metrics.
+
+    With `accumulate`, each device computes its share of the batch in so many parts, one after another, and updates
+    with the mean of their gradients; the memory is that of one part. The metrics are means as well. The parts have the
+    keys of the whole batch. Batch norm normalizes each by its own statistics, and updates the running ones each time.
+    """
 
     def step(graphdef, state, constants, batch, keys):
-        def loss_fn(params):
-            model = nnx.merge(graphdef, params, state.batch_stats, constants)
-            loss, metrics = objective(model, batch, keys)
-            return loss, (nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)), {"loss": loss, **metrics})
+        def gradient(batch_stats, batch, keys):
+            def loss_fn(params):
+                model = nnx.merge(graphdef, params, batch_stats, constants)
+                loss, metrics = objective(model, batch, keys)
+                return loss, (nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)), {"loss": loss, **metrics})
 
-        grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
+            grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
+            return batch_stats, grads, metrics
+
+        if accumulate == 1:
+            batch_stats, grads, metrics = gradient(state.batch_stats, batch, keys)
+        else:
+            batch_stats, grads, metrics = _in_parts(gradient, accumulate, state, batch, keys)
         grads = mean_over_devices(grads)
         with jax.named_scope("optimizer"):
             updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -84,6 +96,20 @@ def gradient_step(tx: optax.GradientTransformation, objective: Objective) -> Dev
         return TrainState(state.step, params, batch_stats, opt_state), metrics
 
     return step
+
+
+def _in_parts(gradient: Callable, count: int, state: TrainState, batch: Batch, keys: Key[Array, " b"]) -> tuple:
+    """Batch statistics after all parts of the batch, and the means of their gradients and metrics."""
+
+    def one(carry, part):
+        batch_stats, grads, metrics = gradient(carry[0], *part)
+        return (batch_stats, jax.tree.map(jnp.add, carry[1], grads)), metrics
+
+    parts = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), (batch, keys))
+    none = state.batch_stats, jax.tree.map(jnp.zeros_like, state.params)
+    (batch_stats, total), metrics = jax.lax.scan(one, none, parts)
+    mean = jax.tree.map(lambda x: x / count, total), jax.tree.map(lambda x: x.mean(0), metrics)
+    return batch_stats, *mean
 
 
 def unmapped_step(graphdef: nnx.GraphDef, step: DeviceStep, *, skip_nonfinite: bool = False) -> Callable:
