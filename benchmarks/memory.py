@@ -4,11 +4,11 @@
 
 Output: a Markdown table of the memory that a step needs on one device, and what that consists of. Float32 steps that
 keep their activations are compiled, and XLA's own analysis says what they need: `held` for weights, optimizer, batch
-statistics, VGG19 and the batch, and `computed` for everything else at the peak. `kept` is the part of that which the
-forward pass stores for the backward pass, by the derivative's program. XLA for CPUs merges recomputed activations with
-the first ones and computes much of bfloat16 in float32, so it cannot show what these options save; for them, the
-difference of `kept` is taken off. Where the step is compiled on a CPU, the numbers are an estimate for GPUs, without
-the workspace of their convolutions.
+statistics, VGG19 and the batch, and `computed` for everything else at the peak. `stored` is what the forward pass
+stores for the backward pass, by the derivative's program, before XLA merges operations. XLA for CPUs merges recomputed
+activations with the first ones and computes much of bfloat16 in float32, so it cannot show what these options save; for
+them, `computed` is taken to shrink as `stored` does. Where the step is compiled on a CPU, the numbers are an estimate
+for GPUs, without the workspace of their convolutions.
 """
 
 import dataclasses
@@ -126,7 +126,7 @@ def kept(
 def main(options: Options) -> None:
     """Print each row as soon as it is known."""
     print(f"compiled for {all_devices()[0].device_kind}; GiB\n")
-    columns = ["configuration", "batch", "parts", "precision", "activations", "held", "computed", "of it kept", "sum"]
+    columns = ["configuration", "batch", "parts", "precision", "activations", "stored", "held", "computed", "sum"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name, batch, parts in itertools.product(options.configs, options.batches, options.accumulate):
         if batch % parts:
@@ -136,8 +136,8 @@ def main(options: Options) -> None:
         exact = kept(config, batch // parts, perceptual=options.perceptual)
         for precision, remat in itertools.product(options.precision, options.remat):
             stored = kept(config, batch // parts, remat=remat, precision=precision, perceptual=options.perceptual)
-            needed = computed - exact + stored
-            sizes = " | ".join(f"{x / 2**30:.2f}" for x in (held, needed, stored, held + needed))
+            needed = computed * stored / exact
+            sizes = " | ".join(f"{x / 2**30:.2f}" for x in (stored, held, needed, held + needed))
             activations = "recomputed" if remat else "kept"
             print(f"| {name} | {batch} | {parts} | {precision} | {activations} | {sizes} |", flush=True)
 
