@@ -83,7 +83,7 @@ def serve(connection: Connection, framework: str, case: Case, one_core: bool = F
         connection.send((clock() - start, result))
     device, is_gpu, peak = report()
     work_peak = peak if is_gpu else peak_memory()
-    connection.send(Report(device, is_gpu, max(peak, before), work_peak))
+    connection.send(Report(device, is_gpu, peak if is_gpu else max(peak, before), work_peak))
 
 
 def frames(case: Case) -> tuple[np.ndarray, np.ndarray]:

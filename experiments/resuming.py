@@ -21,6 +21,12 @@ def resumed(config: TrainFOMMConfig) -> TrainFOMMConfig:
     if latest_step(config.workdir / CHECKPOINTS) is None:
         return config
     begun = as_begun(windows_as_begun(config), config.workdir)
+    # What somebody asks for is not dropped without a word: other values than those in effect are refused.
+    begun = dataclasses.replace(
+        begun,
+        precision=config.precision,
+        train=dataclasses.replace(begun.train, accumulate=config.train.accumulate),
+    )
     stored = load_config(config.workdir / CONFIG_FILE, TrainFOMMConfig)
     if not stored.augmented_in_step:
         print(

@@ -25,6 +25,16 @@ def draw(batch=3, **config):
     return RandomWarp.draw(jax.random.split(jax.random.key(1), batch), RandomWarpConfig(**config))
 
 
+def test_gradients_of_a_pixel_sampled_often_are_added_up_in_float32():
+    grid = jnp.zeros((1, 64, 64, 2))
+
+    def total(x):
+        return warp(x, grid).astype(jnp.float32).sum()
+
+    gradient = jax.grad(total)(jnp.ones((1, 5, 5, 1), jnp.bfloat16))
+    assert gradient.dtype == jnp.bfloat16 and float(gradient[0, 2, 2, 0]) == 4096
+
+
 @pytest.mark.parametrize("padding", ["zeros", "reflection"])
 def test_identity_grid_warps_to_itself(padding):
     x = image()

@@ -106,6 +106,46 @@ def test_frames_that_are_mapped_from_a_file_are_not_copied_to_the_workers(clips)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(part)).frames(1, [5]), clips.frames(2, [5]))
 
 
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_slices_of_mapped_files_and_borrowed_memory_are_sent_as_they_are(tmp_path, mode):
+    frames = np.random.default_rng(0).integers(0, 256, (12, 2, 2, 1), np.uint8)
+    np.save(tmp_path / "frames.npy", frames)
+    mapped = np.load(tmp_path / "frames.npy", mmap_mode=mode)
+    if mode == "c":
+        mapped[5] = frames[5] = 7  # in memory only
+    for array in (mapped[4:], np.frombuffer(frames[4:].tobytes(), np.uint8).reshape(-1, 2, 2, 1)):
+        again = pickle.loads(pickle.dumps(ArrayClips(array, [4, 4])))
+        np.testing.assert_array_equal(again.frames(0, range(4)), frames[4:8])
+
+
+class Inverted(ArrayClips):
+    """Clips that change what they inherit."""
+
+    def frames(self, clip, indices):
+        return 255 - super().frames(clip, indices)
+
+
+def test_clips_that_change_their_frames_are_trained_on_as_they_are():
+    array = np.arange(64, dtype=np.uint8).reshape(16, 2, 2, 1)
+    inverted, plain = (
+        taken(windows(kind(array, [8, 8]), num_frames=3, batch_size=2, seed=0), 2) for kind in (Inverted, ArrayClips)
+    )
+    np.testing.assert_array_equal(inverted, 255 - np.stack(plain))
+
+
+def test_signals_for_the_whole_job_leave_the_readers_at_work(clips):
+    batches = pairs(clips, workers=1, **OPTIONS)
+    found = [np.stack(next(batches))]
+    for child in children():
+        os.kill(child, signal.SIGTERM)
+        os.kill(child, signal.SIGINT)
+    time.sleep(0.2)
+    found += [np.stack(batch) for batch in itertools.islice(batches, 12)]
+    batches.close()
+    np.testing.assert_array_equal(found, taken(pairs(clips, **OPTIONS), 13))
+    assert not children()
+
+
 def test_what_clips_print_does_not_disturb(capfd):
     batches = taken(pairs(TroubledClips("talkative"), workers=1, **OPTIONS), 6)
     np.testing.assert_array_equal(batches, taken(pairs(TroubledClips("talkative"), **OPTIONS), 6))
@@ -118,6 +158,8 @@ def test_an_error_keeps_its_type_and_message():
     assert not children()
     with pytest.raises(RuntimeError, match=r"(?s)in _bug.*_OddError: 1 and 2"):
         taken(pairs(TroubledClips("bug"), workers=1, **OPTIONS), 10)
+    with pytest.raises(EOFError, match=r"seven\.zip ends too early"):
+        taken(pairs(TroubledClips("cut_off"), workers=1, **OPTIONS), 10)
 
 
 @pytest.mark.parametrize(
@@ -154,18 +196,20 @@ def test_clips_that_cannot_be_sent_are_named(clips):
         pairs(clips, workers=-1, **OPTIONS)
 
 
-def test_clips_of_the_main_program_are_refused_in_one_line():
-    code = """
+@pytest.mark.parametrize("size", [4, 1024])
+def test_clips_of_the_main_program_are_refused_in_one_line(size):
+    code = f"SIZE = {size}"
+    code += """
 import numpy as np
 from vidcomp_jax.data import ArrayClips, pairs
 class Mine(ArrayClips):
     pass
 try:
-    next(pairs(Mine(np.zeros((8, 4, 4, 1), np.uint8), [8]), batch_size=2, seed=0, workers=1))
+    next(pairs(Mine(np.zeros((8, SIZE, SIZE, 1), np.uint8), [8]), batch_size=2, seed=0, workers=1))
 except ValueError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.startswith("reader process 1 of 1 cannot open these clips (Can't get attribute 'Mine'")
     assert done.stdout.count("\n") == 1 and not done.stderr
 

@@ -16,7 +16,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from vidcomp_jax.errors import InputError, TrainingError, one_line
 
 AXIS = "devices"
-"""Name of the axis that training maps over with `jax.pmap`. Use it in your own `pmap` or `shard_map`."""
+"""Name of the axis that training maps over with `jax.pmap`. Use it in your own `pmap`, or in `shard_map` with
+`check_vma=False`: with the check, JAX adds the gradients of replicated weights up by itself, and they would be too
+large."""
 
 TIMEOUT_SECONDS = 100
 """Seconds after which the other processes end when one of a run does not answer any more."""

@@ -27,6 +27,9 @@ class TroubledClips:
     def _unreadable(self):
         raise InputError("seven.avi: cannot be decoded")
 
+    def _cut_off(self):
+        raise EOFError("seven.zip ends too early")
+
     def _bug(self):
         raise _OddError(1, 2)
 

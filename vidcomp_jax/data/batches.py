@@ -109,7 +109,8 @@ def _stream(
     if workers < 0:
         raise InputError(f"`workers` is {workers}; it must be at least 0")
     shape = reader.batch_shape(len(rows))
-    check_memory(_BATCHES * math.prod(shape), f"`batch_size` is {len(rows)}: {_BATCHES} batches of shape {shape}")
+    count = _BATCHES + 2 * workers
+    check_memory(count * math.prod(shape), f"`batch_size` is {len(rows)}: {count} batches of shape {shape}")
     firsts = itertools.count(share.start_step * batch_size, batch_size)
     ranges = (range(first + rows.start, first + rows.stop) for first in firsts)
     if workers:

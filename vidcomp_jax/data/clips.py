@@ -65,9 +65,11 @@ def num_windows(clips: Clips, num_frames: int) -> int:
 
 def copy_frames(clips: Clips, clip: Index, indices: Indices, to: UInt8[np.ndarray, "t h w c"]) -> None:
     """Copy frames of a clip to an array; clips with a method `copy_frames` do so without another array for them."""
-    copy = getattr(clips, "copy_frames", None)
-    if copy is not None:
-        copy(clip, indices, to)
+    kind = type(clips)
+    own = next((base for base in kind.__mro__ if "frames" in vars(base) or "copy_frames" in vars(base)), kind)
+    # A class that changes `frames` and inherits `copy_frames` means its own frames.
+    if "copy_frames" in vars(own):
+        clips.copy_frames(clip, indices, to)  # type: ignore[attr-defined]
     else:
         to[:] = clips.frames(clip, indices)
 
@@ -175,9 +177,12 @@ class _Mapped(NamedTuple):
 def _mapped(array: np.ndarray) -> _Mapped | None:
     """Where the array is mapped from, or None if it is not mapped or not contiguous."""
     base: Any = array
-    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+    while isinstance(base.base, np.ndarray):  # a slice of a mapped array is one as well, but begins elsewhere
         base = base.base
-    if base is None or base.filename is None or not array.flags.c_contiguous or array.dtype != np.uint8:
+    # What was written to a copy-on-write mapping is not in the file.
+    if not isinstance(base, np.memmap) or base.filename is None or base.mode == "c":
+        return None
+    if not array.flags.c_contiguous or array.dtype != np.uint8:
         return None
     return _Mapped(str(base.filename), base.offset + array.ctypes.data - base.ctypes.data, array.shape)
 

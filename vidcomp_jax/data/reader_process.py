@@ -8,6 +8,7 @@ becomes of the one that started it.
 import mmap
 import os
 import pickle
+import signal
 import sys
 import traceback
 from typing import BinaryIO
@@ -19,7 +20,13 @@ from vidcomp_jax.errors import InputError
 
 
 def main(memory: int) -> None:
-    """Serve until standard input ends; `memory` is the descriptor of the file that is shared."""
+    """Serve until standard input ends; `memory` is the descriptor of the file that is shared.
+
+    Signals that stop a training run, which may go to all of its processes, do not stop this one: the run reads on until
+    its last checkpoint.
+    """
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
     requests = sys.stdin.buffer
     # Whatever a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
@@ -32,23 +39,28 @@ def main(memory: int) -> None:
 
 def serve(requests: BinaryIO, answers: BinaryIO, memory: mmap.mmap) -> None:
     """Answer requests until EOFError."""
-    reader: ExampleReader | None = None
+    try:
+        reader: ExampleReader = pickle.load(requests)
+    except Exception as error:
+        _answer(answers, _portable(error))
+        while requests.read(1 << 20):  # the rest of a reader that cannot be opened, for which the other process waits
+            pass
+        raise EOFError from error
+    _answer(answers, None)
     while True:
-        answer: Exception | None = None
+        offset, first, stop = pickle.load(requests)
+        problem: Exception | None = None
         try:
-            request = pickle.load(requests)
-            if reader is None:
-                reader = request
-            else:
-                offset, first, stop = request
-                shape = reader.batch_shape(stop - first)
-                reader.fill(np.ndarray(shape, np.uint8, memory, offset), range(first, stop))
-        except (EOFError, BrokenPipeError):
-            raise
+            shape = reader.batch_shape(stop - first)
+            reader.fill(np.ndarray(shape, np.uint8, memory, offset), range(first, stop))
         except Exception as error:  # handed on to the other process
-            answer = _portable(error)
-        pickle.dump(answer, answers)
-        answers.flush()
+            problem = _portable(error)
+        _answer(answers, problem)
+
+
+def _answer(answers: BinaryIO, answer: Exception | None) -> None:
+    pickle.dump(answer, answers)
+    answers.flush()
 
 
 def _portable(error: Exception) -> Exception:

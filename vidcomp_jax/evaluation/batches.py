@@ -167,7 +167,7 @@ def _score(
     """Add the scores of one method, and the frames to show."""
     protocol = tools.protocol
     clips = np.stack([sample.frames for sample in samples], axis=1)
-    found = score_samples(clips, batch.frames, protocol, tools.lpips)
+    found = score_samples(clips, batch.frames, protocol, tools.lpips, devices=tools.devices)
     positions = None
     if samples[0].keypoints is not None and true_keypoints is not None:
         truth = np.asarray(true_keypoints.position)

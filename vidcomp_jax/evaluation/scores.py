@@ -15,6 +15,7 @@ from vidcomp_jax.evaluation.protocols import Protocol
 from vidcomp_jax.media.images import resize, to_channels
 from vidcomp_jax.metrics import score
 from vidcomp_jax.motion.evaluation import pairwise_distance as motion_diversity
+from vidcomp_jax.replicas import Devices
 
 Arrays = dict[str, np.ndarray]
 
@@ -63,6 +64,8 @@ def score_samples(
     truth: Float[np.ndarray, "b t h w c"],
     protocol: Protocol,
     lpips: LPIPS | None = None,
+    *,
+    devices: Devices = None,
 ) -> Arrays:
     """Compare the scored frames of all samples with the true frames.
 
@@ -71,6 +74,7 @@ def score_samples(
         truth: the true clips.
         protocol: which frames are scored, and how.
         lpips: network for LPIPS; None leaves it out.
+        devices: devices of this process that share the frames for LPIPS; all of them if None.
 
     Returns:
         `l1`, `mse`, `psnr`, `ssim` and, with a network, `lpips`, [b, s, g] each for g scored frames; `jitter` [b, s],
@@ -95,7 +99,8 @@ def score_samples(
         gray = (to_channels(_eight_bit(x), 1).reshape(*x.shape[:-1], 1) / np.float32(255) for x in (inner, expected))
         arrays["ssim"] = score(*gray).ssim
     if lpips is not None:
-        arrays["lpips"] = lpips_distance(lpips, *(_for_lpips(x, protocol) for x in (inner, expected)))
+        pair = (_for_lpips(x, protocol) for x in (inner, expected))
+        arrays["lpips"] = lpips_distance(lpips, *pair, devices=devices)
     return arrays
 
 

@@ -94,7 +94,7 @@ SHIFTS: tuple[Shapes, ...] = (
 def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
     """Convolve images [b, h, w, c] with a kernel [kh, kw, c, d]; a substitute for `jax.lax.conv_general_dilated`.
 
-    Takes its arguments, and hands on to it all that `PATCHES` and `ROWS` do not hold. Give it to
+    Takes its arguments, and hands on to it all that the tables do not hold. Give it to
     `flax.nnx.Conv(conv_general_dilated=...)`.
     """
     if _is_plain(x, kernel, strides, padding, options):

@@ -96,7 +96,8 @@ def warp(
     x = _to_pixels(grid[..., 0], width, align_corners, padding)
     y = _to_pixels(grid[..., 1], height, align_corners, padding)
     left, top = jnp.floor(x), jnp.floor(y)
-    pixels = image.reshape(image.shape[0], height * width, image.shape[3])
+    # In float32, so that the gradients of a pixel that is sampled many times are added up in float32.
+    pixels = image.reshape(image.shape[0], height * width, image.shape[3]).astype(jnp.float32)
 
     right, below = x - left, y - top  # weights of the right and of the lower pixels
 
@@ -114,7 +115,7 @@ def warp(
         + corner(left, top + 1, (1 - right) * below)
         + corner(left + 1, top + 1, right * below)
     )
-    return warped.astype(image.dtype)  # the weights are float32
+    return warped.astype(image.dtype)
 
 
 def _to_pixels(coordinate: AnyArray, size: int, align_corners: bool, padding: str) -> AnyArray:

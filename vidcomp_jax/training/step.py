@@ -115,9 +115,9 @@ def _in_parts(gradient: Callable, count: int, state: TrainState, batch: Batch, k
 def unmapped_step(graphdef: nnx.GraphDef, step: DeviceStep, *, skip_nonfinite: bool = False) -> Callable:
     """The whole step on one device's share of the batch, to be mapped over the axis `AXIS` of all devices.
 
-    `map_over_devices` maps it with `jax.pmap`; with a mesh that has the axis `AXIS`, map it with `jax.shard_map` under
-    `jax.jit`, which computes the same to the last bit. State, constants, key and metrics are the same on all devices,
-    and the batch is split along its first axis.
+    `map_over_devices` maps it with `jax.pmap`; with a mesh that has the axis `AXIS`, map it with `jax.shard_map` and
+    `check_vma=False` (see `AXIS`) under `jax.jit`, which computes the same to the last bit. State, constants, key and
+    metrics are the same on all devices, and the batch is split along its first axis.
 
     With `skip_nonfinite`, a step after which a metric, a weight, a batch statistic or the optimizer's state is not
     finite keeps the state from before it, and only counts as a step.
