@@ -66,10 +66,10 @@ class Blend:
 @pytest.fixture
 def settings(monkeypatch):
     """Return settings for every method, with small models in place of the saved ones."""
-    monkeypatch.setattr(methods, "load_fomm", lambda *_: MODEL)
+    monkeypatch.setattr(methods, "load_fomm", lambda *_, **__: MODEL)
     learned = {"flow": FLOW, "wgan": GAN, "autoregressive": NEXT_FRAME}
     monkeypatch.setattr(methods, "load_motion_models", lambda *_, **__: learned)
-    monkeypatch.setattr(methods, "load_inbetween", lambda *_: Blend())
+    monkeypatch.setattr(methods, "load_inbetween", lambda *_, **__: Blend())
     monkeypatch.setattr(methods, "HubModule", Blend)
     return MethodSettings(inbetween=Path("run"), module="module")
 

@@ -25,7 +25,7 @@ def test_every_published_file_gives_its_preset(name, tmp_path, capsys):
     preset = CONFIGS[name.rsplit("-", 1)[0]]
     # The file names a folder of videos, where the presets of KTH and BAIR read these data sets as they are published.
     assert found.data.name == "folder" and found.data.data_dir == Path("data")
-    data = dataclasses.replace(found.data, name=preset.data.name, data_dir=None)
+    data = dataclasses.replace(found.data, name=preset.data.name, data_dir=None, kth=preset.data.kth)
     assert dataclasses.replace(found, dataset=preset.dataset, config=None, data=data) == preset
     (line,) = capsys.readouterr().out.splitlines()
     assert "not used in training:" in line and line.endswith("reconstruction_params, animate_params")

@@ -21,6 +21,7 @@ from vidcomp_jax.fomm.model import FirstOrderMotionModel
 from vidcomp_jax.inbetween.generation import inbetween_errors, load_inbetween
 from vidcomp_jax.inbetween.networks import InbetweenConfig
 from vidcomp_jax.media.video import VideoWriter, read_frames
+from vidcomp_jax.nn.precision import MixedPrecision
 from vidcomp_jax.training.config import TrainConfig
 from vidcomp_jax.training.loop import FitResult
 
@@ -101,7 +102,7 @@ def test_every_data_set_has_a_configuration_of_its_own():
 
 def test_the_variant_of_video_completion_is_trained_in_its_own_way(tmp_path, monkeypatch):
     seen = {}
-    monkeypatch.setattr(train_inbetween, "Inbetween", lambda config, rngs: nnx.Module())
+    monkeypatch.setattr(train_inbetween, "Inbetween", lambda config, rngs: MixedPrecision())
     monkeypatch.setattr(train_inbetween, "fit", lambda model, **given: seen.update(given) or FitResult(model, 0, {}))
     given = ["--dataset=synthetic", "--num-steps=0", f"--workdir={tmp_path}", "--inbetween.variant=video-completion"]
     config = parse(TrainInbetweenConfig, given, CONFIGS)
