@@ -10,14 +10,16 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
 from tests.robustness import processes
 from tests.support import toy_training
 from vidcomp_jax.devices import initialize_distributed
-from vidcomp_jax.errors import InputError
+from vidcomp_jax.errors import InputError, LostProcessError
 from vidcomp_jax.storage.steps import CHECKPOINTS, latest_step
+from vidcomp_jax.training import loop
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -27,8 +29,6 @@ def train_as_process(coordinator: str, process: str, workdir: str, num_steps: st
     from vidcomp_jax.devices import from_process_0
 
     initialize_distributed(coordinator, 2, int(process))
-    import jax
-
     assert (jax.process_count(), jax.local_device_count(), len(jax.devices())) == (2, 1, 2)
 
     def batches(*arguments):
@@ -122,6 +122,15 @@ def test_a_killed_process_ends_the_other_one_with_one_line(tmp_path):
     *progress, last = errors.splitlines()
     assert re.fullmatch("error: another process of this run does not answer .*; start all of them again, .*", last)
     assert all(line.startswith("step ") for line in progress)
+
+
+@pytest.mark.parametrize("kind", [ValueError, jax.errors.JaxRuntimeError])
+def test_either_error_of_a_collective_means_a_lost_process(kind):
+    reason = "UNKNOWN: Gloo all-reduce failed: Connection reset by peer"
+    with pytest.raises(LostProcessError, match=f"does not answer .{reason}"), loop._errors_of_devices(2):
+        raise kind(reason)
+    with pytest.raises(ValueError, match="^a batch of 3 examples"), loop._errors_of_devices(2):
+        raise ValueError("a batch of 3 examples")
 
 
 def result_of(ended: tuple[int, str, str]) -> dict:

@@ -13,6 +13,7 @@ import functools
 import logging
 import math
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -205,12 +206,18 @@ def _signal_of_any(stop: StopSignal) -> int | None:
     return largest_of_all(stop.received or 0) or None
 
 
+_STATUS_OF_XLA = re.compile("(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|RESOURCE_EXHAUSTED|UNAVAILABLE|UNKNOWN): ")
+
+
 @contextlib.contextmanager
 def _errors_of_devices(processes: int) -> Iterator[None]:
     """Explain in one line why devices cannot go on: too little memory, or another process that has ended."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # JAX raises the errors of collectives as a ValueError where it runs the program in the thread that called it.
+        if isinstance(error, ValueError) and not _STATUS_OF_XLA.match(str(error)):
+            raise
         if "RESOURCE_EXHAUSTED" in str(error):
             raise InputError(
                 f"a device has too little memory ({one_line(error)}); lower the batch size or the sizes of the networks"
