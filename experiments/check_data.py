@@ -1,12 +1,14 @@
 """Check a data set before training: `python -m experiments.check_data --dataset=kth --data-dir=DIR`.
 
-Reads the whole data set, reports what it contains and what cannot be used, and draws random clips. The exit code is 0
-if training can start, and 1 if it cannot.
+Reads the whole data set, reports what it contains and what cannot be used, draws random clips, and writes a data card.
+The exit code is 0 if training can start, and 1 if it cannot.
 """
 
 import collections
 import dataclasses
 import logging
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,7 @@ from experiments.commands import run
 from experiments.configs import CONFIGS, Preset
 from experiments.options import DataOptions, name_options
 from vidcomp_jax.data import Clips, DataConfig
+from vidcomp_jax.data.data_card import duration, is_data_card, write_data_card
 from vidcomp_jax.data.datasets import READERS, place_of
 from vidcomp_jax.data.inspection import SplitReport, contact_sheet, duplicates, inspect_split
 from vidcomp_jax.errors import InputError, require_at_least
@@ -34,8 +37,11 @@ class CheckDataConfig:
     dataset: Preset = "kth"
     contact_sheet: Path = Path("contact_sheet.png")
     """Image of random clips to write; an earlier contact sheet is replaced."""
+    data_card: Path = Path("data_card.md")
+    """Page of Markdown to write, with the counts, sizes, rates, durations, subjects and licences of the data set; an
+    earlier data card is replaced."""
     overwrite: bool = False
-    """Replace the file of --contact-sheet, whatever it is."""
+    """Replace the files of --contact-sheet and --data-card, whatever they are."""
     rows: int = 6
     """Number of clips of each split on the contact sheet."""
     seed: int = 0
@@ -51,6 +57,8 @@ def main(config: CheckDataConfig) -> int:
     """Print the report, write the contact sheet, and return the exit code."""
     earlier = written_as(config.contact_sheet, _SHEET)
     check_output_file(config.contact_sheet, overwrite=config.overwrite or earlier, field="contact_sheet")
+    earlier = is_data_card(config.data_card)
+    check_output_file(config.data_card, overwrite=config.overwrite or earlier, field="data_card")
     reports = {split: inspect_split(config.data, split) for split in ("train", "test")}
     print(f"{config.data.kind}: {_place(config.data)}")
     for split, report in reports.items():
@@ -63,7 +71,11 @@ def main(config: CheckDataConfig) -> int:
         _print_list(
             f"clips that duplicate another clip of {split}", [" = ".join(p) for p in duplicates(report, report)]
         )
-    _draw([report.clips for report in reports.values() if report.clips is not None], config)
+    if clips := [report.clips for report in reports.values() if report.clips is not None]:
+        _draw(clips, config)
+        command = shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+        write_data_card(config.data_card, config.data, place_of(config.data), reports, command)
+        print(f"data card: {config.data_card}")
     found = {split: name_options(report.problem, CheckDataConfig, []) for split, report in reports.items()}
     problems = [f"{split}: {problem}" for split, problem in found.items() if problem]
     print(f"training cannot start; {'; '.join(problems)}" if problems else "training can start")
@@ -75,6 +87,18 @@ def _place(data: DataConfig) -> str:
         return str(place_of(data) or "drawn")
     except InputError:  # the reports of both splits say why
         return "not found"
+
+
+def _print_remarks(report: SplitReport) -> None:
+    clips, seconds = report.clips, ""
+    assert clips is not None
+    if report.seconds:
+        seconds = f", of videos of {duration(report.seconds)}"
+    lengths = clips.lengths
+    shortest, longest, total = (duration(n / clips.fps) for n in (lengths.min(), lengths.max(), lengths.sum()))
+    print(f"  durations: clips of {shortest} to {longest}, {total} in all{seconds}")
+    for remark in report.remarks:
+        print(f"  {name_options(remark, CheckDataConfig, [])}")
 
 
 def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
@@ -93,6 +117,7 @@ def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
             counts[kind[place]] += count
         if counts:
             print(f"  {what}: {', '.join(f'{kind} ({count})' for kind, count in counts.most_common())}")
+    _print_remarks(report)
     print(f"  subjects: {len(report.subjects)}: {_some(report.subjects)}")
     if report.windows is not None:
         frames, total, drawn = report.windows
@@ -102,8 +127,6 @@ def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
 
 
 def _draw(clips: list[Clips], config: CheckDataConfig) -> None:
-    if not clips:
-        return
     try:
         sheet = contact_sheet(clips, rows=config.rows, columns=8, seed=config.seed)
     except InputError as error:
@@ -116,7 +139,7 @@ def _draw(clips: list[Clips], config: CheckDataConfig) -> None:
 def _print_list(what: str, items: list[str]) -> None:
     print(f"{what}: {len(items)}")
     for item in items:
-        print(f"    {item}")
+        print(f"    {name_options(item, CheckDataConfig, [])}")
 
 
 def _some(items: list[str]) -> str:

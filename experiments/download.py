@@ -63,7 +63,8 @@ def main(config: DownloadConfig) -> int:
                 archive.unlink()
     preset = check_data.PRESETS[config.dataset]
     data = dataclasses.replace(preset.data, data_dir=output)
-    return check_data.main(dataclasses.replace(preset, data=data, contact_sheet=output / "contact_sheet.png"))
+    sheet, card = output / "contact_sheet.png", output / "data_card.md"
+    return check_data.main(dataclasses.replace(preset, data=data, contact_sheet=sheet, data_card=card))
 
 
 def _fetch(config: DownloadConfig, output: Path) -> None:

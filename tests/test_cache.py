@@ -77,6 +77,22 @@ def test_anything_that_changes_makes_another_cache(sources, tmp_path):
     assert len(set(cached_names(tmp_path)) - made) == 1
 
 
+def test_a_long_clip_is_verified_in_parts(tmp_path):
+    file = tmp_path / "long.bin"
+    file.write_bytes(bytes(range(256)) * 5)
+    source = Source(file.name, file, (file,))
+    clips = open_cached([source], Decoder(), tmp_path)
+    np.testing.assert_array_equal(clips.frames(0, [1279, 511, 512])[:, 0, 0, 0], [255, 255, 0])
+    (folder,) = (tmp_path / "cache").iterdir()
+    frames = np.memmap(folder / "frames.bin", np.uint8, "r+", shape=(1280, 16))
+    frames[600, 3] ^= 1
+    frames.flush()
+    clips = open_cached([source], Decoder(), tmp_path)
+    assert len(clips.frames(0, [0, 511, 1024, 1279])) == 4
+    with pytest.raises(InputError, match=r"this cache was damaged, the frames of long.bin are not those"):
+        clips.frames(0, [0, 512])
+
+
 def test_a_moved_data_set_keeps_its_cache(sources, tmp_path):
     decode = Decoder()
     open_cached(sources, decode, tmp_path)

@@ -25,7 +25,8 @@ def check(tmp_path, capsys):
     def run(name, data_dir, **settings):
         data = DataConfig(name=name, data_dir=data_dir, cache_dir=tmp_path / "cache", **settings)
         sheet = tmp_path / "sheet.png"
-        code = check_data.main(CheckDataConfig(data=data, contact_sheet=sheet, rows=2))
+        card = tmp_path / "card.md"
+        code = check_data.main(CheckDataConfig(data=data, contact_sheet=sheet, data_card=card, rows=2))
         return code, capsys.readouterr().out, sheet
 
     return run
@@ -160,11 +161,11 @@ def test_the_usual_place_of_a_data_set_is_shown(tmp_path, monkeypatch, capsys):
     (tmp_path / "kth").symlink_to(KTH_LIKE)
     monkeypatch.setenv("VIDCOMP_DATA", str(tmp_path))
     data = DataConfig(name="kth", cache_dir=tmp_path / "cache")
-    sheet = tmp_path / "sheet.png"
-    assert check_data.main(CheckDataConfig(data=data, contact_sheet=sheet)) == 0
+    files = {"contact_sheet": tmp_path / "sheet.png", "data_card": tmp_path / "card.md"}
+    assert check_data.main(CheckDataConfig(data=data, **files)) == 0
     assert f"kth: {tmp_path / 'kth'}\n" in capsys.readouterr().out
     monkeypatch.setenv("VIDCOMP_DATA", str(tmp_path / "none"))
-    assert check_data.main(CheckDataConfig(data=data, contact_sheet=sheet)) == 1
+    assert check_data.main(CheckDataConfig(data=data, **files)) == 1
     said = capsys.readouterr().out
     assert (
         "kth: not found\n" in said and "experiments.download --dataset=kth`, or give its folder as --data-dir" in said

@@ -10,6 +10,7 @@ from vidcomp_jax.data import DataConfig, clip_list, open_clips
 from vidcomp_jax.data.clip_list import ClipListConfig, entries_of_split, open_clip_list, read_clip_list
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.loading import check_trained_data
+from vidcomp_jax.media import video
 from vidcomp_jax.media.video import VideoWriter, probe
 from vidcomp_jax.storage.config import claim_workdir, save_config
 
@@ -123,7 +124,7 @@ def test_what_cannot_be_decoded_is_left_out_on_request_only(folder, tmp_path, mo
 def test_every_video_is_probed_once_until_it_changes(folder, monkeypatch):
     path = write_list(folder, "videos/long walk.mp4 0 9\nvideos/long walk.mp4 10 19\nvideos/run.mp4\n")
     asked = []
-    monkeypatch.setattr(clip_list, "probe", lambda video: asked.append(video.name) or probe(video))
+    monkeypatch.setattr(video, "probe", lambda video: asked.append(video.name) or probe(video))
     for split in ("train", "test"):
         opened(path, split, folder / "cache")
     assert sorted(asked) == ["long walk.mp4", "run.mp4"]

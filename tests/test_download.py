@@ -185,7 +185,7 @@ def test_kth_is_downloaded_checked_and_found_by_its_name(kth, tmp_path, monkeypa
         server.requests.clear()
         assert command.main(DownloadConfig(url=server.url)) == 0
         assert server.requests == []
-    assert set(os.listdir(tmp_path / "kth")) == {*ARCHIVES, SEQUENCES, "contact_sheet.png"}
+    assert set(os.listdir(tmp_path / "kth")) == {*ARCHIVES, SEQUENCES, "contact_sheet.png", "data_card.md"}
 
 
 def test_too_little_space_is_said_before_anything_is_downloaded(kth, tmp_path, monkeypatch):

@@ -127,9 +127,9 @@ def test_a_killed_process_ends_the_other_one_with_one_line(tmp_path):
 @pytest.mark.parametrize("kind", [ValueError, jax.errors.JaxRuntimeError])
 def test_either_error_of_a_collective_means_a_lost_process(kind):
     reason = "UNKNOWN: Gloo all-reduce failed: Connection reset by peer"
-    with pytest.raises(LostProcessError, match=f"does not answer .{reason}"), loop._errors_of_devices(2):
+    with pytest.raises(LostProcessError, match=r"does not answer \(UNKNOWN: Gloo"), loop._errors_of_devices(2):
         raise kind(reason)
-    with pytest.raises(ValueError, match="^a batch of 3 examples"), loop._errors_of_devices(2):
+    with pytest.raises(ValueError, match="a batch of 3"), loop._errors_of_devices(2):
         raise ValueError("a batch of 3 examples")
 
 

@@ -3,8 +3,8 @@
 Input: files and a function that decodes them. Output: `ArrayClips` over one memory-mapped file, written on first use.
 The name of a cache's folder contains a hash of the names, sizes and modification times of the files, the settings and
 the format, so that changed data or settings lead to a new cache. It is written under a temporary name and renamed when
-complete; if two processes write the same cache, the first one to finish wins. The frames of every clip have a checksum,
-which is verified when the clip is first read.
+complete; if two processes write the same cache, the first one to finish wins. The frames of every clip have checksums,
+which are verified when the clip is first read, or, of a long clip, that part of it.
 """
 
 import collections
@@ -13,15 +13,14 @@ import errno
 import hashlib
 import json
 import shutil
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from vidcomp_jax.data.clips import ArrayClips
-from vidcomp_jax.data.sources import Clip, LeftOut, Outcomes, Source, in_parallel, numbered, report_left_out
+from vidcomp_jax.data.clips import ArrayClips, checksums_of
+from vidcomp_jax.data.sources import Clip, LeftOut, Outcomes, Progress, Source, in_parallel, numbered, report_left_out
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.folders import new_folder
 
@@ -38,6 +37,7 @@ def cached_clips(
     cache_dir: Path,
     label: str,
     skip_unreadable: bool = False,
+    progress: Progress | None = None,
 ) -> ArrayClips:
     """The clips that `decode` makes of all `sources`, in order, read from the cache if there is one.
 
@@ -47,6 +47,7 @@ def cached_clips(
         settings: what the result depends on besides the files, as JSON.
         label: name of the data set in messages, the progress bar and the name of the cache's folder.
         skip_unreadable: continue no matter how many sources are unreadable.
+        progress: the progress bar, which is shown if anything is to be decoded; by default, it counts the sources.
 
     Raises:
         InputError: more than a tenth of the sources is unreadable and not skipped, no clip is left, the disk is too
@@ -55,7 +56,7 @@ def cached_clips(
     outcomes = Outcomes(label, len(sources), skip_unreadable)
     folder = cache_folder(cache_dir, label, sources, settings)
     if not folder.exists():
-        _make(folder, sources, decode, frame_shape, outcomes)
+        _make(folder, sources, decode, frame_shape, outcomes, progress)
     clips = _open(folder, frame_shape)
     outcomes.check(clips.left_out, clips.unreadable)
     report_left_out(label, clips.left_out, len(sources))
@@ -77,12 +78,12 @@ def key_of(sources: Sequence[Source], settings: dict) -> str:
     return digest.hexdigest()[:16]
 
 
-def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes):
+def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes, progress):
     # Another process may have finished first; its cache has the same contents.
     with contextlib.suppress(FileExistsError), new_folder(folder, "cache") as temporary:
         try:
             with (temporary / "frames.bin").open("wb") as file:
-                index = _write_clips(file, sources, decode, frame_shape, outcomes)
+                index = _write_clips(file, sources, decode, frame_shape, outcomes, progress)
             (temporary / "index.json").write_text(json.dumps(index))
         except OSError as error:
             if error.errno != errno.ENOSPC:
@@ -92,11 +93,11 @@ def _make(folder: Path, sources: Sequence[Source], decode, frame_shape, outcomes
             ) from None
 
 
-def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes) -> dict:
+def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape, outcomes: Outcomes, progress) -> dict:
     clips: list[Clip] = []
-    checksums: list[int] = []
-    total, done = sum(map(_num_bytes, sources)), 0
-    for number, (source, result) in enumerate(in_parallel(decode, sources, f"decoding {outcomes.label}"), 1):
+    checksums: list[int | list[int]] = []
+    total, done = sum(map(num_bytes, sources)), 0
+    for number, (source, result) in enumerate(in_parallel(decode, sources, f"decoding {outcomes.label}", progress), 1):
         if isinstance(result, InputError):
             result = [LeftOut(source.name, result)]
         for clip in result:
@@ -105,16 +106,16 @@ def _write_clips(file: BinaryIO, sources: Sequence[Source], decode, frame_shape,
                 continue
             if clip.frames.dtype != np.uint8 or clip.frames.shape[1:] != frame_shape:
                 raise ValueError(f"{clip.name}: frames {clip.frames.shape[1:]} do not match {frame_shape}")
-            data = np.ascontiguousarray(clip.frames).data
-            file.write(data)
-            checksums.append(zlib.crc32(data))
+            file.write(np.ascontiguousarray(clip.frames).data)
+            checksums.append(checksums_of(clip.frames))
             clips.append(clip._replace(frames=np.empty((len(clip.frames), 0))))
-        done += _num_bytes(source)
+        done += num_bytes(source)
         if number >= min(_PROJECT_AFTER, len(sources)):
             _check_space(Path(file.name).parent, file.tell() * (total - done) / max(done, 1))
     outcomes.check_any_left(len(clips))
     rates = collections.Counter(clip.fps for clip in clips)
-    return {
+    scores = {"scores": [clip.scores for clip in clips]} if any(clip.scores for clip in clips) else {}
+    return scores | {
         "names": [clip.name for clip in clips],
         "lengths": [len(clip.frames) for clip in clips],
         "subjects": numbered([clip.subject for clip in clips]),
@@ -137,7 +138,8 @@ def _open(folder: Path, frame_shape: tuple[int, int, int]) -> ArrayClips:
         ) from None
 
 
-def _num_bytes(source: Source) -> int:
+def num_bytes(source: Source) -> int:
+    """Size of the files of a source."""
     return sum(file.stat().st_size for file in source.files)
 
 

@@ -10,7 +10,6 @@ Paths are relative to the folder of the list. All lines that name the same video
 """
 
 import dataclasses
-import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +23,8 @@ from vidcomp_jax.data.clips import Clips, Split
 from vidcomp_jax.data.sources import Clip, Reader, Source, held_out, in_parallel
 from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.media.images import center_square, resize
-from vidcomp_jax.media.video import VideoInfo, iterate_frames, probe
-from vidcomp_jax.storage.untrusted import check_file, read_text
+from vidcomp_jax.media.video import iterate_frames, probe_once
+from vidcomp_jax.storage.untrusted import read_text
 
 _LINE = re.compile(r"(?P<path>.+?)(?:\s+(?P<first>\d+)\s+(?P<last>\d+))?")
 
@@ -85,7 +84,7 @@ def open_clip_list(
 
     def decode(source: Source) -> list[Clip]:
         entry = entries[source.name]
-        return [Clip(source.name, source.name, _frames(entry, size, num_channels), _probe_once(entry.path).fps)]
+        return [Clip(source.name, source.name, _frames(entry, size, num_channels), probe_once(entry.path).fps)]
 
     return cached_clips(
         [Source(entry.name, entry.path, (entry.path,)) for entry in entries.values()],
@@ -142,7 +141,7 @@ def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
     texts = ((number, re.sub(r"(^|\s)#.*", "", line).strip()) for number, line in enumerate(lines, 1))
     parsed = [(f"{path} line {number}", found) for number, text in texts if (found := _LINE.fullmatch(text))]
     videos = list(dict.fromkeys(path.parent / found["path"] for _, found in parsed))
-    infos = dict(in_parallel(_probe_once, videos, f"reading {path.name}"))
+    infos = dict(in_parallel(probe_once, videos, f"reading {path.name}"))
     for where, found in parsed:
         video = path.parent / found["path"]
         info = infos[video]
@@ -159,18 +158,6 @@ def _parsed(path: Path, lines: list[str]) -> Iterator[Entry]:
         if last <= first:
             raise InputError(f"{where}: frames {first} to {last} of {video}; a clip needs at least two")
         yield Entry(where, video, first, last, (info.width, info.height))
-
-
-def _probe_once(video: Path) -> VideoInfo:
-    """The result of `probe`, cached while the file does not change, because `probe` reads the whole file."""
-    check_file(video)
-    stat = video.stat()
-    return _probed(video, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.cache
-def _probed(video: Path, modified: int, size: int) -> VideoInfo:
-    return probe(video)
 
 
 def _frames(entry: Entry, size: int, num_channels: int) -> UInt8[np.ndarray, "t size size c"]:

@@ -19,6 +19,8 @@ Split = Literal["train", "test"]
 Channels = Literal[1, 3]
 """Gray or RGB."""
 
+_BLOCK = 512
+
 Index = int | np.integer
 Indices = Sequence[int] | np.ndarray
 
@@ -95,8 +97,10 @@ class ArrayClips:
     the reasons. Those that could not be read are named in `unreadable`; the others are too short. `window` is explained
     at `window_of`.
 
-    With `checksums`, the CRC-32 of the frames of every clip, a clip is verified when it is first read; `frames` raises
-    an `InputError` that names `place` if it is damaged.
+    With `checksums`, those of `checksums_of` for every clip, a clip is verified when it is first read; of a long clip,
+    the part that is read. If it is damaged, `frames` raises an `InputError` that names `place`.
+
+    `scores` are, if scenes are wanted, how likely a scene begins with each frame of every clip.
     """
 
     def __init__(
@@ -109,9 +113,10 @@ class ArrayClips:
         subjects: Sequence[int] | Int[np.ndarray, " n"] | None = None,
         left_out: Mapping[str, str] | None = None,
         unreadable: Collection[str] = (),
-        checksums: Sequence[int] | None = None,
+        checksums: Sequence[int | Sequence[int]] | None = None,
         place: str = "the array",
         window: int | None = None,
+        scores: Sequence[Sequence[float]] = (),
     ):
         self.lengths = np.asarray(lengths, np.int64)
         if self.lengths.sum() != len(array):
@@ -123,13 +128,13 @@ class ArrayClips:
         height, width, channels = array.shape[1:]
         self.frame_shape = (int(height), int(width), int(channels))
         self.left_out, self.unreadable = dict(left_out or {}), list(unreadable)
-        self.window = window
+        self.window, self.scores = window, scores
         self._array = array
         self._starts = np.cumsum(self.lengths) - self.lengths
         if checksums is not None and len(checksums) != len(self.lengths):
             raise ValueError(f"{len(checksums)} checksums of {len(self.lengths)} clips")
         self._checksums, self._place = checksums, place
-        self._verified = np.full(len(self.lengths), checksums is None)
+        self._verified: set[tuple[int, int]] = set()
 
     def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:
         """Frames `indices` of clip number `clip`; see `Clips.frames`."""
@@ -141,9 +146,14 @@ class ArrayClips:
             target[...] = self._array[place]
 
     def _places(self, clip: Index, indices: Indices) -> Int[np.ndarray, " t"]:
-        if not self._verified[clip]:
-            self._verify(int(clip))
-        return self._starts[clip] + checked(indices, self.lengths[clip])
+        numbers = checked(indices, self.lengths[clip])
+        if self._checksums is not None:
+            expected = self._checksums[int(clip)]
+            blocks = [0] if isinstance(expected, int) else set((numbers // _BLOCK).tolist())
+            for block in blocks:
+                if (int(clip), block) not in self._verified:
+                    self._verify(int(clip), block)
+        return self._starts[clip] + numbers
 
     def __getstate__(self) -> dict:
         """The array itself is not copied to another process if it is mapped from a file."""
@@ -155,15 +165,24 @@ class ArrayClips:
         if isinstance(self._array, _Mapped):
             self._array = np.asarray(np.memmap(self._array.path, np.uint8, "r", *self._array[1:]))
 
-    def _verify(self, clip: int) -> None:
+    def _verify(self, clip: int, block: int) -> None:
         assert self._checksums is not None
-        frames = self._array[self._starts[clip] : self._starts[clip] + self.lengths[clip]]
-        if zlib.crc32(np.ascontiguousarray(frames).data) != self._checksums[clip]:
+        expected, frames = self._checksums[clip], self._array[self._starts[clip] :][: self.lengths[clip]]
+        if not isinstance(expected, int):
+            frames, expected = frames[block * _BLOCK :][:_BLOCK], expected[block]
+        if zlib.crc32(np.ascontiguousarray(frames).data) != expected:
             raise InputError(
                 f"{self._place}: this cache was damaged, the frames of {self.names[clip]} are not those that were "
                 "written; delete the folder, and it is written again"
             )
-        self._verified[clip] = True
+        self._verified.add((clip, block))
+
+
+def checksums_of(frames: UInt8[np.ndarray, "t h w c"]) -> int | list[int]:
+    """The CRC-32 of the frames of a clip; of a long clip, those of its blocks of 512 frames."""
+    blocks = [frames[start : start + _BLOCK] for start in range(0, max(len(frames), 1), _BLOCK)]
+    found = [zlib.crc32(np.ascontiguousarray(block).data) for block in blocks]
+    return found[0] if len(found) == 1 else found
 
 
 class _Mapped(NamedTuple):

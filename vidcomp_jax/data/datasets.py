@@ -167,12 +167,14 @@ def differences(config: DataConfig, stored: Mapping[str, Any]) -> list[tuple[str
     if ("list" if stored.get("clips") else stored.get("name")) != config.kind:
         return []
     reader = READERS[config.kind]
-    values = {name: (getattr(config, name), stored.get(name)) for name in ("size", "num_channels")}
+    values = {name: (getattr(config, name), stored[name]) for name in ("size", "num_channels") if name in stored}
     inner = stored.get(reader.field)
     if isinstance(inner, Mapping):
         for name in reader.identity:
-            values[f"{reader.field}.{name}"] = getattr(settings_of(config), name), inner.get(name)
-    return [(name, here, there) for name, (here, there) in values.items() if there is not None and there != here]
+            if name in inner:
+                there = tuple(inner[name]) if isinstance(inner[name], list) else inner[name]
+                values[f"{reader.field}.{name}"] = getattr(settings_of(config), name), there
+    return [(name, here, there) for name, (here, there) in values.items() if there != here]
 
 
 READERS: dict[str, Reader] = {

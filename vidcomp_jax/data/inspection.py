@@ -8,7 +8,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from vidcomp_jax.media.video import iterate_frames, probe
 
 _NEARLY_GRAY = 8
 _CAPTION = 14
+_BLOCK = 256
 
 
 class Stored(NamedTuple):
@@ -56,6 +57,8 @@ class SplitReport:
         problem: why training cannot start; empty if it can.
         digests: hashes of the frames of every clip.
         windows: of which training draws, if they are not the clips; otherwise None.
+        remarks: lines on how the clips were made of the videos.
+        seconds: duration of all readable video files, as stored.
     """
 
     clips: Clips | None
@@ -67,6 +70,8 @@ class SplitReport:
     problem: str
     digests: list[str]
     windows: Windows | None = None
+    remarks: Sequence[str] = ()
+    seconds: float = 0.0
 
 
 def inspect_split(config: DataConfig, split: Split) -> SplitReport:
@@ -92,10 +97,9 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
         problem = str(error)
     if reader.strict and unreadable and not config.skip_unreadable:
         problem = unreadable[0]
-    stored: collections.Counter[Stored] = collections.Counter()
-    for _, result in in_parallel(lambda source: _stored(source, reader), sources, f"measuring {split}"):
-        if isinstance(result, Stored):
-            stored[result] += 1
+    results = in_parallel(lambda source: _stored(source, reader), sources, f"measuring {split}")
+    measured = [result for _, result in results if not isinstance(result, InputError)]
+    remarks = [*getattr(clips, "remarks", ()), *_on_rates([rate for _, _, rate in measured], clips, config)]
     digests = []
     for clip, digest in in_parallel(lambda clip: _digest(clips, clip), range(len(clips.names)), f"comparing {split}"):
         if isinstance(digest, InputError):  # damaged since it was looked at first
@@ -105,13 +109,15 @@ def inspect_split(config: DataConfig, split: Split) -> SplitReport:
     return SplitReport(
         clips,
         len(sources),
-        stored,
+        collections.Counter(kind for kind, _, _ in measured),
         sorted({reader.subject_of(name) for name in clips.names}),
         [reason for name, reason in left_out.items() if name not in names],
         unreadable,
         problem,
         digests,
         windows,
+        remarks,
+        sum((seconds for _, seconds, _ in measured), 0.0),
     )
 
 
@@ -152,26 +158,41 @@ def _windows(clips: Clips) -> Windows | None:
     return None if window is None else Windows(window, num_windows(clips, window), epoch_size(clips))
 
 
+def _on_rates(rates: Sequence[float], clips: Clips, config: DataConfig) -> Iterator[str]:
+    """What there is to say about the frame rates of the videos in a folder; those of images are 0."""
+    if config.kind != "folder":
+        return
+    slower = sum(0 < rate < 0.999 * clips.fps for rate in rates)
+    if config.folder.fps is None and slower + sum(rate > 1.001 * clips.fps for rate in rates):
+        yield f"the frame rates differ, and are all taken for {clips.fps:g} fps; `folder.fps` samples all at one rate"
+    elif config.folder.fps is not None and slower:
+        yield f"videos with less than {clips.fps:g} frames per second: {slower}; some of their frames are repeated"
+
+
 def _thumbnail(frame: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "size size 3"]:
     image = Image.fromarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _stored(source: Source, reader: Reader) -> Stored:
-    """Describe a video file; raises an InputError if it cannot be read, which the report already mentions."""
+def _stored(source: Source, reader: Reader) -> tuple[Stored, float, float]:
+    """Describe a video file, with its seconds and frames per second, or zeros if it does not state them.
+
+    Raises an InputError if it cannot be read, which the report already mentions.
+    """
     if reader.stored is not None:
         height, width, channels = reader.stored
-        return Stored(f"{width}x{height}", "rate not stated", "gray" if channels == 1 else "color")
+        return Stored(f"{width}x{height}", "rate not stated", "gray" if channels == 1 else "color"), 0.0, 0.0
     images = [file for file in source.files if file.suffix.lower() in IMAGE_SUFFIXES]
     if images:
         frame = read_image(images[0])
-        return Stored(f"{frame.shape[1]}x{frame.shape[0]}", "rate not stated", _channels(frame))
+        return Stored(f"{frame.shape[1]}x{frame.shape[0]}", "rate not stated", _channels(frame)), 0.0, 0.0
     if not source.files:
         raise InputError(f"{source.path}: no such file")
     with reader.file_of(source) as path:
         info = probe(path)
         with contextlib.closing(iterate_frames(path, chunk=1)) as frames:
-            return Stored(f"{info.width}x{info.height}", f"{info.fps:.5g} fps", _channels(next(frames)[0]))
+            kind = Stored(f"{info.width}x{info.height}", f"{info.fps:.5g} fps", _channels(next(frames)[0]))
+            return kind, info.num_frames / info.fps, info.fps
 
 
 def _channels(frame: UInt8[np.ndarray, "h w c"]) -> str:
@@ -179,5 +200,7 @@ def _channels(frame: UInt8[np.ndarray, "h w c"]) -> str:
 
 
 def _digest(clips: Clips, clip: int) -> str:
-    frames = clips.frames(clip, range(clips.lengths[clip]))
-    return hashlib.blake2b(frames.tobytes(), digest_size=16).hexdigest()
+    digest, length = hashlib.blake2b(digest_size=16), int(clips.lengths[clip])
+    for start in range(0, length, _BLOCK):
+        digest.update(clips.frames(clip, range(start, min(start + _BLOCK, length))).data)
+    return digest.hexdigest()

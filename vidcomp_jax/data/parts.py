@@ -19,7 +19,10 @@ class Part(NamedTuple):
 
 
 class PartClips:
-    """Parts of the clips `whole`, each its own subject; the attributes are those of `ArrayClips`."""
+    """Parts of the clips `whole`, each its own subject; the attributes are those of `ArrayClips`.
+
+    `remarks` are lines that describe how the clips were cut.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class PartClips:
         self.subjects = np.arange(len(parts))
         self.fps, self.frame_shape = whole.fps, whole.frame_shape
         self.left_out, self.unreadable = dict(left_out or {}), list(unreadable)
+        self.remarks: list[str] = []
         self._whole, self._parts = whole, list(parts)
 
     def frames(self, clip: Index, indices: Indices) -> UInt8[np.ndarray, "t h w c"]:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,10 @@ class TooShort(InputError):
     """A video with too few frames for a clip: left out, but not counted as unreadable."""
 
 
+class WrongSetting(InputError):
+    """A setting does not fit a video: an error of the whole data set, not of the video."""
+
+
 class Source(NamedTuple):
     """A video, in any form, that clips are read from.
 
@@ -43,12 +48,21 @@ class Source(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """One decoded clip: its name, subject, frames (uint8 [t, h, w, c]) and frame rate."""
+    """One decoded clip.
+
+    Attributes:
+        name: unique.
+        subject: name of what it shows.
+        frames: uint8 [t, h, w, c].
+        fps: frames per second.
+        scores: of every frame, how likely a scene begins with it; none if scenes are not wanted.
+    """
 
     name: str
     subject: str
     frames: np.ndarray
     fps: float
+    scores: Sequence[float] = ()
 
 
 class LeftOut(NamedTuple):
@@ -114,7 +128,12 @@ class Outcomes:
         self._total, self._skip = total, skip_unreadable
 
     def leave_out(self, name: str, error: InputError):
-        """Record why the video `name` is not used; raise an InputError once too many are unreadable."""
+        """Record why the video `name` is not used; raise an InputError once too many are unreadable.
+
+        A `WrongSetting` is raised at once.
+        """
+        if isinstance(error, WrongSetting):
+            raise error
         self.left_out[name] = str(error)
         if not isinstance(error, TooShort):
             self.unreadable.append(name)
@@ -144,14 +163,60 @@ def report_left_out(label: str, left_out: dict[str, str], total: int):
         _log.warning("%s: %d of %d videos left out:%s", label, len(left_out), total, reasons)
 
 
-def in_parallel(work: Callable[[S], T], items: Sequence[S], label: str) -> Iterator[tuple[S, T | InputError]]:
-    """Run `work` on the items in parallel, with a progress bar; yield each item, in order, with its result or error."""
+class Progress:
+    """A progress bar over items of different sizes, with the time that is left, from the share of each that is done.
+
+    Without `sizes`, all count the same, and the bar counts items.
+
+    Attributes:
+        done: how much is done, in the unit of `sizes`.
+    """
+
+    def __init__(self, label: str, items: Sequence[Any], sizes: Sequence[int] | None = None):
+        self._label, self._total = label, len(items) if sizes is None else sum(sizes)
+        self._sizes = None if sizes is None else dict(zip(items, sizes, strict=True))
+        self.done, self._parts = 0, dict.fromkeys(items if sizes is not None else (), 0)
+        self._lock = threading.Lock()
+
+    def advance(self, item: Any, share: float) -> None:
+        """Show that `share` of an item is done, between 0 and 1; called from any thread."""
+        if self._sizes is None:
+            return
+        with self._lock:
+            more = round(self._sizes[item] * share) - self._parts[item]
+            self._parts[item] += more
+            self.done += more
+            self._bar.update(more)
+
+    def finish(self, item: Any) -> None:
+        """Show that an item is done."""
+        if self._sizes is None:
+            self._bar.update()
+        self.advance(item, 1.0)
+
+    def __enter__(self) -> "Progress":
+        unit = "video" if self._sizes is None else "B"
+        interval = 0.1 if sys.stderr.isatty() else 30.0
+        scale = self._sizes is not None
+        self._bar = tqdm(total=self._total, desc=self._label, unit=unit, unit_scale=scale, mininterval=interval)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+
+def in_parallel(
+    work: Callable[[S], T], items: Sequence[S], label: str, progress: Progress | None = None
+) -> Iterator[tuple[S, T | InputError]]:
+    """Run `work` on the items in parallel; yield each item, in order, with its result or error.
+
+    `progress` shows how far it is; by default, it counts the items.
+    """
     workers = min(os.cpu_count() or 1, 8)
     executor = ThreadPoolExecutor(workers)
     waiting: collections.deque[tuple[S, Future[T]]] = collections.deque()
-    interval = 0.1 if sys.stderr.isatty() else 30.0
     try:
-        with tqdm(total=len(items), desc=label, unit="video", mininterval=interval) as bar:
+        with progress or Progress(label, items) as bar:
             for item in [*items, *[None] * workers]:
                 if item is not None:
                     waiting.append((item, executor.submit(work, item)))
@@ -161,7 +226,7 @@ def in_parallel(work: Callable[[S], T], items: Sequence[S], label: str) -> Itera
                         yield done, future.result()
                     except InputError as error:
                         yield done, error
-                    bar.update()
+                    bar.finish(done)
     finally:
         executor.shutdown(cancel_futures=True)
 

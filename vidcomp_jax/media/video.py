@@ -6,6 +6,7 @@ one `InputError` that contains ffmpeg's or Pillow's message.
 """
 
 import contextlib
+import functools
 import re
 import subprocess
 import tempfile
@@ -59,6 +60,22 @@ def probe(path: Path) -> VideoInfo:
     if not counts or counts[-1] == "0":
         raise InputError(f"{path}: a video without frames")
     return VideoInfo(header.width, header.height, int(counts[-1]), header.fps, "Audio:" in header.streams)
+
+
+def probe_once(path: Path) -> VideoInfo:
+    """The result of `probe`, kept while the file does not change, because `probe` reads the whole file.
+
+    Raises:
+        InputError: as for `probe`.
+    """
+    check_file(path)
+    status = path.stat()
+    return _probed(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.cache
+def _probed(path: Path, modified: int, size: int) -> VideoInfo:
+    return probe(path)
 
 
 def read_frames(path: Path, *, num_channels: int = 3, indices: Iterable[int] | None = None) -> Video:
