@@ -150,5 +150,5 @@ def _some(items: list[str]) -> str:
 PRESETS = {name: CheckDataConfig(dataset=name, data=config.data) for name, config in CONFIGS.items()}
 
 if __name__ == "__main__":
-    logging.getLogger("vidcomp_jax").setLevel(logging.ERROR)  # the report already lists what is left out
+    logging.getLogger("vidcomp_jax.data").setLevel(logging.ERROR)  # the report already lists what is left out
     run(main, CheckDataConfig, PRESETS)

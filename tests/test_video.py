@@ -177,6 +177,18 @@ def test_an_avi_without_index_is_read(tmp_path):
     np.testing.assert_array_equal(read_frames(path), read_frames(AVI))
 
 
+def test_damage_that_ffmpeg_gets_over_is_reported(tmp_path, caplog):
+    path = write(tmp_path / "clip.mp4", np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), np.uint8))
+    whole = read_frames(path)
+    assert not caplog.text
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = np.random.default_rng(1).integers(0, 256, 2000, np.uint8).tobytes()
+    path.write_bytes(content)
+    assert 20 <= len(read_frames(path)) <= len(whole)
+    assert f"{path}: damaged, some of its frames look wrong or are missing (" in caplog.text
+
+
 def test_a_truncated_mp4_is_noticed(tmp_path):
     path = write(tmp_path / "x.mp4", np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), np.uint8))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -6,6 +6,7 @@ messages: those that matter to the user are raised as one `InputError`.
 
 import contextlib
 import functools
+import logging
 import re
 import subprocess
 import tempfile
@@ -22,6 +23,10 @@ from vidcomp_jax.storage.untrusted import check_file, check_memory
 INPUT = ("-protocol_whitelist", "file,pipe", "-format_whitelist", "mov,avi,gif,matroska,webm")
 """Options of any input: the formats of `VIDEO_SUFFIXES` alone. Others, such as playlists, make ffmpeg read other files,
 whatever the name of the file says."""
+
+
+_DAMAGE = re.compile(r"^.*(invalid data|invalid nal|error while decoding|concealing|corrupt).*$", re.I | re.M)
+_log = logging.getLogger(__name__)
 
 
 class Header(NamedTuple):
@@ -85,7 +90,10 @@ class Decoder:
             yield np.frombuffer(data, np.uint8).reshape(self._shape)
 
     def check_complete(self, decoded: int):
-        """Raise an `InputError` if fewer frames were decoded than the file's header announces."""
+        """Raise an `InputError` if fewer frames were decoded than the file's header announces.
+
+        Damage that ffmpeg gets over, with frames that look wrong or are missing, is logged as a warning.
+        """
         self._process.wait()
         self._log.seek(0)
         log = self._log.read().decode(errors="replace")
@@ -96,6 +104,10 @@ class Decoder:
             raise InputError(
                 f"{self._path}: the file is cut off or damaged: its header announces {announced} frames, "
                 f"{decoded} can be decoded"
+            )
+        if damage := _DAMAGE.search(log):
+            _log.warning(
+                "%s: damaged, some of its frames look wrong or are missing (%s)", self._path, last_line(damage[0])
             )
 
 
