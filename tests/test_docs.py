@@ -54,7 +54,7 @@ def folder_of_files() -> str:
 @functools.cache
 def parse(module: str, arguments: str) -> tuple[int, str]:
     """Let a command only parse its arguments; return the exit code and the output."""
-    real, logger, printed = tyro.cli, logging.getLogger("vidcomp_jax"), io.StringIO()
+    real, logger, printed = tyro.cli, logging.getLogger("vidcomp_jax.data"), io.StringIO()
 
     def cli(*args, **kwargs):
         real(*args, **kwargs)
