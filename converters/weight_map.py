@@ -14,7 +14,8 @@ from flax import nnx
 
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.fomm.discriminator import InstanceNorm, SpectralNormConv
-from vidcomp_jax.nn.layers import AntiAliasDownsample, BatchNorm
+from vidcomp_jax.nn.layers import BatchNorm
+from vidcomp_jax.nn.resampling import AntiAliasDownsample
 
 State = Mapping[str, np.ndarray]
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.support.troubled_clips import TroubledClips
 from vidcomp_jax.data import ArrayClips, Pair, pairs, windows
 from vidcomp_jax.devices import BatchShare
 from vidcomp_jax.errors import InputError
@@ -132,21 +133,9 @@ def test_windows_are_consecutive_and_pass_over_short_clips():
     assert set(frames[:, 0]) == {0, 1, 2}
 
 
-class Broken:
-    """Clips, one of which cannot be read."""
-
-    names, fps, frame_shape = ("good", "bad"), 25.0, (4, 4, 1)
-    lengths, subjects = np.array([5, 5]), np.arange(2)
-
-    def frames(self, clip, indices):
-        if clip == 1:
-            raise InputError("bad.avi: cannot be decoded")
-        return np.zeros((len(indices), 4, 4, 1), np.uint8)
-
-
 def test_a_failure_while_reading_keeps_its_type_and_message():
-    with pytest.raises(InputError, match=r"^bad.avi: cannot be decoded$"):
-        take(pairs(Broken(), batch_size=4, seed=0), 3)
+    with pytest.raises(InputError, match=r"^seven.avi: cannot be decoded$"):
+        take(pairs(TroubledClips("unreadable"), batch_size=4, seed=0), 3)
 
 
 @pytest.mark.parametrize(

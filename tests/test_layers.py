@@ -12,18 +12,8 @@ from vidcomp_jax import AXIS, InputError
 from vidcomp_jax.fomm.discriminator import SpectralNormConv
 from vidcomp_jax.fomm.perceptual import VGG19, load_vgg19, perceptual_loss, pyramid_loss, save_vgg19
 from vidcomp_jax.nn.hourglass import Hourglass, HourglassConfig
-from vidcomp_jax.nn.layers import (
-    AntiAliasDownsample,
-    BatchNorm,
-    Constant,
-    UpBlock,
-    average_pool,
-    conv,
-    convolve_doubled,
-    freeze,
-    max_pool,
-    upsample_nearest,
-)
+from vidcomp_jax.nn.layers import BatchNorm, Constant, UpBlock, conv, convolve_doubled, freeze
+from vidcomp_jax.nn.resampling import AntiAliasDownsample, average_pool, max_pool, upsample_nearest
 
 torch = pytest.importorskip("torch")
 

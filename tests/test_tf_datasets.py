@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.support.troubled_clips import TroubledClips
 from tools.bair_records import write_download
 from vidcomp_jax.data import (
     ArrayClips,
@@ -173,24 +174,12 @@ def test_other_data_sets_are_given_as_well():
     assert len(found) == 3
 
 
-class Broken:
-    """Clips, one of which cannot be read."""
-
-    names, fps, frame_shape = ("good", "bad"), 25.0, (4, 4, 1)
-    lengths, subjects = np.array([5, 5]), np.arange(2)
-
-    def frames(self, clip, indices):
-        if clip == 1:
-            raise InputError("bad.avi: cannot be decoded")
-        return np.zeros((len(indices), 4, 4, 1), np.uint8)
-
-
 @pytest.mark.parametrize("kind", ["pairs", "trajectories"])
 def test_what_cannot_be_read_is_named(tf, kind):
-    dataset = MAKERS[kind](Broken(), epochs=2).map(lambda element: element["clip"] + 1).batch(4)
-    with pytest.raises(InputError, match=r"^bad.avi: cannot be decoded$"):
+    dataset = MAKERS[kind](TroubledClips("unreadable"), epochs=2).map(lambda element: element["clip"] + 1).batch(4)
+    with pytest.raises(InputError, match=r"^seven.avi: cannot be decoded$"):
         list(iterate_numpy(dataset))
-    with pytest.raises(tf.errors.OpError, match=r"InputError: bad.avi: cannot be decoded"):
+    with pytest.raises(tf.errors.OpError, match=r"InputError: seven.avi: cannot be decoded"):
         list(dataset)
 
 

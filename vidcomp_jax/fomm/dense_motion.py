@@ -24,8 +24,9 @@ from vidcomp_jax.nn.geometry import (
     warp,
 )
 from vidcomp_jax.nn.hourglass import Hourglass, HourglassConfig
-from vidcomp_jax.nn.layers import UNIT_FRACTION, AntiAliasDownsample, conv, is_unit_fraction
+from vidcomp_jax.nn.layers import conv
 from vidcomp_jax.nn.precision import MixedPrecision
+from vidcomp_jax.nn.resampling import UNIT_FRACTION, AntiAliasDownsample, is_unit_fraction
 
 
 class Motion(NamedTuple):

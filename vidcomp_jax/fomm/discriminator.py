@@ -18,8 +18,9 @@ from vidcomp_jax.errors import InputError, require, require_at_least
 from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.nn.convolution import LAYOUT, convolve
 from vidcomp_jax.nn.geometry import gaussian_heatmaps
-from vidcomp_jax.nn.layers import UNIT_FRACTION, average_pool, constant, conv, image_pyramid, is_unit_fraction
+from vidcomp_jax.nn.layers import constant, conv
 from vidcomp_jax.nn.precision import MixedPrecision, as_input
+from vidcomp_jax.nn.resampling import UNIT_FRACTION, average_pool, image_pyramid, is_unit_fraction
 
 
 class Scores(NamedTuple):

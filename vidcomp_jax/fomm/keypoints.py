@@ -19,7 +19,8 @@ from vidcomp_jax.errors import InputError, require, require_positive
 from vidcomp_jax.nn.convolution import convolve
 from vidcomp_jax.nn.geometry import coordinate_grid
 from vidcomp_jax.nn.hourglass import Hourglass, HourglassConfig
-from vidcomp_jax.nn.layers import UNIT_FRACTION, AntiAliasDownsample, conv, is_unit_fraction
+from vidcomp_jax.nn.layers import conv
+from vidcomp_jax.nn.resampling import UNIT_FRACTION, AntiAliasDownsample, is_unit_fraction
 
 
 class Keypoints(NamedTuple):

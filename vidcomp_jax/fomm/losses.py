@@ -20,7 +20,7 @@ from vidcomp_jax.fomm.keypoints import Keypoints
 from vidcomp_jax.fomm.model import FirstOrderMotionModel, Rendered
 from vidcomp_jax.fomm.perceptual import VGG19, perceptual_loss, pyramid_loss
 from vidcomp_jax.nn.geometry import RandomWarp, RandomWarpConfig, inverse_2x2, multiply_2x2
-from vidcomp_jax.nn.layers import UNIT_FRACTION, is_unit_fraction
+from vidcomp_jax.nn.resampling import UNIT_FRACTION, is_unit_fraction
 
 Metrics = dict[str, Float[Array, ""]]
 

@@ -295,7 +295,6 @@ def movement_scale(source: Keypoints, driving_initial: Keypoints) -> float:
         try:
             areas.append(ConvexHull(np.asarray(keypoints.position)).volume)
         except QhullError:
-            raise InputError(
-                f"the {name} keypoints span no area, so movement cannot be scaled to them; leave the scaling out"
-            ) from None
+            problem = f"the {name} keypoints span no area, so movement cannot be scaled to them; leave the scaling out"
+            raise InputError(problem) from None
     return math.sqrt(areas[0] / areas[1])

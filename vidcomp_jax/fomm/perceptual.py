@@ -17,8 +17,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vidcomp_jax.errors import InputError
-from vidcomp_jax.nn.layers import conv, freeze, image_pyramid, max_pool
+from vidcomp_jax.nn.layers import conv, freeze
 from vidcomp_jax.nn.precision import MixedPrecision
+from vidcomp_jax.nn.resampling import image_pyramid, max_pool
 from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.untrusted import read_npz
 
