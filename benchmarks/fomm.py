@@ -11,7 +11,7 @@ otherwise idle machine.
 import dataclasses
 import multiprocessing
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -143,14 +143,21 @@ def check(options: Options) -> None:
     # Imported here, because PyTorch's process imports this module but must not load JAX.
     from vidcomp_jax.errors import InputError
 
-    known = [name for name, layout in layouts().items() if "model_params" in layout]
-    for name in options.configs:
-        if name not in known:
-            raise InputError(f"--configs: no configuration {name}; there are {', '.join(known)}")
+    check_configs(options.configs)
     for name in ("train_batch", "rounds", "warmup", "frame_batches"):
         smallest = np.min(getattr(options, name), initial=1)
         if smallest < 1:
             raise InputError(f"--{name.replace('_', '-')}: {smallest}; at least 1 is needed")
+
+
+def check_configs(names: Iterable[str]) -> None:
+    """Raise an `InputError` unless there is a configuration of each of these names."""
+    from vidcomp_jax.errors import InputError
+
+    known = [name for name, layout in layouts().items() if "model_params" in layout]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--configs: no configuration {name}; there are {', '.join(known)}")
 
 
 def main(options: Options) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Case(NamedTuple):
         batch: pairs of a training step, or frames rendered in one call.
         torch_batch: the same for PyTorch; must divide `batch`, which then takes several calls.
         perceptual: train with the VGG19 perceptual loss instead of the pyramid loss.
+        precision, remat, accumulate: options of our training step, as those of `experiments.train_fomm`.
     """
 
     config: str
@@ -41,6 +42,9 @@ class Case(NamedTuple):
     batch: int
     torch_batch: int
     perceptual: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+    accumulate: int = 1
 
 
 class Report(NamedTuple):
@@ -200,7 +204,9 @@ def _jax_step(case: Case, model, device, source: np.ndarray, driving: np.ndarray
     from vidcomp_jax.fomm.losses import FOMMLossConfig, TrainingNetworks, fomm_objective
     from vidcomp_jax.fomm.perceptual import VGG19
     from vidcomp_jax.nn.layers import freeze
-    from vidcomp_jax.training.step import init_state, make_train_step
+    from vidcomp_jax.nn.precision import in_precision
+    from vidcomp_jax.nn.remat import recomputed
+    from vidcomp_jax.training.step import gradient_step, init_state, map_over_devices
 
     vgg = None
     if case.perceptual:
@@ -208,9 +214,13 @@ def _jax_step(case: Case, model, device, source: np.ndarray, driving: np.ndarray
         load_state(vgg, recipe_state("vgg19")["vgg19"])
         freeze(vgg)
     networks = TrainingNetworks(model, FOMMLossConfig(**_loss(case.config)), vgg)
+    networks = in_precision(networks, case.precision)
+    if case.remat:
+        networks = recomputed(networks)
     optimizer = OptimizerConfig().build()
     graphdef, constants, state = init_state(networks, optimizer, [device])
-    train_step = make_train_step(graphdef, optimizer, fomm_objective, [device])
+    work = gradient_step(optimizer, fomm_objective, accumulate=case.accumulate)
+    train_step = map_over_devices(graphdef, work, [device])
     batch = shard((source, driving), case.batch, [device])
     key = jax.random.key(0)
 
