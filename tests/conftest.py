@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the time of the tests is compilation: without LLVM's optimizations, a training step compiles in two thirds of
 # the CPU time, and what runs for long (the demo) has XLA's own flags. Flags that are given win over this one.
-FASTER_TO_COMPILE, TWO_DEVICES = "--xla_backend_optimization_level=0", "--xla_force_host_platform_device_count=2"
+FASTER_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 os.environ["XLA_FLAGS"] = " ".join([FASTER_TO_COMPILE, *os.environ.get("XLA_FLAGS", "").split(), TWO_DEVICES])
 # The clone may be read-only; the virtual environment is writable.
 CACHE = ROOT / ".cache" if os.access(ROOT, os.W_OK) else pathlib.Path(sys.prefix) / "cache"
