@@ -24,6 +24,9 @@ os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(CACHE / "hypothesis"))
 
 import jax  # noqa: E402 - reads the variables above
 
+# Tracing makes many objects and little garbage; by default, a tenth of its time is a search for garbage.
+gc.set_threshold(50_000)
+
 # Most of what they take is the compilation of training steps.
 SLOWEST_FIRST = (
     "test_demo",
