@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the time of the tests is compilation: without LLVM's optimizations, a training step compiles in two thirds of
 # the CPU time, and what runs for long (the demo) has XLA's own flags. Flags that are given win over this one.
-FASTER_TO_COMPILE, TWO_DEVICES = "--xla_backend_optimization_level=0", "--xla_force_host_platform_device_count=2"
+FASTER_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 os.environ["XLA_FLAGS"] = " ".join([FASTER_TO_COMPILE, *os.environ.get("XLA_FLAGS", "").split(), TWO_DEVICES])
 # The clone may be read-only; the virtual environment is writable.
 CACHE = ROOT / ".cache" if os.access(ROOT, os.W_OK) else pathlib.Path(sys.prefix) / "cache"
@@ -23,22 +24,33 @@ os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(CACHE / "hypothesis"))
 
 import jax  # noqa: E402 - reads the variables above
 
+# Tracing makes many objects and little garbage; by default, a tenth of its time is a search for garbage.
+gc.set_threshold(50_000)
+
 # Most of what they take is the compilation of training steps.
 SLOWEST_FIRST = (
     "test_demo",
     "test_train_fomm",
-    "test_motion_flow",
-    "test_motion_commands",
     "test_parity_train",
-    "test_motion_training",
+    "test_precision",
     "test_inbetween",
+    "test_motion_flow",
+    "test_motion_training",
     "test_converters",
-    "test_lazy_tensorflow",
-    "test_animate",
-    "test_completion",
-    "test_train_inbetween",
-    "test_official",
+    "test_motion_commands",
+    "test_replicas_completion",
+    "test_benchmarks_official_training",
     "test_parity_forward",
+    "test_benchmarks_memory",
+    "test_animate",
+    "test_memory_savers",
+    "test_train_inbetween",
+    "test_completion",
+    "test_lazy_tensorflow",
+    "test_reconstruct",
+    "test_tf_datasets_in_use",
+    "test_multihost",
+    "test_evaluate",
 )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def test_a_batch_overfits():
     graphdef, constants, state = init_state(networks, tx, devices)
     step, key = make_train_step(graphdef, tx, fomm_objective, devices), replicate(jax.random.key(0), devices)
     history = []
-    for _ in range(150):
+    for _ in range(70):
         state, metrics = step(state, constants, shard(batch, 4, devices), key)
         history.append(float(metrics["l1"]))
     assert np.mean(history[-5:]) < 0.35 * history[0], history
@@ -155,11 +156,17 @@ def test_what_a_run_leaves(uninterrupted):
     np.testing.assert_array_equal(best.detector.kp.kernel[...], model.detector.kp.kernel[...])
 
 
-def test_start_from_the_weights_of_another_run(uninterrupted, tmp_path):
-    short = dataclasses.replace(uninterrupted.train, num_steps=1)
-    config = dataclasses.replace(uninterrupted, train=short, workdir=tmp_path / "c", init_from=uninterrupted.workdir)
+@pytest.fixture(scope="module")
+def from_weights(uninterrupted, tmp_path_factory):
+    """A run of one step that has started from the weights of another run."""
+    workdir, short = tmp_path_factory.mktemp("run") / "c", dataclasses.replace(uninterrupted.train, num_steps=1)
+    config = dataclasses.replace(uninterrupted, train=short, workdir=workdir, init_from=uninterrupted.workdir)
     train_fomm.train(config)
-    assert losses(config.workdir)[1] < 0.8 * losses(uninterrupted.workdir)[1]
+    return config
+
+
+def test_start_from_the_weights_of_another_run(uninterrupted, from_weights):
+    assert losses(from_weights.workdir)[1] < 0.8 * losses(uninterrupted.workdir)[1]
 
 
 def test_another_config_in_the_same_folder_is_refused(uninterrupted):
@@ -168,12 +175,12 @@ def test_another_config_in_the_same_folder_is_refused(uninterrupted):
         train_fomm.train(other)
 
 
-def test_initial_weights_are_not_needed_to_go_on(uninterrupted, tmp_path):
-    first, more = (dataclasses.replace(uninterrupted.train, num_steps=n) for n in (1, 2))
-    config = dataclasses.replace(uninterrupted, train=first, workdir=tmp_path / "d", init_from=uninterrupted.workdir)
-    train_fomm.train(config)
-    train_fomm.train(dataclasses.replace(config, train=more, init_from=tmp_path / "moved away"))
-    assert set(losses(config.workdir)) == {1, 2}
+def test_initial_weights_are_not_needed_to_go_on(from_weights, tmp_path):
+    shutil.copytree(from_weights.workdir, tmp_path / "d")
+    more = dataclasses.replace(from_weights.train, num_steps=2)
+    moved = dataclasses.replace(from_weights, train=more, workdir=tmp_path / "d", init_from=tmp_path / "moved away")
+    train_fomm.train(moved)
+    assert set(losses(moved.workdir)) == {1, 2}
 
 
 def test_a_mistake_found_at_the_first_step_leaves_the_folder_free(uninterrupted, tmp_path):
