@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from experiments import commands
 from experiments.commands import parse, run
 from experiments.configs import CONFIGS, TrainFOMMConfig
 from experiments.options import name_options, options_of
@@ -119,3 +120,19 @@ def test_a_home_that_cannot_be_written_to_means_no_compilation_cache(tmp_path):
             [sys.executable, "-c", code], cwd=ROOT, env=kept | {"HOME": str(home)}, capture_output=True, text=True
         )
         assert done.stdout.strip() == expected, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "version", "expected"),
+    [
+        (None, "0.10.2", "--xla_cpu_use_fusion_emitters=false"),
+        ("--xla_a=1", "0.10.0", "--xla_cpu_use_fusion_emitters=false --xla_a=1"),
+        ("--xla_cpu_use_fusion_emitters=true", "0.10.2", "--xla_cpu_use_fusion_emitters=true"),
+        ("--xla_a=1", "0.11.0", "--xla_a=1"),
+    ],
+)
+def test_a_flag_of_xla_is_set_where_it_is_known_and_not_given(monkeypatch, given, version, expected):
+    monkeypatch.setattr("jaxlib.version.__version__", version)
+    monkeypatch.setenv("XLA_FLAGS", given or "")
+    commands._compile_faster_on_cpus()
+    assert os.environ["XLA_FLAGS"] == expected
