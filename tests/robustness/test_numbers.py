@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests.support import toy_training
@@ -79,8 +80,9 @@ def test_more_steps_in_a_row_than_may_be_skipped_stop_training(tmp_path):
 
 
 def test_a_skipped_step_changes_nothing(tmp_path):
-    plain = run(tmp_path / "plain", config=config(num_steps=2))
+    tx = optax.sgd(1e-2, momentum=0.9)  # Adam would make rounding errors large where a gradient is zero
+    plain = run(tmp_path / "plain", tx, config=config(num_steps=2))
     settings = config(num_steps=3, skip_nonfinite=1)
-    skipped = run(tmp_path / "skipped", config=settings, batches=batches_with(np.nan, {3}))
+    skipped = run(tmp_path / "skipped", tx, config=settings, batches=batches_with(np.nan, {3}))
     for a, b in zip(weights_of(plain.model).values(), weights_of(skipped.model).values(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # another program, by which XLA rounds otherwise
