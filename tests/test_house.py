@@ -85,6 +85,14 @@ def test_one_file_maps_over_devices():
     assert [name_of(path) for path in files if maps(path)] == ["vidcomp_jax.training.step"]
 
 
+def test_one_module_imports_tensorflow():
+    """With PyTorch's CUDA builds, TensorFlow imported in another way can end the process later."""
+    folders = ("vidcomp_jax", "experiments", "converters", "benchmarks", "tools", "tests")
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = [name_of(path) for path in files if "tensorflow" in imports_of(path)]
+    assert found == ["vidcomp_jax.data.lazy_tensorflow"]
+
+
 def test_one_module_catches_whatever_a_parser_raises():
     """Others may catch broadly only what they raise again, or hand on to another process or thread."""
 

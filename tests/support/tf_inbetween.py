@@ -3,7 +3,9 @@
 Weights are dicts of arrays by the names of our modules. Pixels are in [-1, 1], as there.
 """
 
-import tensorflow as tf
+from vidcomp_jax.data import import_tensorflow
+
+tf = import_tensorflow()  # loads the library of Triton first, if it is installed
 
 
 def conv(x, weights, stride=1):
