@@ -143,8 +143,8 @@ def _fail(message: str) -> None:
 def _compile_faster_on_cpus() -> None:
     """Switch XLA's fusion emitters for CPUs off, unless the user has set them, before the first program is compiled.
 
-    A training step of KTH then compiles with 1.3 GiB less memory at the peak and a tenth less processor time, and runs as
-    fast. A flag that XLA does not know would end the process, so it is set only for the version it was measured with.
+    A training step of KTH then compiles with 1.3 GiB less memory at the peak and in a tenth less processor time, and
+    runs as fast. A flag that XLA does not know would end the process, so it is set only for the version measured.
     """
     import jaxlib.version
 
