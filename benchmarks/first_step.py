@@ -8,12 +8,11 @@ which is empty at first.
 """
 
 import dataclasses
-import multiprocessing
 import os
 import tempfile
 
 from benchmarks.fomm import check_configs
-from benchmarks.workers import RUN, Case, serve
+from benchmarks.workers import RUN, Case, finish, start
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,24 +29,15 @@ class Options:
 
 def first_steps(case: Case, cache: str) -> tuple[float, float]:
     """Return the seconds of the first and of the second step, with a folder for the compilation cache."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, case, cache), daemon=True)
-    process.start()
-    theirs.close()
+    # The process inherits them; this one compiles nothing.
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    connection, process = start("jax", case)
     seconds = []
     for _ in range(2):
-        ours.send(RUN)
-        seconds.append(ours.recv()[0])
-    ours.send(None)
-    ours.recv()
-    process.join()
+        connection.send(RUN)
+        seconds.append(connection.recv()[0])
+    finish(connection, process)
     return seconds[0], seconds[1]
-
-
-def _serve(connection, case: Case, cache: str) -> None:
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    serve(connection, "jax", case)
 
 
 def main(options: Options) -> None:

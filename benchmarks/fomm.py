@@ -9,7 +9,6 @@ otherwise idle machine.
 """
 
 import dataclasses
-import multiprocessing
 import statistics
 from collections.abc import Iterable, Iterator
 from typing import Literal
@@ -17,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.recipes import layouts
-from benchmarks.workers import FORGET, RUN, Case, Report, serve
+from benchmarks.workers import FORGET, RUN, Case, Report, finish, start
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,14 +80,7 @@ def cases(options: Options) -> Iterator[Case]:
 
 def measure(case: Case, options: Options) -> Outcome:
     """Run both sides alternately, each in a new process."""
-    context = multiprocessing.get_context("spawn")
-    sides = []
-    for framework in ("jax", "torch"):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, framework, case, options.one_core), daemon=True)
-        process.start()
-        theirs.close()  # so that `recv` raises EOFError if the other process dies
-        sides.append((ours, process))
+    sides = [start(framework, case, options.one_core) for framework in ("jax", "torch")]
     seconds: tuple[list[float], list[float]] = ([], [])
     first = []
     for turn in range(options.warmup + options.rounds):
@@ -101,12 +93,8 @@ def measure(case: Case, options: Options) -> Outcome:
                 first.append(result)
             if turn >= options.warmup:
                 times.append(elapsed)
-    reports = []
-    for connection, process in sides:
-        connection.send(None)
-        reports.append(connection.recv())
-        process.join()
-    return Outcome(seconds, tuple(reports), _difference(case, *first))
+    ours, theirs = (finish(*side) for side in sides)
+    return Outcome(seconds, (ours, theirs), _difference(case, *first))
 
 
 def _difference(case: Case, ours: dict[str, np.ndarray], torch: dict[str, np.ndarray]) -> float:

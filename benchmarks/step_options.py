@@ -7,11 +7,10 @@ measured rounds. All steps run alternately, each in a process of its own, with t
 """
 
 import dataclasses
-import multiprocessing
 import statistics
 
 from benchmarks.fomm import check_configs
-from benchmarks.workers import FORGET, RUN, Case, Report, serve
+from benchmarks.workers import FORGET, RUN, Case, Report, finish, start
 
 OPTIONS: dict[str, dict] = {
     "none": {},
@@ -41,14 +40,7 @@ class Options:
 
 def measure(cases: list[Case], rounds: int) -> tuple[list[list[float]], list[Report]]:
     """Return the seconds of every round and a report for each case; they run alternately, each in a new process."""
-    context = multiprocessing.get_context("spawn")
-    sides = []
-    for case in cases:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, "jax", case), daemon=True)
-        process.start()
-        theirs.close()  # so that `recv` raises EOFError if the other process dies
-        sides.append((ours, process))
+    sides = [start("jax", case) for case in cases]
     seconds: list[list[float]] = [[] for _ in cases]
     for turn in range(rounds + 1):
         for (connection, _), times in zip(sides, seconds, strict=True):
@@ -58,12 +50,7 @@ def measure(cases: list[Case], rounds: int) -> tuple[list[list[float]], list[Rep
             elapsed, _ = connection.recv()
             if turn:
                 times.append(elapsed)
-    reports = []
-    for connection, process in sides:
-        connection.send(None)
-        reports.append(connection.recv())
-        process.join()
-    return seconds, reports
+    return seconds, [finish(*side) for side in sides]
 
 
 def main(options: Options) -> None:

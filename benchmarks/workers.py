@@ -7,11 +7,13 @@ frames.
 import contextlib
 import ctypes
 import gc
+import multiprocessing
 import os
 import resource
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -88,6 +90,24 @@ def serve(connection: Connection, framework: str, case: Case, one_core: bool = F
     device, is_gpu, peak = report()
     work_peak = peak if is_gpu else peak_memory()
     connection.send(Report(device, is_gpu, peak if is_gpu else max(peak, before), work_peak))
+
+
+def start(framework: str, case: Case, one_core: bool = False) -> tuple[Connection, BaseProcess]:
+    """Start a process that runs a case; see `serve` for the messages that its connection takes."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, framework, case, one_core), daemon=True)
+    process.start()
+    theirs.close()  # so that `recv` raises EOFError if the other process dies
+    return ours, process
+
+
+def finish(connection: Connection, process: BaseProcess) -> Report:
+    """End a process that `start` started, and return its report."""
+    connection.send(None)
+    report = connection.recv()
+    process.join()
+    return report
 
 
 def frames(case: Case) -> tuple[np.ndarray, np.ndarray]:
