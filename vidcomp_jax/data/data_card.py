@@ -85,7 +85,7 @@ def _lines(config: DataConfig, place: Path | None, reports: Mapping[str, SplitRe
         yield from ("", f"## Subjects of {split}", "", _cell(", ".join(report.subjects)) or "none")
     for split, report in reports.items():
         left_out = [*report.too_short, *report.unreadable, *([report.problem] if report.problem else [])]
-        yield from ("", f"## Not used of {split}", "")
+        yield from ("", f"## Notes on {split}", "")
         lines = [line.replace("`", "") for line in [*report.remarks, *left_out]]
         yield from [f"- {_cell(line)}" for line in lines] or ["Everything is used."]
     yield from ("", "## Licences", "")
