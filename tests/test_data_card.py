@@ -1,5 +1,6 @@
 """The page that describes a data set, and what `check_data` says of folders."""
 
+import os
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from experiments import check_data
 from experiments.check_data import CheckDataConfig
 from vidcomp_jax.data import DataConfig, FolderConfig, SyntheticConfig
-from vidcomp_jax.data.data_card import duration, is_data_card, licences
+from vidcomp_jax.data.data_card import _cell, duration, is_data_card, licences
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import resize
 from vidcomp_jax.media.video import VideoWriter
@@ -57,7 +58,7 @@ def test_a_card_states_counts_durations_rates_subjects_and_licences(videos, chec
     assert "# Data card: my videos\n" in card and "## Subjects of train\n\nann\\|1, bob.mp4\n" in card
     assert "- LICENSE.txt: Creative Commons Attribution 4.0\n- train/copying: not a text file\n" in card
     assert 'cut: "none"\n' in card and "python -m experiments." in card
-    differ = "the frame rates differ, and are all taken for 10 fps; {} samples all at one rate\n"
+    differ = "the frame rates differ, and are all treated as 10 fps; {} samples all at one rate\n"
     assert differ.format("--folder.fps") in out and differ.format("folder.fps") in card
     assert "  durations: clips of 2.0 s to 2.0 s, 4.0 s in all, of videos of 2.7 s\n" in out
 
@@ -65,17 +66,47 @@ def test_a_card_states_counts_durations_rates_subjects_and_licences(videos, chec
 def test_cut_videos_are_previewed(check):
     code, out, card = check(cut="fixed", num_frames=8, fps=15.0)
     assert code == 0 and "train: 2 videos, 4 clips of 8 to 8 frames, 32 frames" in out
-    assert "  cut into 4 clips; 8 of 40 frames (20.0%) are in none\n" in out
+    assert "  cut into 4 clips; 8 of 40 frames (20.0%) are in no clip\n" in out
     assert "  videos with less than 15 frames per second: 1; some of their frames are repeated\n" in out
     assert "subjects: 2: ann|1, bob.mp4\n" in out
-    assert "- cut into 4 clips; 8 of 40 frames (20.0%) are in none\n" in card
+    assert "- cut into 4 clips; 8 of 40 frames (20.0%) are in no clip\n" in card
     code, out, card = check(cut="fixed", num_frames=20)
-    assert code == 0 and "  cut into 2 clips; every frame is in one\n" in out
+    assert code == 0 and "  cut into 2 clips; every frame is in a clip\n" in out
     code, out, card = check(cut="scenes", min_frames=2, scene_threshold=99.0)
     assert "  the strongest change within a scene" in out and "--folder.scene-threshold is 99\n" in out
     code, out, card = check(box=(0, 0, 17, 8))
     assert code == 1 and "training cannot start; train: --folder.box is 0 0 17 8, up to column 17 and row 8;" in out
     assert "99.0" in card  # nothing could be read, so that the last card stays
+
+
+def test_frames_that_need_no_resizing_are_compared(videos, tmp_path, capsys):
+    data = DataConfig(
+        name="folder",
+        data_dir=videos,
+        cache_dir=tmp_path / "cache",
+        size=8,
+        num_channels=3,
+        folder=FolderConfig(box=(2, 2, 8, 8), cache=False),
+    )
+    files = {"contact_sheet": tmp_path / "sheet.png", "data_card": tmp_path / "card.md"}
+    assert check_data.main(CheckDataConfig(data=data, rows=1, **files)) == 0
+    assert "training can start" in capsys.readouterr().out
+
+
+def test_odd_names_make_no_markup(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/a\xff"
+    os.mkdir(folder)
+    (tmp_path / "a\n# b").mkdir()
+    for path in (folder, os.fsencode(tmp_path / "a\n# b")):
+        with open(path + b"/LICENSE", "w") as file:
+            file.write("~~free~~ &lt;")
+    lines = [f"{_cell(name)}: {_cell(line)}" for name, line in licences(tmp_path)]
+    assert sorted(lines) == [
+        r"a\\n\# b/LICENSE: \~\~free\~\~ \&lt;",
+        r"a\\udcff/LICENSE: \~\~free\~\~ \&lt;",
+    ]
+    (tmp_path / "list.txt").touch()
+    assert licences(tmp_path / "list.txt") == []
 
 
 def test_only_an_earlier_card_is_replaced(tmp_path):

@@ -22,7 +22,7 @@ from vidcomp_jax.data.folder.scenes import SceneScores
 from vidcomp_jax.data.sources import Progress
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.ffmpeg import executable
-from vidcomp_jax.media.images import center_square, resize
+from vidcomp_jax.media.images import center_square, resize, write_image
 from vidcomp_jax.media.video import VideoWriter, read_frames
 
 AVI = Path(__file__).parent / "data" / "kth_like" / "walking" / "person19_walking_d1_uncomp.avi"
@@ -75,7 +75,7 @@ def test_clips_of_one_length_are_named_after_their_videos(videos, caplog, cache)
     np.testing.assert_array_equal(clips.frames(4, range(10)), expected("ann#film.mp4", videos)[40:50])
     np.testing.assert_array_equal(clips.frames(6, [9, 0]), expected("bob.mp4", videos)[[19, 10]])
     assert clips.left_out == {"ann#short.mp4": "ann#short.mp4: 8 frames, a clip has 10 (`folder.num_frames`)"}
-    assert "cut into 7 clips; 16 of 86 frames (18.6%) are in none" in caplog.text
+    assert "cut into 7 clips; 16 of 86 frames (18.6%) are in no clip" in caplog.text
     by_subject = open_clips(config(videos, cut="fixed", num_frames=10, cache=cache, id_sampling=True), "train")
     assert by_subject.subjects.tolist() == [0] * 5 + [1] * 2
     (batch,) = itertools.islice(pairs(clips, batch_size=2, seed=0), 1)
@@ -88,7 +88,7 @@ def test_a_clip_begins_where_the_scene_changes(videos, cache):
     assert clips.names == ["ann#film.mp4#0-19", "ann#film.mp4#23-52", "ann#short.mp4#0-7", "bob.mp4#0-24"]
     np.testing.assert_array_equal(clips.frames(1, range(30)), expected("ann#film.mp4", videos)[23:])
     cut, changes = clips.remarks
-    assert cut == "cut into 4 scenes; 3 of 86 frames (3.5%) are in none"
+    assert cut == "cut into 4 scenes; 3 of 86 frames (3.5%) are in no clip"
     found = re.fullmatch(
         r"the weakest change of scene scores (\S+), and the strongest change within a scene (\S+); "
         r"`folder.scene_threshold` is 10",
@@ -176,6 +176,16 @@ def test_a_box_is_cut_out_of_every_frame(videos, cache):
         open_clips(dataclasses.replace(wrong, skip_unreadable=True), "train")
 
 
+def test_an_image_of_another_size_is_named_wherever_it_is(tmp_path):
+    folder = tmp_path / "videos" / "train" / "images"
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(scene(1, 34)):
+        write_image(folder / f"{number}.png", frame[: 40 - (number == 33)])
+    for cut in ("none", "scenes"):
+        with pytest.raises(InputError, match=r"33.png: 60x39 pixels, but 0.png beside it has 60x40"):
+            open_clips(config(tmp_path / "videos", cut=cut), "train")
+
+
 def test_long_videos_are_on_disk_while_they_are_decoded(videos, monkeypatch):
     used = []
 
@@ -190,7 +200,7 @@ def test_long_videos_are_on_disk_while_they_are_decoded(videos, monkeypatch):
     monkeypatch.setattr(decoding, "CollectedFrames", Small)
     clips = open_clips(config(videos), "train")
     np.testing.assert_array_equal(clips.frames(0, range(53)), expected("ann#film.mp4", videos))
-    assert all(isinstance(array, np.memmap) for array in used)
+    assert len(used) == 3 and all(isinstance(array, np.memmap) for array in used)
     (folder,) = (videos.parent / "cache").iterdir()
     assert {"frames.bin", "index.json"} <= set(os.listdir(folder))
 

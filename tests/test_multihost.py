@@ -129,7 +129,7 @@ def test_either_error_of_a_collective_means_a_lost_process(kind):
     reason = "UNKNOWN: Gloo all-reduce failed: Connection reset by peer"
     with pytest.raises(LostProcessError, match=r"does not answer \(UNKNOWN: Gloo"), loop._errors_of_devices(2):
         raise kind(reason)
-    with pytest.raises(ValueError, match="a batch of 3"), loop._errors_of_devices(2):
+    with pytest.raises(ValueError, match=r"^a batch of 3"), loop._errors_of_devices(2):
         raise ValueError("a batch of 3 examples")
 
 

@@ -177,6 +177,17 @@ def test_an_avi_without_index_is_read(tmp_path):
     np.testing.assert_array_equal(read_frames(path), read_frames(AVI))
 
 
+def test_many_frames_that_are_far_apart_are_read(tmp_path):
+    path = write(tmp_path / "long.mp4", moving_frames(300, 24, 700)[:, :, :32], lossless=True)
+    numbers = [*range(298, 0, -2), 7]
+    np.testing.assert_array_equal(read_frames(path, indices=numbers), read_frames(path)[numbers])
+
+
+def test_a_rate_of_nearly_nothing_counts_as_not_stated(tmp_path):
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc=r=1/100000:s=16x16", "-frames:v", "2", tmp_path / "slow.mkv")
+    assert probe(tmp_path / "slow.mkv").fps == 25.0
+
+
 def test_damage_that_ffmpeg_gets_over_is_reported(tmp_path, caplog):
     path = write(tmp_path / "clip.mp4", np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), np.uint8))
     whole = read_frames(path)

@@ -43,10 +43,15 @@ def write_data_card(
         temporary.write_text("\n".join(_lines(config, place, reports, command)) + "\n", encoding="utf-8")
 
 
-def licences(folder: Path) -> list[tuple[str, str]]:
-    """The files below `folder` that are named like a licence, and the first line of text in each; at most 20."""
-    found = []
+def licences(place: Path) -> list[tuple[str, str]]:
+    """Files that are named like a licence, and the first line of text in each; at most 20.
+
+    They are looked for everywhere below a folder of data, and beside a list of videos.
+    """
+    folder, found = (place if place.is_dir() else place.parent), []
     for parent, folders, names in os.walk(folder):
+        if folder != place:
+            folders.clear()
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(filter(_LICENCE.fullmatch, names)):
             path = Path(parent) / name
@@ -86,17 +91,17 @@ def _lines(config: DataConfig, place: Path | None, reports: Mapping[str, SplitRe
     for split, report in reports.items():
         left_out = [*report.too_short, *report.unreadable, *([report.problem] if report.problem else [])]
         yield from ("", f"## Notes on {split}", "")
-        lines = [line.replace("`", "") for line in [*report.remarks, *left_out]]
+        lines = [line.replace("`", "") for line in dict.fromkeys([*report.remarks, *left_out])]
         yield from [f"- {_cell(line)}" for line in lines] or ["Everything is used."]
     yield from ("", "## Licences", "")
-    found = licences(place if place.is_dir() else place.parent) if place is not None else []
+    found = licences(place) if place is not None else []
     yield from [f"- {_cell(name)}: {_cell(line)}" for name, line in found] or [
         "There is no file named LICENSE, LICENCE or COPYING beside the data."
         if place is not None
         else "The clips are drawn by the program."
     ]
     yield from ("", "## Settings", "", "```", *_settings(config), "```")
-    yield from ("", "Written by", "", "```", command, "```")
+    yield from ("", "Written by", "", "```", printable(command), "```")
 
 
 def _facts(report: SplitReport, config: DataConfig) -> dict[str, str]:
@@ -133,5 +138,5 @@ def _settings(config: DataConfig) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """`text` as it is shown in a table of Markdown."""
-    return re.sub(r"([\\|<>\[\]*_`#])", r"\\\1", text)
+    """`text` on one line, without anything that Markdown takes for markup."""
+    return re.sub(r"([\\|<>\[\]*_`#&~])", r"\\\1", printable(text))

@@ -164,7 +164,7 @@ def _on_rates(rates: Sequence[float], clips: Clips, config: DataConfig) -> Itera
         return
     slower = sum(0 < rate < 0.999 * clips.fps for rate in rates)
     if config.folder.fps is None and slower + sum(rate > 1.001 * clips.fps for rate in rates):
-        yield f"the frame rates differ, and are all taken for {clips.fps:g} fps; `folder.fps` samples all at one rate"
+        yield f"the frame rates differ, and are all treated as {clips.fps:g} fps; `folder.fps` samples all at one rate"
     elif config.folder.fps is not None and slower:
         yield f"videos with less than {clips.fps:g} frames per second: {slower}; some of their frames are repeated"
 
@@ -202,5 +202,5 @@ def _channels(frame: UInt8[np.ndarray, "h w c"]) -> str:
 def _digest(clips: Clips, clip: int) -> str:
     digest, length = hashlib.blake2b(digest_size=16), int(clips.lengths[clip])
     for start in range(0, length, _BLOCK):
-        digest.update(clips.frames(clip, range(start, min(start + _BLOCK, length))).data)
+        digest.update(np.ascontiguousarray(clips.frames(clip, range(start, min(start + _BLOCK, length)))).data)
     return digest.hexdigest()

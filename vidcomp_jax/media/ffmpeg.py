@@ -37,7 +37,7 @@ class Header(NamedTuple):
         streams: the part of it that describes the file and its streams.
         width: of the frames as displayed, after any rotation, in pixels.
         height: likewise.
-        fps: frames per second; 25 if the file does not say.
+        fps: frames per second; 25 if the file does not say, or if it is nearly 0.
     """
 
     text: str
@@ -65,8 +65,8 @@ class Header(NamedTuple):
         rotation = re.search(r"rotation of (-?[\d.]+)", streams)
         if rotation and round(abs(float(rotation[1]))) % 180 == 90:
             width, height = height, width
-        fps = _exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else 25.0
-        return cls(text, streams, width, height, fps)
+        fps = _exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else 0.0
+        return cls(text, streams, width, height, fps or 25.0)
 
 
 def _exact_rate(shown: float) -> float:

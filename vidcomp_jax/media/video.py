@@ -28,7 +28,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".gif", ".mkv", ".webm")
 
 Video = UInt8[np.ndarray, "t h w c"]
 
-_MAX_GIF_RATE = 50.0
+_MAX_GIF_RATE, _MOST_RUNS = 50.0, 64
 _MP4_AUDIO = ("aac", "mp3", "ac3", "alac", "opus")
 
 
@@ -88,9 +88,13 @@ def read_frames(path: Path, *, num_channels: int = 3, indices: Iterable[int] | N
         return np.concatenate(list(iterate_frames(path, num_channels=num_channels)))
     wanted, places = np.unique(np.asarray(list(indices), np.int64), return_inverse=True)
     runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
+    if len(runs) > _MOST_RUNS:  # ffmpeg evaluates no longer expression; frames in between are decoded and dropped here
+        runs = [wanted]
     select = "+".join(rf"between(n\,{run[0]}\,{run[-1]})" for run in runs)
-    with decoder(path, num_channels, "-vf", f"select={select}", "-frames:v", str(len(wanted))) as stream:
-        frames = list(stream)
+    selected = np.concatenate([np.arange(run[0], run[-1] + 1) for run in runs])
+    keep = set(np.flatnonzero(np.isin(selected, wanted)).tolist())
+    with decoder(path, num_channels, "-vf", f"select={select}", "-frames:v", str(len(selected))) as stream:
+        frames = [frame for number, frame in enumerate(stream) if number in keep]
     if len(frames) < len(wanted):
         raise InputError(f"{path}: frame {wanted[-1]} (counted from 0) was requested; the video is shorter or damaged")
     return np.stack(frames)[places]

@@ -72,7 +72,7 @@ def _cached_settings(size: int, num_channels: int, config: FolderConfig) -> dict
     if config.box:
         settings["box"] = list(config.box)
     if config.fps is not None:
-        settings["fps"] = config.fps
+        settings["fps"] = float(config.fps)
     if config.cut == "scenes":
         settings["scores"] = True
     return settings

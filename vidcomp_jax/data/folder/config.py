@@ -44,9 +44,9 @@ class FolderConfig:
         require_one_of(self, fit=("crop", "stretch"), cut=("none", "scenes", "fixed"))
         require_positive(self, "image_fps", *(["fps"] if self.fps is not None else []))
         require(0 < self.scene_threshold <= 100, self, "scene_threshold", "above 0 and at most 100")
-        numbers = len(self.box) == 4 and min(self.box[:2]) >= 0 and min(self.box[2:]) >= 1
+        valid = len(self.box) == 4 and min(self.box[:2]) >= 0 and min(self.box[2:]) >= 1
         says = "the left edge, top edge, width and height in pixels, such as 20 0 120 120"
-        require(numbers or not self.box, self, "box", says)
+        require(valid or not self.box, self, "box", says)
         self._check_effect("num_frames", "fixed")
         self._check_effect("min_frames", "scenes")
         self._check_effect("scene_threshold", "scenes")

@@ -46,6 +46,7 @@ def cut_videos(videos: ArrayClips | StreamedClips, config: FolderConfig, label: 
     ]
     if config.cut == "scenes":
         clips.remarks.append(changes.describe())
+    videos.scores = ()  # no longer of use, and would be copied to every reader process
     if unused:
         _log.warning("%s: %s", label, clips.remarks[0])
     return clips
@@ -79,7 +80,7 @@ class _Changes:
 
 
 def _share(unused: int, total: int) -> str:
-    return f"{unused} of {total} frames ({unused / total:.1%}) are in none" if unused else "every frame is in one"
+    return f"{unused} of {total} frames ({unused / total:.1%}) are in no clip" if unused else "every frame is in a clip"
 
 
 def _reason(name: str, length: int, num_scenes: int, config: FolderConfig) -> str:

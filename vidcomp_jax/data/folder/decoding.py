@@ -47,7 +47,8 @@ class Decoder:
         frames = CollectedFrames(self.frame_shape, self._disk)
 
         def keep(chunk: np.ndarray, sampled: np.ndarray, share: float):
-            frames.add(self._fitted(chunk[sampled]))
+            once, places = np.unique(sampled, return_inverse=True)
+            frames.add(self._fitted(chunk[once])[places])
             advance(source, share)
 
         _, fps, scores = self._scan(source, keep)
@@ -58,8 +59,7 @@ class Decoder:
         if self._config.cut == "scenes":
             return self._scan(source, lambda *_: None)
         form = self._form(source)
-        if self._config.box:
-            self._boxed(source, next(form.chunks()))
+        self._check_box(source, *form.size)
         sampling = Sampling(form.fps, self._config.fps)
         return Measured(_long_enough(source, sampling.count(form.num_frames)), sampling.fps, [])
 
@@ -68,14 +68,15 @@ class Decoder:
         stored = np.asarray(indices, np.int64)
         if self._config.fps is not None:
             stored = Sampling(self._form(source).fps, self._config.fps).stored_frames(stored)
-        return self._fitted(self._boxed(source, self._read(source, stored)))
+        return self._fitted(self._boxed(self._read(source, stored)))
 
     def _scan(self, source: Source, keep: Callable[[np.ndarray, np.ndarray, float], None]) -> Measured:
         """Decode all of a source; `keep` gets every chunk, which of its frames are sampled, and the share decoded."""
         form = self._form(source)
+        self._check_box(source, *form.size)
         sampling, scores, position = Sampling(form.fps, self._config.fps), SceneScores(), 0
         for stored in form.chunks():
-            chunk = self._boxed(source, stored)
+            chunk = self._boxed(stored)
             if self._config.cut == "scenes":
                 scores.add(chunk)
             stop = position + len(chunk)
@@ -87,44 +88,55 @@ class Decoder:
 
     def _form(self, source: Source) -> "_Form":
         if source.path.is_dir():
-            groups = (source.files[i : i + _MOST_FRAMES] for i in range(0, len(source.files), _MOST_FRAMES))
-            return _Form(len(source.files), self._config.image_fps, lambda: map(self._images, groups))
+            shape = read_image(source.files[0], num_channels=self._num_channels).shape
+            count = _frames_at_once(int(np.prod(shape)))
+            groups = (source.files[i : i + count] for i in range(0, len(source.files), count))
+            chunks = (self._images(files, source.files[0], shape) for files in groups)
+            return _Form(len(source.files), self._config.image_fps, shape[:2], lambda: chunks)
         if _is_image(source.path):
             frames = self._strip(source.path)
-            return _Form(len(frames), self._config.image_fps, lambda: iter([frames]))
+            return _Form(len(frames), self._config.image_fps, frames.shape[1:3], lambda: iter([frames]))
         info = probe_once(source.path)
-        chunk = min(max(_MOST_BYTES // (info.width * info.height * self._num_channels), 1), _MOST_FRAMES)
-        read = {"num_channels": self._num_channels, "chunk": chunk}
-        return _Form(info.num_frames, info.fps, lambda: iterate_frames(source.path, **read))
+        count = _frames_at_once(info.width * info.height * self._num_channels)
+        read = {"num_channels": self._num_channels, "chunk": count}
+        size = (info.height, info.width)
+        return _Form(info.num_frames, info.fps, size, lambda: iterate_frames(source.path, **read))
 
     def _read(self, source: Source, stored: np.ndarray) -> UInt8[np.ndarray, "t h w c"]:
         if source.path.is_dir():
-            return self._images([source.files[i] for i in stored])
+            files = [source.files[i] for i in stored]
+            return self._images(files, files[0], read_image(files[0], num_channels=self._num_channels).shape)
         if _is_image(source.path):
             return self._strip(source.path)[stored]
         return read_frames(source.path, num_channels=self._num_channels, indices=[int(i) for i in stored])
 
-    def _boxed(self, source: Source, frames: np.ndarray) -> np.ndarray:
+    def _check_box(self, source: Source, rows: int, columns: int) -> None:
+        if not self._config.box:
+            return
+        left, top, width, height = self._config.box
+        if left + width > columns or top + height > rows:
+            raise WrongSetting(
+                f"`folder.box` is {left} {top} {width} {height}, up to column {left + width} and row {top + height}; "
+                f"{source.path} has {columns}x{rows} pixels"
+            )
+
+    def _boxed(self, frames: np.ndarray) -> np.ndarray:
         """The part of the frames that is used."""
         if not self._config.box:
             return frames
         left, top, width, height = self._config.box
-        if left + width > frames.shape[2] or top + height > frames.shape[1]:
-            raise WrongSetting(
-                f"`folder.box` is {left} {top} {width} {height}, up to column {left + width} and row {top + height}; "
-                f"{source.path} has {frames.shape[2]}x{frames.shape[1]} pixels"
-            )
         return frames[:, top : top + height, left : left + width]
 
     def _fitted(self, frames: np.ndarray) -> np.ndarray:
         return resize(center_square(frames) if self._config.fit == "crop" else frames, self._size)
 
-    def _images(self, files: Sequence[Path]) -> np.ndarray:
+    def _images(self, files: Sequence[Path], first: Path, shape: tuple[int, ...]) -> np.ndarray:
+        """Images as frames; all must have the shape of the image `first`."""
         images = [read_image(file, num_channels=self._num_channels) for file in files]
         for file, image in zip(files, images, strict=True):
-            if image.shape != images[0].shape:
-                sizes = [f"{shape[1]}x{shape[0]}" for shape in (image.shape, images[0].shape)]
-                raise InputError(f"{file}: {sizes[0]} pixels, but {files[0].name} beside it has {sizes[1]}")
+            if image.shape != shape:
+                here, there = (f"{width}x{height}" for height, width, _ in (image.shape, shape))
+                raise InputError(f"{file}: {here} pixels, but {first.name} beside it has {there}")
         return np.stack(images)
 
     def _strip(self, path: Path) -> np.ndarray:
@@ -139,11 +151,17 @@ class Decoder:
 
 
 class _Form(NamedTuple):
-    """A source before it is decoded: the number of its frames, their rate, and what decodes them in chunks."""
+    """A source before it is decoded: how many frames, their rate, their height and width, and what decodes them."""
 
     num_frames: int
     fps: float
+    size: tuple[int, ...]
     chunks: Callable[[], Iterator[np.ndarray]]
+
+
+def _frames_at_once(num_bytes: int) -> int:
+    """How many frames of that size a chunk has."""
+    return min(max(_MOST_BYTES // num_bytes, 1), _MOST_FRAMES)
 
 
 def _is_image(path: Path) -> bool:
