@@ -11,14 +11,15 @@ import statistics
 
 from benchmarks.fomm import check_configs
 from benchmarks.workers import FORGET, RUN, Case, Report, finish, start
+from vidcomp_jax.errors import InputError
 
 OPTIONS: dict[str, dict] = {
-    "none": {},
-    "--remat": {"remat": True},
-    "--accumulate=2": {"accumulate": 2},
-    "--precision=bfloat16": {"precision": "bfloat16"},
+    "plain": {},
+    "remat": {"remat": True},
+    "accumulate": {"accumulate": 2},
+    "bfloat16": {"precision": "bfloat16"},
 }
-"""Arguments of `Case` by the options of `experiments.train_fomm`."""
+"""Arguments of `Case` by name: a plain step, and one with --remat, --accumulate=2 or --precision=bfloat16."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,8 @@ class Options:
     configs: tuple[str, ...] = ("kth-128", "bair-256")
     """Configurations by name; tiny ones such as `tiny-gray` take seconds."""
     options: tuple[str, ...] = tuple(OPTIONS)
-    """Options to time, of none, --remat, --accumulate=2 and --precision=bfloat16; the first is what the others are
-    compared with."""
+    """Steps to time: plain, remat, accumulate (of 2) and bfloat16, after the options of `experiments.train_fomm`; the
+    others are compared with the first."""
     batch: int = 4
     """Pairs per training step; even."""
     perceptual: bool = True
@@ -55,8 +56,6 @@ def measure(cases: list[Case], rounds: int) -> tuple[list[list[float]], list[Rep
 
 def main(options: Options) -> None:
     """Print the rows of each configuration as soon as they are measured."""
-    from vidcomp_jax.errors import InputError
-
     check_configs(options.configs)
     if options.batch < 2 or options.batch % 2 or options.rounds < 1:
         raise InputError(

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import first_step, step_options
 from benchmarks.workers import Report
+from experiments.commands import parse
 from vidcomp_jax.errors import InputError
 
 
@@ -16,11 +17,11 @@ def test_options_are_compared_with_the_first(monkeypatch, capsys):
         return seconds, [Report("CPU", False, 2**31, size) for size in (2**30, 2**29)]
 
     monkeypatch.setattr(step_options, "measure", measure)
-    step_options.main(step_options.Options(configs=("tiny-gray",), options=("none", "--remat")))
+    step_options.main(parse(step_options.Options, ["--configs=tiny-gray", "--options", "plain", "remat"]))
     rows = capsys.readouterr().out.splitlines()[2:]
     assert rows == [
-        "| tiny-gray | `none` | 1.00 | 1.00 to 1.00 | 1.00 |",
-        "| tiny-gray | `--remat` | 1.67 | 1.25 to 2.00 | 0.50 |",
+        "| tiny-gray | `plain` | 1.00 | 1.00 to 1.00 | 1.00 |",
+        "| tiny-gray | `remat` | 1.67 | 1.25 to 2.00 | 0.50 |",
     ]
     assert [case.remat for case in asked] == [False, True] and all(case.perceptual for case in asked)
 
@@ -43,7 +44,7 @@ def test_both_rows_of_a_first_step_share_a_cache(monkeypatch, capsys):
     [
         (step_options, {"configs": ("none",)}, "--configs: no configuration none; there are "),
         (step_options, {"batch": 3}, "--batch is 3 and --rounds 3; an even batch"),
-        (step_options, {"options": ("none", "--fast")}, "--options: --fast is unknown; choose from none, --remat, "),
+        (step_options, {"options": ("plain", "fast")}, "--options: fast is unknown; choose from plain, remat, "),
         (first_step, {"configs": ("none",)}, "--configs: no configuration none"),
     ],
 )

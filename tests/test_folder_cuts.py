@@ -231,7 +231,9 @@ def test_a_model_keeps_to_its_box_and_rate(videos):
         ("folder.box", (), (0, 0, 8, 8)),
         ("folder.fps", 5.0, None),
     ]
-    assert differences(config(videos, fps=5.0, cut="scenes"), {**stored, "folder": {}}) == []
+    earlier = {**stored, "folder": {"fit": "crop"}}
+    assert differences(config(videos, cut="fixed"), earlier) == []
+    assert differences(config(videos, fps=5.0), earlier) == [("folder.fps", 5.0, None)]
 
 
 def test_no_clip_at_all_is_an_error(videos):
@@ -268,3 +270,5 @@ def test_progress_is_counted_in_bytes_and_ends_at_all_of_them(capsys):
         progress.finish("b")
         assert progress.done == 40
     assert "40.0/40.0" in capsys.readouterr().err
+    with pytest.raises(InputError, match="decoding: stopped"):  # what still runs in another thread ends
+        progress.advance("a", 0.5)

@@ -133,6 +133,11 @@ class ArrayClips:
         self._starts = np.cumsum(self.lengths) - self.lengths
         if checksums is not None and len(checksums) != len(self.lengths):
             raise ValueError(f"{len(checksums)} checksums of {len(self.lengths)} clips")
+        for length, values in zip(self.lengths, checksums or (), strict=checksums is not None):
+            if not isinstance(values, int) and len(values) != -(-int(length) // _BLOCK):
+                raise ValueError(f"{len(values)} checksums of a clip of {length} frames")
+        if scores and [len(values) for values in scores] != self.lengths.tolist():
+            raise ValueError("the scores are not those of the frames")
         self._checksums, self._place = checksums, place
         self._verified: set[tuple[int, int]] = set()
 

@@ -162,7 +162,7 @@ def differences(config: DataConfig, stored: Mapping[str, Any]) -> list[tuple[str
     Args:
         config: the first one.
         stored: the second one, as read from a `config.json`. Entries that it lacks are ignored; if it names another
-            data set, so are all others.
+            data set, so are all others. Settings of its data set that were added later count as having their defaults.
     """
     if ("list" if stored.get("clips") else stored.get("name")) != config.kind:
         return []
@@ -170,10 +170,14 @@ def differences(config: DataConfig, stored: Mapping[str, Any]) -> list[tuple[str
     values = {name: (getattr(config, name), stored[name]) for name in ("size", "num_channels") if name in stored}
     inner = stored.get(reader.field)
     if isinstance(inner, Mapping):
-        for name in reader.identity:
-            if name in inner:
-                there = tuple(inner[name]) if isinstance(inner[name], list) else inner[name]
-                values[f"{reader.field}.{name}"] = getattr(settings_of(config), name), there
+        settings = settings_of(config)
+        for field in dataclasses.fields(settings):
+            # An earlier version had no such field, and read the clips as the default does.
+            known = field.name in inner or field.metadata.get("added_later")
+            if field.name in reader.identity and known:
+                there = inner.get(field.name, field.default)
+                there = tuple(there) if isinstance(there, list) else there
+                values[f"{reader.field}.{field.name}"] = getattr(settings, field.name), there
     return [(name, here, there) for name, (here, there) in values.items() if there != here]
 
 

@@ -21,7 +21,7 @@ from vidcomp_jax.data.examples import epoch_size
 from vidcomp_jax.data.sources import Reader, Source, in_parallel
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.media.images import IMAGE_SUFFIXES, read_image
-from vidcomp_jax.media.video import iterate_frames, probe
+from vidcomp_jax.media.video import iterate_frames, probe_once
 
 _NEARLY_GRAY = 8
 _CAPTION = 14
@@ -189,7 +189,7 @@ def _stored(source: Source, reader: Reader) -> tuple[Stored, float, float]:
     if not source.files:
         raise InputError(f"{source.path}: no such file")
     with reader.file_of(source) as path:
-        info = probe(path)
+        info = probe_once(path)
         with contextlib.closing(iterate_frames(path, chunk=1)) as frames:
             kind = Stored(f"{info.width}x{info.height}", f"{info.fps:.5g} fps", _channels(next(frames)[0]))
             return kind, info.num_frames / info.fps, info.fps

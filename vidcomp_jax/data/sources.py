@@ -176,10 +176,16 @@ class Progress:
         self._label, self._total = label, len(items) if sizes is None else sum(sizes)
         self._sizes = None if sizes is None else dict(zip(items, sizes, strict=True))
         self.done, self._parts = 0, dict.fromkeys(items if sizes is not None else (), 0)
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), False
 
     def advance(self, item: Any, share: float) -> None:
-        """Show that `share` of an item is done, between 0 and 1; called from any thread."""
+        """Show that `share` of an item is done, between 0 and 1; called from any thread.
+
+        Raises:
+            InputError: the bar is closed: whatever is still at work is to stop.
+        """
+        if self._closed:
+            raise InputError(f"{self._label}: stopped")
         if self._sizes is None:
             return
         with self._lock:
@@ -202,6 +208,7 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._closed = True
         self._bar.close()
 
 

@@ -54,10 +54,10 @@ class Decoder:
         _, fps, scores = self._scan(source, keep)
         return [Clip(source.name, subject_of(source.name), frames.array(), fps, scores)]
 
-    def measure(self, source: Source) -> Measured:
+    def measure(self, source: Source, advance: Callable[[Source, float], None]) -> Measured:
         """Number and rate of the frames; a video is decoded only if its scenes are wanted."""
         if self._config.cut == "scenes":
-            return self._scan(source, lambda *_: None)
+            return self._scan(source, lambda chunk, sampled, share: advance(source, share))
         form = self._form(source)
         self._check_box(source, *form.size)
         sampling = Sampling(form.fps, self._config.fps)

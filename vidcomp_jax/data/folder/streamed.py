@@ -8,9 +8,10 @@ import msgspec
 import numpy as np
 from jaxtyping import UInt8
 
+from vidcomp_jax.data.cache import num_bytes
 from vidcomp_jax.data.clips import Index, Indices, checked
 from vidcomp_jax.data.folder.decoding import Decoder
-from vidcomp_jax.data.sources import Outcomes, Source, in_parallel, numbered, report_left_out, subject_of
+from vidcomp_jax.data.sources import Outcomes, Progress, Source, in_parallel, numbered, report_left_out, subject_of
 from vidcomp_jax.errors import InputError
 from vidcomp_jax.storage.atomic import new_file
 from vidcomp_jax.storage.untrusted import read_json
@@ -61,7 +62,9 @@ def _kept(path: Path) -> _Index | None:
 
 def _write_index(path: Path, sources: list[Source], decoder: Decoder, outcomes: Outcomes):
     measured = []
-    for source, result in in_parallel(decoder.measure, sources, f"measuring {outcomes.label}"):
+    label = f"measuring {outcomes.label}"
+    bar = Progress(label, sources, [num_bytes(source) for source in sources])
+    for source, result in in_parallel(lambda source: decoder.measure(source, bar.advance), sources, label, bar):
         if isinstance(result, InputError):
             outcomes.leave_out(source.name, result)
         else:
