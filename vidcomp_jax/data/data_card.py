@@ -101,7 +101,14 @@ def _lines(config: DataConfig, place: Path | None, reports: Mapping[str, SplitRe
         else "The clips are drawn by the program."
     ]
     yield from ("", "## Settings", "", "```", *_settings(config), "```")
-    yield from ("", "Written by", "", "```", printable(command), "```")
+    yield from (
+        "",
+        "Written by this command, which replaces the whole page when it is run again:",
+        "",
+        "```",
+        printable(command),
+        "```",
+    )
 
 
 def _facts(report: SplitReport, config: DataConfig) -> dict[str, str]:
