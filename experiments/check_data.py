@@ -4,7 +4,6 @@ Reads the whole data set, reports what it contains and what cannot be used, draw
 The exit code is 0 if training can start, and 1 if it cannot.
 """
 
-import collections
 import dataclasses
 import logging
 import shlex
@@ -111,12 +110,9 @@ def _print_split(split: str, report: SplitReport, data: DataConfig) -> None:
         f"{len(lengths)} clips of {lengths.min()} to {lengths.max()} frames, {np.sum(lengths)} frames, "
         f"read as {data.size}x{data.size}, {'gray' if data.num_channels == 1 else 'RGB'}, {report.clips.fps:g} fps"
     )
-    for place, what in enumerate(("sizes", "rates", "channels")):
-        counts: collections.Counter[str] = collections.Counter()
-        for kind, count in report.stored.items():
-            counts[kind[place]] += count
-        if counts:
-            print(f"  {what}: {', '.join(f'{kind} ({count})' for kind, count in counts.most_common())}")
+    for what, kinds in report.kinds.items():
+        if kinds:
+            print(f"  {what}: {kinds}")
     _print_remarks(report)
     print(f"  subjects: {len(report.subjects)}: {_some(report.subjects)}")
     if report.windows is not None:

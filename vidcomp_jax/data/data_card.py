@@ -115,16 +115,9 @@ def _facts(report: SplitReport, config: DataConfig) -> dict[str, str]:
     if report.clips is None:
         return {"clips": "none"}
     lengths, fps = report.clips.lengths, report.clips.fps
-    kinds: dict[str, dict[str, int]] = {"sizes": {}, "rates": {}, "channels": {}}
-    for stored, count in report.stored.items():
-        for counts, kind in zip(kinds.values(), stored, strict=True):
-            counts[kind] = counts.get(kind, 0) + count
     return {
         "files": str(report.num_videos),
-        **{
-            f"stored {name}": ", ".join(f"{kind} ({count})" for kind, count in counts.items())
-            for name, counts in kinds.items()
-        },
+        **{f"stored {name}": kinds for name, kinds in report.kinds.items()},
         "stored duration": duration(report.seconds) if report.seconds else "not stated",
         "clips": str(len(lengths)),
         "frames": str(int(lengths.sum())),

@@ -25,6 +25,7 @@ from vidcomp_jax.media.video import iterate_frames, probe_once
 
 _NEARLY_GRAY = 8
 _CAPTION = 14
+_KINDS = ("sizes", "rates", "channels")
 _BLOCK = 256
 
 
@@ -72,6 +73,18 @@ class SplitReport:
     windows: Windows | None = None
     remarks: Sequence[str] = ()
     seconds: float = 0.0
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The stored sizes, rates and channels, each with its number of videos, the most common first."""
+        counts: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in _KINDS}
+        for stored, count in self.stored.items():
+            for name, kind in zip(_KINDS, stored, strict=True):
+                counts[name][kind] += count
+        return {
+            name: ", ".join(f"{kind} ({count})" for kind, count in counter.most_common())
+            for name, counter in counts.items()
+        }
 
 
 def inspect_split(config: DataConfig, split: Split) -> SplitReport:
