@@ -6,8 +6,20 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent
 ORDER = [
-    *("exports", "errors", "background", "devices", "replicas", "metrics"),
-    *("storage", "media", "data", "nn", "training", "fomm", "motion", "inbetween", "completion", "evaluation"),
+    *(
+        "exports",
+        "errors",
+        "background",
+        "devices",
+        "metrics",
+        "storage",
+        "media",
+        "data",
+        "nn",
+        "replicas",
+        "training",
+    ),
+    *("fomm", "motion", "inbetween", "completion", "evaluation"),
 ]
 """The folders and modules directly in `vidcomp_jax`; each may import only from itself and those before it."""
 

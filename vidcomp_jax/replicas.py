@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vidcomp_jax.devices import filled_up
 from vidcomp_jax.errors import InputError
+from vidcomp_jax.nn.inference import split_for_inference
 
 Devices = Sequence[jax.Device] | None
 """The devices that share the work; None for all of this process, or for the one that `jax.default_device` sets."""
@@ -41,7 +42,7 @@ class Replicas:
 
     def __init__(self, module: nnx.Module, devices: Devices = None):
         self._devices = _chosen(devices)
-        self._graphdef, state = nnx.split(nnx.view(module, use_running_average=True, raise_if_not_found=False))
+        self._definition, state = split_for_inference(module)
         several = self._devices is not None and len(self._devices) > 1
         self._mesh = Mesh(np.array(self._devices), (_SHARES,)) if several else None
         if self._devices is not None:
@@ -101,7 +102,7 @@ class Replicas:
                 x if axis is None else jax.device_put(x, NamedSharding(self._mesh, _along(axis)))
                 for x, axis in zip(arguments, axes, strict=True)
             )
-        return _run(program, self._graphdef, self._mesh, axes, out_axis, options, self._state, arguments)
+        return _run(program, self._definition, self._mesh, axes, out_axis, options, self._state, arguments)
 
 
 def _chosen(devices: Devices) -> tuple[jax.Device, ...] | None:
@@ -121,9 +122,9 @@ def _along(axis: int | None) -> PartitionSpec:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
-def _run(program, graphdef, mesh, axes, out_axis, options, state, arguments):
+def _run(program, definition, mesh, axes, out_axis, options, state, arguments):
     def share(state, arguments):
-        return program(nnx.merge(graphdef, state), *arguments, *options)
+        return program(nnx.merge(definition.graphdef, state), *arguments, *options)
 
     if mesh is None:
         return share(state, arguments)

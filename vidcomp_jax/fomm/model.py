@@ -23,6 +23,7 @@ from vidcomp_jax.fomm.generator import Decoded, GeneratorConfig, OcclusionAwareG
 from vidcomp_jax.fomm.keypoints import KeypointDetector, KeypointDetectorConfig, Keypoints
 from vidcomp_jax.nn.frames import unit_frames
 from vidcomp_jax.nn.geometry import inverse_2x2, multiply_2x2
+from vidcomp_jax.nn.inference import split_for_inference
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,8 +130,8 @@ class FirstOrderMotionModel(nnx.Module):
                 that are not in [0, 1].
         """
         frames = self._unit_frames(frames)
-        graphdef, state = self._inference()
-        return _detect(graphdef, state, frames)
+        definition, state = split_for_inference(self)
+        return _detect(definition, state, frames)
 
     def encode(self, source: Real[Array | np.ndarray, "*s h w c"], keypoints: Keypoints | None) -> EncodedSource:
         """Compute what rendering needs of source frames, once for all the frames to be rendered from them.
@@ -148,8 +149,8 @@ class FirstOrderMotionModel(nnx.Module):
         if keypoints is None or keypoints.position.shape != expected:
             found = "none" if keypoints is None else f"of shape {keypoints.position.shape}"
             raise InputError(f"source keypoints {found} for frames of shape {source.shape}: expected {expected}")
-        graphdef, state = self._inference()
-        return _encode(graphdef, state, source, keypoints)
+        definition, state = split_for_inference(self)
+        return _encode(definition, state, source, keypoints)
 
     def render(
         self,
@@ -179,8 +180,8 @@ class FirstOrderMotionModel(nnx.Module):
                 f"driving keypoints of shape {given} for source frames of shape {encoded.frame.shape}: expected "
                 f"{(*leading, '...', self.config.num_keypoints, 2)}"
             )
-        graphdef, state = self._inference()
-        return _render(graphdef, state, encoded, driving_keypoints)
+        definition, state = split_for_inference(self)
+        return _render(definition, state, encoded, driving_keypoints)
 
     def reconstruct(
         self, source: Float[Array, "b h w c"], driving: Float[Array, "b h w c"]
@@ -197,9 +198,6 @@ class FirstOrderMotionModel(nnx.Module):
         decoded = self.generator.decode(self.generator.encode(source), motion, source)
         return _rendered(motion, decoded)
 
-    def _inference(self):
-        return nnx.split(nnx.view(self, use_running_average=True))
-
     def _unit_frames(self, frames: Array | np.ndarray) -> Array | np.ndarray:
         if frames.ndim < 3 or frames.shape[-1] != self.config.num_channels:
             raise InputError(
@@ -209,15 +207,15 @@ class FirstOrderMotionModel(nnx.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _detect(graphdef, state, frames: Array) -> Keypoints:
+def _detect(definition, state, frames: Array) -> Keypoints:
     leading = frames.shape[:-3]
-    keypoints = nnx.merge(graphdef, state).detector(frames.reshape(-1, *frames.shape[-3:]))
+    keypoints = nnx.merge(definition.graphdef, state).detector(frames.reshape(-1, *frames.shape[-3:]))
     return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), keypoints)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(graphdef, state, source: Array, keypoints: Keypoints) -> EncodedSource:
-    model = nnx.merge(graphdef, state)
+def _encode(definition, state, source: Array, keypoints: Keypoints) -> EncodedSource:
+    model = nnx.merge(definition.graphdef, state)
     leading, frames = source.shape[:-3], source.reshape(-1, *source.shape[-3:])
     small, features = model.dense_motion.down(frames), model.generator.encode(frames)
     small, features = (x.reshape(*leading, *x.shape[1:]) for x in (small, features))
@@ -225,8 +223,8 @@ def _encode(graphdef, state, source: Array, keypoints: Keypoints) -> EncodedSour
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _render(graphdef, state, encoded: EncodedSource, driving: Keypoints) -> Rendered:
-    model = nnx.merge(graphdef, state)
+def _render(definition, state, encoded: EncodedSource, driving: Keypoints) -> Rendered:
+    model = nnx.merge(definition.graphdef, state)
     leading = driving.position.shape[:-2]
     num_sources = math.prod(encoded.frame.shape[:-3])
     frames, small, features = (
