@@ -19,7 +19,6 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 
 from benchmarks.workers import peak_memory
 from vidcomp_jax.errors import require_at_least
@@ -106,6 +105,9 @@ def serve(connection: Connection, side: str, options: Options, shared: Shared | 
 
 
 def _jax(options: Options, remat: bool) -> tuple[Step, Callable[[], Report], Shared]:
+    from experiments.tuning import tune_process
+
+    tune_process()
     import jax
     from flax import nnx
 
@@ -230,9 +232,8 @@ def difference(ours: dict[str, float], torch: dict[str, float]) -> float:
     return max(abs(ours[name] / value - 1) for name, value in torch.items())
 
 
-def main() -> None:
+def main(options: Options) -> None:
     """Measure all sides and print the table."""
-    options = tyro.cli(Options, description=__doc__)
     outcomes = measure(options)
     torch = outcomes[TORCH]
     config = options.inbetween
@@ -266,4 +267,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from experiments.commands import run
+
+    run(main, Options)

@@ -185,6 +185,9 @@ def _torch(case: Case) -> tuple[Work, Callable[[], Measured]]:
 
 
 def _jax(case: Case) -> tuple[Work, Callable[[], Measured]]:
+    from experiments.tuning import tune_process
+
+    tune_process()
     import jax
     from flax import nnx
 

@@ -2,12 +2,13 @@
 
 import os
 import pathlib
+import platform
 import subprocess
 import sys
 
 import pytest
 
-from experiments import commands
+from experiments import tuning
 from experiments.commands import parse, run
 from experiments.configs import CONFIGS, TrainFOMMConfig
 from experiments.options import name_options, options_of
@@ -134,5 +135,43 @@ def test_a_home_that_cannot_be_written_to_means_no_compilation_cache(tmp_path):
 def test_a_flag_of_xla_is_set_where_it_is_known_and_not_given(monkeypatch, given, version, expected):
     monkeypatch.setattr("jaxlib.version.__version__", version)
     monkeypatch.setenv("XLA_FLAGS", given or "")
-    commands._compile_faster_on_cpus()
+    tuning.compile_faster_on_cpus()
     assert os.environ["XLA_FLAGS"] == expected
+
+
+@pytest.mark.parametrize(
+    ("platforms", "plugins", "expected"),
+    [(None, [], True), (None, ["xla_cuda12"], False), ("cpu", ["xla_cuda12"], True), ("cuda,cpu", [], False)],
+)
+def test_memory_is_kept_where_jax_has_only_cpus(monkeypatch, platforms, plugins, expected):
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: plugins if group == "jax_plugins" else None)
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    if platforms is not None:
+        monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    assert tuning.only_cpus() == expected
+
+
+def test_kept_memory_is_not_mapped_again():
+    code = """if True:
+        import resource, sys, threading
+        import numpy as np
+        from experiments.tuning import keep_memory
+
+        kept = sys.argv[1] == "yes" and keep_memory()
+        faults = []
+
+        def work():
+            for _ in range(4):
+                np.ones(2**23)
+                faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        print(int(kept), faults[3] - faults[1])
+    """
+    runs = ([sys.executable, "-c", code, keep] for keep in ("yes", "no"))
+    outputs = (subprocess.run(each, cwd=ROOT, capture_output=True, check=True).stdout.split() for each in runs)
+    (kept, few), (_, many) = (map(int, output) for output in outputs)
+    assert kept == (platform.libc_ver()[0] == "glibc")  # other systems cannot be told to
+    assert not kept or few < many / 10
