@@ -1,18 +1,19 @@
 """Convolutions over video features [b, t, h, w, c], padded so that only strides change the size.
 
 On a CPU, XLA's three-dimensional convolution trains three to nine times slower than the same sum written as one
-two-dimensional convolution with the temporal neighbors stacked as channels, so the CPU runs the latter.
-Other devices run the native convolution. The two agree up to rounding.
+two-dimensional convolution with the frames of the kernel as channels, so the CPU runs the latter. Other devices run the
+native convolution. The two agree up to rounding.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vidcomp_jax.nn.convolution import LAYOUT, convolve
+from vidcomp_jax.nn.convolution import FEW_INPUTS, Ways, run, ways_for
 from vidcomp_jax.nn.precision import as_input
 
 Video = Float[Array, "b t h w c"]
@@ -32,8 +33,8 @@ def conv3d(x: Video, kernel: Kernel, *, stride: int = 1, padding: Padding) -> Fl
         stride: step along height and width; it is 1 along time.
         padding: numbers of zeros before and after, for time, height and width.
     """
-    run = fold_time if jax.default_backend() == "cpu" else native
-    return run(x, kernel, stride=stride, padding=padding)
+    way = fold_time if jax.default_backend() == "cpu" else native
+    return way(x, kernel, stride=stride, padding=padding)
 
 
 def native(x: Video, kernel: Kernel, *, stride: int, padding: Padding) -> Float[Array, "b t2 h2 w2 d"]:
@@ -42,22 +43,64 @@ def native(x: Video, kernel: Kernel, *, stride: int, padding: Padding) -> Float[
     return jax.lax.conv_general_dilated(x, kernel, (1, stride, stride), padding, dimension_numbers=layout)
 
 
-# The stacked neighbors take `kt` times the memory of `x` and are cheap to stack again: the backward pass does so.
-@functools.partial(jax.checkpoint, static_argnums=(2, 3))
-def _fold_time(x: Video, kernel: Kernel, stride: int, padding: Padding) -> Float[Array, "b t2 h2 w2 d"]:
-    taps, (before, after) = kernel.shape[0], padding[0]
+def fold_time(x: Video, kernel: Kernel, *, stride: int, padding: Padding) -> Float[Array, "b t2 h2 w2 d"]:
+    """Compute `conv3d` as one two-dimensional convolution, with the frames of the kernel as further channels of it."""
+    (kt, kh, kw, c, d), (b, t, h, w, _) = kernel.shape, x.shape
+    before, after = padding[0]
+    length = t + before + after - kt + 1
+
+    def ways(fold: Callable, images: int, inputs: int, outputs: int) -> Ways:
+        flat = ways_for((images, h, w, inputs), (kh, kw, inputs, outputs), stride, padding[1:], x.dtype)
+        return Ways(*(functools.partial(fold, way, before, length) for way in flat))
+
+    inputs = ways(fold_inputs, b * length, kt * c, d)
+    if c < FEW_INPUTS:
+        # The stacked frames take `kt` times the memory of `x` and are cheap to stack again: the backward pass does so.
+        return jax.checkpoint(functools.partial(run, inputs))(x, kernel)
+    outputs = ways(fold_outputs, b * t, c, kt * d)
+    # The transpose of folded inputs has folded outputs, as it should.
+    return run(outputs._replace(by_x=inputs.by_x) if stride == 1 else outputs, x, kernel)
+
+
+def fold_inputs(
+    way: Callable[[Array, Array], Array], before: int, length: int, x: Video, kernel: Kernel
+) -> Float[Array, "b t2 h2 w2 d"]:
+    """Convolve images with the channels of `kt` neighboring frames in the way `way`.
+
+    Args:
+        way: convolves images [b, h, w, c] with a kernel [kh, kw, c, d].
+        before: number of zero frames before the video.
+        length: number of frames of the result.
+    """
+    taps = kernel.shape[0]
+    after = length + taps - 1 - before - x.shape[1]
     padded = jnp.pad(x, ((0, 0), (before, after), (0, 0), (0, 0), (0, 0)))
-    length = padded.shape[1] - taps + 1
     stacked = jnp.concatenate([padded[:, tap : tap + length] for tap in range(taps)], axis=-1)
-    stacked = stacked.reshape(-1, *stacked.shape[2:])
     flat = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    y = convolve(stacked, flat, (stride, stride), padding[1:], dimension_numbers=LAYOUT)
+    y = way(stacked.reshape(-1, *stacked.shape[2:]), flat)
     return y.reshape(x.shape[0], length, *y.shape[1:])
 
 
-def fold_time(x: Video, kernel: Kernel, *, stride: int, padding: Padding) -> Float[Array, "b t2 h2 w2 d"]:
-    """Compute `conv3d` as one two-dimensional convolution whose input channels are those of `kt` frames."""
-    return _fold_time(x, kernel, stride, padding)
+def fold_outputs(
+    way: Callable[[Array, Array], Array], before: int, length: int, x: Video, kernel: Kernel
+) -> Float[Array, "b t2 h2 w2 d"]:
+    """Convolve each frame with all `kt` images of the kernel in the way `way`, and add what meets at each frame.
+
+    The arguments are those of `fold_inputs`.
+    """
+    taps, *size, _, features = kernel.shape
+    flat = jnp.moveaxis(kernel, 0, 3).reshape(*size, -1, taps * features)
+    y = way(x.reshape(-1, *x.shape[2:]), flat)
+    y = y.reshape(*x.shape[:2], *y.shape[1:3], taps, features)
+    zero = jnp.zeros((), y.dtype)
+    shifts = [before - tap for tap in range(taps)]
+    ends = [length - x.shape[1] - shift for shift in shifts]
+    still = (0, 0, 0)
+    parts = [
+        jax.lax.pad(y[..., tap, :], zero, (still, (start, end, 0), still, still, still))
+        for tap, (start, end) in enumerate(zip(shifts, ends, strict=True))
+    ]
+    return sum(parts[1:], parts[0])
 
 
 class Conv3d(nnx.Module):

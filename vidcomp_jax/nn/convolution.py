@@ -1,30 +1,36 @@
 """Convolutions over images, each computed in the way that was fastest for its shape.
 
-On CPUs, XLA is slow for some convolutions of the First Order Motion Model: those over few pixels with many channels,
-those without padding, and the gradients of weights over large images or of few output channels. The tables `PATCHES`,
-`UNPADDED`, `ROWS` and `SHIFTS` say for which shapes another way was measured to be faster; this file alone knows them.
-All other shapes, and all devices but CPUs, use XLA's convolution. The ways agree up to rounding, and all can be
-differentiated forward, backward, and repeatedly.
+On CPUs, XLA is slow for some convolutions of our networks: those over few pixels with many channels, those without
+padding, some with strides, and the gradients of weights over large images or of few output channels. The tables
+`PATCHES`, `BLOCKS`, `UNPADDED`, `ROWS` and `SHIFTS` say for which shapes another way was measured to be faster; this
+file alone knows them. All other shapes, and all devices but CPUs, use XLA's convolution. The ways agree up to rounding,
+and all can be differentiated forward, backward, and repeatedly.
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-LAYOUT = ("NHWC", "HWIO", "NHWC")
-Padding = tuple[tuple[int, int], tuple[int, int]]
+from vidcomp_jax.nn.convolution_ways import (
+    LAYOUT,
+    Padding,
+    by_patches,
+    by_rows,
+    by_shifts,
+    by_xla,
+    image_blocks,
+    kernel_blocks,
+)
 
 
 class Shapes(NamedTuple):
-    """Shapes that are computed in one way: float32, stride 1, and all of these.
+    """Shapes that are computed in one way: float32, and all of these.
 
     Attributes:
         kernel: height and width of the kernel.
@@ -33,6 +39,7 @@ class Shapes(NamedTuple):
         outputs: smallest number of output channels.
         products: smallest number of input channels times output channels.
         most_outputs: largest number of output channels.
+        stride: step along height and width.
     """
 
     kernel: int
@@ -41,13 +48,15 @@ class Shapes(NamedTuple):
     outputs: int
     products: int
     most_outputs: float = math.inf
+    stride: int = 1
 
-    def hold(self, batch: int, kernel: tuple[int, ...], output: tuple[int, int]) -> bool:
+    def hold(self, batch: int, kernel: tuple[int, ...], output: tuple[int, int], stride: int) -> bool:
         """Whether this many images, a kernel [kh, kw, c, d] and an output of this height and width are among them."""
         height, width, c, d = kernel
         smallest, largest = self.pixels
         return (
             height == width == self.kernel
+            and stride == self.stride
             and smallest <= min(output)
             and max(output) <= largest
             and batch >= self.batch
@@ -56,27 +65,45 @@ class Shapes(NamedTuple):
         )
 
 
-# Milliseconds on two CPU cores, 4 images, XLA against the other way. Patches, forward and gradient of the input:
-# 2x2 pixels, 1024 -> 1024 channels 262 and 282 against 5 and 4; 4x4, 1024 -> 512: 7 and 15 against 5 and 5; 8x8,
-# 512 -> 512: 8 and 11 against 8 and 9, and with 12 images, 512 -> 256: 12 and 12 against 12 and 15.
-PATCHES: tuple[Shapes, ...] = (Shapes(kernel=3, pixels=(1, 4), batch=1, outputs=1, products=128 * 128),)
+# Milliseconds on two CPU cores, 4 images, XLA against the other way. Patches, forward and gradient of the input: 2x2
+# pixels, 1024 -> 1024 channels 262 and 282 against 5 and 4; 4x4, 1024 -> 512: 7 and 15 against 5 and 5; 8x8, with the
+# gradient of the weights, 2048 -> 512: 33, 69 and 21 against 18, 20 and 16, 512 -> 1024: 10, 20 and 10 against 8, 8 and
+# 8; but 256 -> 512: 2, 3 and 3 against 2, 3 and 3. 4x4 with stride 2, 16 images, 4 pixels, 256 -> 2048: 51 and 45
+# against 36 and 36; but 14 images, 256 -> 512: 6 and 7 against 5 and 7.
+PATCHES: tuple[Shapes, ...] = (
+    Shapes(kernel=3, pixels=(1, 4), batch=1, outputs=1, products=128 * 128),
+    Shapes(kernel=3, pixels=(5, 8), batch=1, outputs=1, products=512 * 512),
+    Shapes(kernel=4, stride=2, pixels=(1, 4), batch=1, outputs=1, products=256 * 1024),
+)
 """Patches and one matrix product, forward and backward. Empty turns this way off."""
+# 4x4 with stride 2, 16 images, 16 pixels, 64 -> 512, forward and both gradients: 19, 24 and 34 against 20, 20 and 26;
+# 32 images: 38, 50 and 103 against 43, 36 and 52; but 16 images, 8 pixels, 128 -> 1024: 22, 21 and 21 against 22, 22
+# and 30.
+BLOCKS: tuple[Shapes, ...] = (Shapes(kernel=4, stride=2, pixels=(16, 1024), batch=16, outputs=512, products=64 * 512),)
+"""Convolutions with strides as those of blocks of pixels without strides. Empty turns this way off."""
 # 7x7 without padding, 12 images of 64 pixels, 33 -> 40 channels 262 against 100, 33 -> 10: 243 against 44; one image,
 # 33 -> 40: 16 against 9; 4x4, 8 images of 128 pixels, 64 -> 128: 734 against 214; 2x2, 65 pixels, 256 -> 128: 74
 # against 26. XLA copies all patches of the images into memory if nothing is padded, and only then.
 UNPADDED: tuple[Shapes, ...] = tuple(Shapes(size, (8, 1024), batch=1, outputs=1, products=1) for size in (2, 3, 4, 7))
 """Convolutions without padding, with a row of zeros below the images. Empty turns this way off."""
-# Gradients of weights: 3x3, 128 pixels, 64 -> 128 channels 343 against 108, 128 -> 128: 681 against 190; 64 pixels,
-# 128 -> 256: 105 against 66; but 64 -> 64: 10 against 12, and one image of 128 pixels, 64 -> 128: 24 against 42.
-# 32 pixels, 256 -> 256: 47 against 33; but 16 pixels, 1024 -> 256: 47 against 65.
-# 2x2, 64 pixels, 256 -> 128: 76 against 41, 256 -> 64: 44 against 27; 32 pixels, 512 -> 256: 46 against 28.
+# Gradients of weights: 3x3, 128 pixels, 64 -> 128 channels 343 against 108, 128 -> 128: 681 against 190; 64 pixels, 128
+# -> 256: 105 against 66, 22 -> 128: 17 against 10; but 64 -> 64: 10 against 12, and one image of 128 pixels, 64 -> 128:
+# 24 against 42. 32 pixels, 128 -> 256: 42 against 12, 512 -> 128: 48 against 25, two images, 128 -> 256: 10 against 6,
+# 14 images, 64 -> 64: 30 against 9. 16 pixels, 32 images, 128 -> 384: 91 against 47; but 16 images: 22 against 26, 12
+# images, 128 -> 256: 9 against 11.
+# 2x2, 64 pixels, 256 -> 128: 76 against 41, 128 -> 64: 46 against 10, 128 -> 32: 16 against 8; 32 pixels, 256 -> 64: 8
+# against 4; 16 pixels, 512 -> 128: 5 against 4, 32 images, 128 -> 192: 34 against 16; 17 pixels, 32 images, 256 -> 512:
+# 160 against 52.
 # 4x4, 8 images, 253 pixels, 3 -> 64: 270 against 108; 125 pixels, 64 -> 128: 1730 against 305; 58 pixels, 128 -> 256:
 # 633 against 190; 26 pixels, 256 -> 512: 496 against 211.
 # 7x7, 12 images, 58 pixels, 33 -> 40: 245 against 62; but 33 -> 10: 21 against 36.
 ROWS: tuple[Shapes, ...] = (
-    Shapes(kernel=3, pixels=(64, 1024), batch=2, outputs=128, products=64 * 128),
-    Shapes(kernel=3, pixels=(32, 63), batch=2, outputs=256, products=256 * 256),
-    Shapes(kernel=2, pixels=(32, 1024), batch=2, outputs=64, products=128 * 128),
+    Shapes(kernel=3, pixels=(64, 1024), batch=2, outputs=128, products=16 * 128),
+    Shapes(kernel=3, pixels=(32, 63), batch=2, outputs=128, products=64 * 128),
+    Shapes(kernel=3, pixels=(32, 63), batch=12, outputs=64, products=64 * 64),
+    Shapes(kernel=3, pixels=(16, 31), batch=28, outputs=128, products=128 * 128),
+    Shapes(kernel=2, pixels=(32, 1024), batch=2, outputs=32, products=128 * 32),
+    Shapes(kernel=2, pixels=(16, 31), batch=4, outputs=64, products=128 * 64),
     Shapes(kernel=4, pixels=(24, 1024), batch=2, outputs=64, products=3 * 64),
     Shapes(kernel=7, pixels=(32, 1024), batch=2, outputs=32, products=32 * 32),
 )
@@ -90,6 +117,32 @@ SHIFTS: tuple[Shapes, ...] = (
 )
 """Weight gradients as one matrix product for each image, of its pixels and shifted gradients. Empty turns it off."""
 
+# Video, whose kernel has frames: a convolution of images runs with these folded into its output channels, where the
+# images need no copies. Batch 1, 16 frames of 64 pixels, kernel 4x4x4, stride 2, 1 -> 64 channels, forward and both
+# gradients: 3, 6 and 7 with folded outputs against 1, 2 and 4 with folded inputs; but 32 pixels, 64 -> 128: 19, 24 and
+# 34 against 26, 65 and 50.
+FEW_INPUTS = 8
+"""Kernels over video with fewer input channels are folded into those."""
+
+
+class Ways(NamedTuple):
+    """How a convolution and its derivatives are computed. All take images [b, h, w, c] and a kernel [kh, kw, c, d].
+
+    Attributes:
+        forward: the convolution itself.
+        by_x, by_kernel: convolutions too: the derivatives by the images and by the kernel, which are linear in them.
+            Forward mode runs these, and reverse mode their transposes.
+    """
+
+    forward: Callable[[Array, Array], Array]
+    by_x: Callable[[Array, Array], Array]
+    by_kernel: Callable[[Array, Array], Array]
+
+    @classmethod
+    def all_by(cls, way: Callable[[Array, Array], Array]) -> "Ways":
+        """The convolution `way`, which is differentiated as it is written."""
+        return cls(way, way, way)
+
 
 def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
     """Convolve images [b, h, w, c] with a kernel [kh, kw, c, d]; a substitute for `jax.lax.conv_general_dilated`.
@@ -98,31 +151,78 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
     `flax.nnx.Conv(conv_general_dilated=...)`.
     """
     if _is_plain(x, kernel, strides, padding, options):
-        (top, bottom), (left, right) = padding = tuple((int(a), int(b)) for a, b in padding)
-        output = x.shape[1] + top + bottom - kernel.shape[0] + 1, x.shape[2] + left + right - kernel.shape[1] + 1
-        for table, way in (
-            (PATCHES, by_patches),
-            (ROWS, with_row_gradient),
-            (SHIFTS, with_shift_gradient),
-            (UNPADDED, by_xla),
-        ):
-            if _in(table, x, kernel, output):
-                return way(x, kernel, padding)
+        (top, bottom), (left, right) = padding
+        sides = (int(top), int(bottom)), (int(left), int(right))
+        return run(ways_for(x.shape, kernel.shape, int(strides[0]), sides, x.dtype), x, kernel)
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
 
-def _in(table: tuple[Shapes, ...], x: Array, kernel: Array, output: tuple[int, int]) -> bool:
-    return any(shapes.hold(x.shape[0], kernel.shape, output) for shapes in table)
+def ways_for(x: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: Padding, dtype: Any) -> Ways:
+    """The ways to convolve images of shape `x` with a kernel of shape `kernel`, both of this type."""
+    height, width = ((x[1 + i] + sum(padding[i]) - kernel[i]) // stride + 1 for i in range(2))
+    output = height, width
+    tables = jax.default_backend() == "cpu" and dtype == jnp.float32
+
+    def among(table: tuple[Shapes, ...]) -> bool:
+        return tables and any(shapes.hold(x[0], kernel, output, stride) for shapes in table)
+
+    if among(PATCHES):
+        return Ways.all_by(functools.partial(by_patches, padding=padding, stride=stride))
+    if among(BLOCKS):
+        return _by_blocks(x, kernel, stride, padding, output, dtype)
+    unpadded = padding == ((0, 0), (0, 0)) and among(UNPADDED)
+    ways = Ways.all_by(functools.partial(by_xla, padding=padding, stride=stride, extra_row=unpadded))
+    for table, way in ((ROWS, by_rows), (SHIFTS, by_shifts)):
+        if among(table):
+            return ways._replace(by_kernel=functools.partial(way, padding=padding))
+    return ways
+
+
+def _by_blocks(
+    x: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: Padding, output: tuple[int, int], dtype: Any
+) -> Ways:
+    """The ways to convolve blocks of pixels without strides, in place of pixels with strides."""
+    rows, columns, c, d = kernel
+    covered = stride * (output[0] - 1) + rows, stride * (output[1] - 1) + columns
+    images = (x[0], covered[0] // stride, covered[1] // stride, stride**2 * c)
+    inner = ways_for(images, (rows // stride, columns // stride, stride**2 * c, d), 1, ((0, 0), (0, 0)), dtype)
+
+    def in_blocks(way: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+        return lambda x, kernel: way(image_blocks(x, stride, padding, covered), kernel_blocks(kernel, stride))
+
+    return Ways(*map(in_blocks, inner))
+
+
+def run(ways: Ways, x: Array, kernel: Array) -> Array:
+    """Convolve images with a kernel in these ways."""
+    return ways.forward(x, kernel) if len(set(ways)) == 1 else _with_derivatives(ways, x, kernel)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _with_derivatives(ways: Ways, x: Array, kernel: Array) -> Array:
+    return ways.forward(x, kernel)
+
+
+def _tangents(ways: Ways, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
+    x, kernel = primals
+    dx, dk = tangents
+    y = _with_derivatives(ways, x, kernel)
+    # Frozen weights, such as those of VGG19, have no tangent, and their gradient must not be computed.
+    parts = [] if isinstance(dx, SymbolicZero) else [ways.by_x(dx, kernel)]
+    parts += [] if isinstance(dk, SymbolicZero) else [ways.by_kernel(x, dk)]
+    return y, sum(parts[1:], parts[0]) if parts else jnp.zeros_like(y)
+
+
+_with_derivatives.defjvp(_tangents, symbolic_zeros=True)
 
 
 def _is_plain(x: Array, kernel: Array, strides: Any, padding: Any, options: dict[str, Any]) -> bool:
-    """Whether images are convolved in float32 on a CPU, without strides, dilation, groups and shardings."""
+    """Whether images are convolved with one stride, and without dilation, groups, shardings and other options."""
     numbers = options.get("dimension_numbers")
     return (
-        jax.default_backend() == "cpu"
-        and x.ndim == 4
-        and x.dtype == kernel.dtype == jnp.float32
-        and set(strides) == {1}
+        x.ndim == 4
+        and x.dtype == kernel.dtype
+        and len(set(strides)) == 1
         and not isinstance(padding, str)
         and numbers is not None
         and jax.lax.conv_dimension_numbers(x.shape, kernel.shape, numbers)
@@ -132,131 +232,3 @@ def _is_plain(x: Array, kernel: Array, strides: Any, padding: Any, options: dict
         and options.get("feature_group_count", 1) == options.get("batch_group_count", 1) == 1
         and not any(options.get(name) for name in ("precision", "preferred_element_type", "out_sharding"))
     )
-
-
-def by_patches(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding
-) -> Float[Array, "b i j d"]:
-    """Convolve as one product of the matrix of all patches and that of the kernel.
-
-    XLA exchanges the operands where the kernel has more entries than the images, and is then up to a hundred times
-    slower. The patches are gathered by a product with a matrix of zeros and ones: a slice for each entry of the kernel
-    runs as fast, but takes five times as long to compile.
-    """
-    (rows, columns, c, d), (b, height, width, _) = kernel.shape, x.shape
-    gather = _choice_of_patches((height, width), (rows, columns), padding)
-    count = gather.shape[0]
-    choice = jnp.broadcast_to(gather.reshape(1, -1, height * width), (b, count * rows * columns, height * width))
-    patches = jnp.einsum("bsp,bpc->bsc", choice, x.reshape(b, height * width, c), precision=jax.lax.Precision.HIGHEST)
-    products = patches.reshape(b * count, rows * columns * c) @ kernel.reshape(-1, d)
-    return products.reshape(b, height + sum(padding[0]) - rows + 1, width + sum(padding[1]) - columns + 1, d)
-
-
-def _choice_of_patches(image: tuple[int, int], kernel: tuple[int, int], padding: Padding) -> Float[np.ndarray, "o k p"]:
-    """1 where entry k of the kernel meets pixel p of the image for output pixel o, and 0 elsewhere."""
-    along = []
-    for size, taps, (before, after) in zip(image, kernel, padding, strict=True):
-        outputs = np.arange(size + before + after - taps + 1)
-        place = outputs[:, None] + np.arange(taps) - before
-        along.append(place[..., None] == np.arange(size))
-    both = np.einsum("ikp,jlq->ijklpq", *along)
-    return both.reshape(both.shape[0] * both.shape[1], math.prod(kernel), math.prod(image)).astype(np.float32)
-
-
-def by_xla(x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding) -> Float[Array, "b i j d"]:
-    """Convolve with XLA; a shape in `UNPADDED` with a row of zeros below the images, whose results are dropped."""
-    output = x.shape[1] - kernel.shape[0] + 1, x.shape[2] - kernel.shape[1] + 1
-    if padding == ((0, 0), (0, 0)) and _in(UNPADDED, x, kernel, output):
-        return _convolution(x, kernel, ((0, 1), (0, 0)))[:, :-1]
-    return _convolution(x, kernel, padding)
-
-
-def _convolution(x: Array, kernel: Array, padding: Padding) -> Array:
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=LAYOUT)
-
-
-def with_row_gradient(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding
-) -> Float[Array, "b i j d"]:
-    """Convolve with XLA; the gradient of the kernel is computed by the transpose of `_by_rows`."""
-    return _with_gradient(x, kernel, padding, _by_rows)
-
-
-def with_shift_gradient(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding
-) -> Float[Array, "b i j d"]:
-    """Convolve with XLA; the gradient of the kernel is computed by the transpose of `_by_shifts`."""
-    return _with_gradient(x, kernel, padding, _by_shifts)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _with_gradient(x: Array, kernel: Array, padding: Padding, linear: Callable[..., Array]) -> Array:
-    """Convolve with XLA; `linear(x, kernel, padding)` convolves as well, and gives the derivative by the kernel."""
-    return by_xla(x, kernel, padding)
-
-
-def _tangents(padding: Padding, linear: Callable[..., Array], primals: tuple, tangents: tuple) -> tuple[Array, Any]:
-    x, kernel = primals
-    dx, dk = tangents
-    y = _with_gradient(x, kernel, padding, linear)
-    # Frozen weights, such as those of VGG19, have no tangent, and their gradient must not be computed.
-    parts = [] if isinstance(dx, SymbolicZero) else [by_xla(dx, kernel, padding)]
-    parts += [] if isinstance(dk, SymbolicZero) else [linear(x, dk, padding)]
-    return y, sum(parts[1:], parts[0]) if parts else jnp.zeros_like(y)
-
-
-_with_gradient.defjvp(_tangents, symbolic_zeros=True)
-
-
-def _by_rows(x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding) -> Float[Array, "b i j d"]:
-    """Convolve image by image, as a sum over the rows of the kernel of one matrix product each.
-
-    Forward mode runs this, and reverse mode its transpose: for each image and row of the kernel, the product of the
-    gradient [d, h * w] and the image with its columns gathered [h * w, l * c].
-    """
-    rows, columns, c, d = kernel.shape
-    (top, bottom), (left, right) = padding
-    height = x.shape[1] + top + bottom - rows + 1
-    width = x.shape[2] + left + right - columns + 1
-    matrices = list(kernel.reshape(rows, columns * c, d).mT)
-
-    # The columns take as much memory as the image for each column of the kernel; they are gathered again for the
-    # gradient of each image, and never kept.
-    @jax.checkpoint
-    def one(image: Array, matrices: list[Array]) -> Array:
-        image = jnp.pad(image, (*padding, (0, 0)))
-        gathered = jnp.concatenate([image[:, j : j + width] for j in range(columns)], axis=-1)
-        products = [gathered[i : i + height].reshape(height * width, -1) @ m.T for i, m in enumerate(matrices)]
-        return sum(products[1:], products[0]).reshape(height, width, d)
-
-    return jax.lax.map(lambda image: one(image, matrices), x)
-
-
-def _by_shifts(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k l c d"], padding: Padding
-) -> Float[Array, "b i j d"]:
-    """Convolve image by image: one matrix product for all entries of the kernel, then a sum of its shifted parts.
-
-    Forward mode runs this, and reverse mode its transpose: for each image, the product of the gradient, shifted for
-    each entry of the kernel [k * l * d, h * w], and the image [h * w, c]. With few output channels, this copies less
-    than gathering the columns of the image.
-    """
-    rows, columns, _, d = kernel.shape
-    (top, bottom), (left, right) = padding
-    zero = jnp.zeros((), x.dtype)
-
-    def one(image: Array) -> Array:
-        products = jnp.einsum("klcd,hwc->kldhw", kernel, image).reshape(rows * columns * d, *image.shape[:2])
-        shifted = [
-            jax.lax.pad(
-                part, zero, ((0, 0, 0), (top - i, bottom - rows + 1 + i, 0), (left - j, right - columns + 1 + j, 0))
-            )
-            for (i, j), part in zip(
-                itertools.product(range(rows), range(columns)),
-                jax.lax.split(products, [d] * rows * columns),
-                strict=True,
-            )
-        ]
-        return jnp.moveaxis(sum(shifted[1:], shifted[0]), 0, -1)
-
-    return jax.lax.map(one, x)
