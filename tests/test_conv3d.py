@@ -43,6 +43,8 @@ def test_other_precisions_and_a_frozen_kernel(monkeypatch):
     rounded = run(x.astype(jnp.bfloat16), weights.astype(jnp.bfloat16))
     assert rounded.dtype == jnp.bfloat16
     np.testing.assert_allclose(rounded.astype(jnp.float32), exact, atol=0.3)
+    once = native(x.astype(jnp.bfloat16), weights.astype(jnp.bfloat16), stride=1, padding=((1, 1),) * 3)
+    np.testing.assert_array_equal(rounded, once)  # rounded once, and not each of the frames that are added
     hold_for_all(monkeypatch, rows=True)
     assert "dot_general" not in str(jax.make_jaxpr(jax.grad(lambda x: run(x, weights).sum()))(x))
     assert "dot_general" in str(jax.make_jaxpr(jax.grad(lambda w: run(x, w).sum()))(weights))
